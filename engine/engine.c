@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Life of the engine and of its accounts; its lock. */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+#include "space.h"
+
+/* More threads than this cannot be fed by any memory there is. */
+#define MAX_WORKERS 256
+
+void engine_lock(struct engine *engine)
+{
+	/* relaxed: a hint to the holder; partner: breathe() */
+	atomic_fetch_add_explicit(&engine->contenders, 1, memory_order_relaxed);
+	pthread_mutex_lock(&engine->lock);
+	atomic_fetch_sub_explicit(&engine->contenders, 1, memory_order_relaxed);
+}
+
+void engine_unlock(struct engine *engine)
+{
+	pthread_mutex_unlock(&engine->lock);
+}
+
+/*
+ * A waiter counts as a contender from the moment it is told, since pthread_cond_wait() takes the lock
+ * again without saying so.
+ */
+void engine_tell_progress(struct engine *engine)
+{
+	if (engine->observers == 0)
+		return;
+	atomic_fetch_add_explicit(&engine->contenders, engine->observers, memory_order_relaxed);
+	engine->observers = 0;
+	engine->told++;
+	pthread_cond_broadcast(&engine->progress);
+}
+
+void engine_wait_progress(struct engine *engine)
+{
+	uint64_t told = engine->told;
+
+	engine->observers++;
+	while (engine->told == told)
+		pthread_cond_wait(&engine->progress, &engine->lock);
+	atomic_fetch_sub_explicit(&engine->contenders, 1, memory_order_relaxed);
+}
+
+void engine_kick(struct engine *engine)
+{
+	eventfd_write(engine->kick_fd, 1);
+}
+
+static void set_kernels(struct engine *engine, const struct kernels *kernels)
+{
+	const struct kernels *standard = kernels_default();
+
+	engine->kernels = *kernels;
+	engine->whole = kernels->copy || kernels->move || kernels->set;
+	if (!kernels->copy)
+		engine->kernels.copy = standard->copy;
+	if (!kernels->move)
+		engine->kernels.move = standard->move;
+	if (!kernels->set)
+		engine->kernels.set = standard->set;
+}
+
+void engine_set_kernels(struct engine *engine, const struct kernels *kernels)
+{
+	engine_lock(engine);
+	set_kernels(engine, kernels);
+	engine_unlock(engine);
+}
+
+static unsigned default_workers(void)
+{
+	cpu_set_t set;
+	int cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+
+	return cpus > 1 ? (unsigned)cpus / 2 : 1;
+}
+
+/* From the last CPU of the process's set downwards: the first ones are where most else runs. */
+static void pin_worker(struct worker *worker)
+{
+	cpu_set_t set, one;
+
+	if (sched_getaffinity(0, sizeof set, &set) < 0 || CPU_COUNT(&set) == 0)
+		return;
+	unsigned skip = worker->index % (unsigned)CPU_COUNT(&set);
+
+	for (int cpu = CPU_SETSIZE - 1; cpu >= 0; cpu--) {
+		if (!CPU_ISSET(cpu, &set) || skip-- > 0)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		pthread_setaffinity_np(worker->thread, sizeof one, &one);
+		return;
+	}
+}
+
+static int start_worker(struct engine *engine, unsigned index, bool pin)
+{
+	struct worker *worker = &engine->worker[index];
+	sigset_t all, before;
+	char name[16];
+
+	worker->engine = engine;
+	worker->index = index;
+	worker->asleep = true; /* until it begins */
+	/* Signals are for the program's own threads; those for a fault are delivered all the same. */
+	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int result = -pthread_create(&worker->thread, NULL, worker_main, worker);
+
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (result)
+		return result;
+	snprintf(name, sizeof name, "vdm-worker-%u", index);
+	pthread_setname_np(worker->thread, name);
+	if (pin)
+		pin_worker(worker);
+	return 0;
+}
+
+static int open_doorbells(struct engine *engine)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.u64 = KICK_SLOT};
+
+	engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	engine->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (engine->epoll_fd < 0 || engine->kick_fd < 0 ||
+	    epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, engine->kick_fd, &event) < 0)
+		return -errno;
+	return 0;
+}
+
+int engine_new(const struct engine_options *options, struct engine **engine)
+{
+	unsigned workers = options->workers ? options->workers : default_workers();
+
+	if (workers > MAX_WORKERS)
+		return -EINVAL;
+
+	struct engine *e =
+		aligned_alloc(VDM_CACHE_LINE, sizeof *e + workers * sizeof(struct worker));
+
+	if (!e)
+		return -ENOMEM;
+	*e = (struct engine){.epoll_fd = -1, .kick_fd = -1};
+	for (unsigned i = 0; i < workers; i++)
+		e->worker[i] = (struct worker){0};
+	TAILQ_INIT(&e->accounts);
+	atomic_init(&e->spin_us, options->spin_us);
+	set_kernels(e, &options->kernels);
+
+	pthread_mutexattr_t attributes;
+
+	pthread_mutexattr_init(&attributes);
+	/* adaptive: the lock is held for less time than it takes to go to sleep for it */
+	pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(&e->lock, &attributes);
+	pthread_mutexattr_destroy(&attributes);
+	pthread_cond_init(&e->surplus, NULL);
+	pthread_cond_init(&e->progress, NULL);
+
+	int result = open_doorbells(e);
+
+	if (!result && options->guard_faults)
+		result = guard_install();
+	while (!result && e->workers < workers) {
+		result = start_worker(e, e->workers, options->pin);
+		if (!result)
+			e->workers++;
+	}
+	if (result) {
+		engine_delete(e);
+		return result;
+	}
+	*engine = e;
+	return 0;
+}
+
+void engine_delete(struct engine *engine)
+{
+	if (!engine)
+		return;
+	engine_lock(engine);
+	engine->stopping = true;
+	pthread_cond_broadcast(&engine->surplus);
+	engine_unlock(engine);
+	engine_kick(engine);
+	for (unsigned i = 0; i < engine->workers; i++)
+		pthread_join(engine->worker[i].thread, NULL);
+	pthread_cond_destroy(&engine->surplus);
+	pthread_cond_destroy(&engine->progress);
+	pthread_mutex_destroy(&engine->lock);
+	if (engine->epoll_fd >= 0)
+		close(engine->epoll_fd);
+	if (engine->kick_fd >= 0)
+		close(engine->kick_fd);
+	free(engine->queues);
+	free(engine);
+}
+
+unsigned engine_workers(const struct engine *engine)
+{
+	return engine->workers;
+}
+
+unsigned engine_awake(struct engine *engine)
+{
+	engine_lock(engine);
+	unsigned awake = engine->awake;
+
+	engine_unlock(engine);
+	return awake;
+}
+
+uint64_t engine_wakeups(struct engine *engine)
+{
+	return atomic_load_explicit(&engine->wakeups, memory_order_relaxed);
+}
+
+bool engine_healthy(struct engine *engine)
+{
+	bool healthy = true;
+
+	for (unsigned i = 0; i < engine->workers; i++) {
+		struct worker *worker = &engine->worker[i];
+		/* relaxed; partner: worker_main() */
+		uint64_t steps = atomic_load_explicit(&worker->steps, memory_order_relaxed);
+
+		if (steps == worker->steps_seen &&
+		    !atomic_load_explicit(&worker->asleep, memory_order_relaxed))
+			healthy = false;
+		worker->steps_seen = steps;
+	}
+	return healthy;
+}
+
+void engine_set_spin(struct engine *engine, uint32_t spin_us)
+{
+	atomic_store_explicit(&engine->spin_us, spin_us, memory_order_relaxed);
+}
+
+static bool all_served(struct engine *engine)
+{
+	for (uint32_t i = 0; i < engine->slots; i++) {
+		struct engine_queue *queue = engine->queues[i].queue;
+
+		if (!queue || queue->broken)
+			continue;
+		if (queue->busy || queue->head != queue->tail || queue_ready(queue))
+			return false;
+	}
+	return true;
+}
+
+int engine_drain(struct engine *engine, unsigned timeout_ms)
+{
+	/* At the end of a service's life only, so a look each millisecond is simple enough. */
+	for (unsigned waited = 0;; waited++) {
+		engine_lock(engine);
+		bool served = all_served(engine);
+
+		for (uint32_t i = 0; waited == 0 && i < engine->slots; i++) {
+			struct engine_queue *queue = engine->queues[i].queue;
+
+			/* its producer may have died between publishing and ringing */
+			if (queue && !queue->polled)
+				scheduler_poll(queue);
+		}
+		engine_unlock(engine);
+		if (waited == 0)
+			engine_kick(engine);
+		if (served)
+			return 0;
+		if (waited >= timeout_ms)
+			return -ETIMEDOUT;
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+}
+
+int engine_account_new(struct engine *engine, unsigned weight, struct engine_account **account)
+{
+	struct engine_account *a = calloc(1, sizeof *a);
+
+	if (!a)
+		return -ENOMEM;
+	a->engine = engine;
+	TAILQ_INIT(&a->queues);
+	engine_account_set_weight(a, weight);
+	*account = a;
+	return 0;
+}
+
+void engine_account_set_weight(struct engine_account *account, unsigned weight)
+{
+	engine_lock(account->engine);
+	account->weight = weight < 1 ? 1 : weight > 1000 ? 1000 : weight;
+	engine_unlock(account->engine);
+}
+
+void engine_account_delete(struct engine_account *account)
+{
+	free(account);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The engine: a pool of worker threads that serves rings. It knows queues, address spaces and whose
+ * turn it is; it knows no sockets, no configuration and no systemd. The daemon runs one for all of
+ * its clients; a client process may run one for itself.
+ *
+ * Functions return 0 or a negative errno, and leave output parameters unchanged on failure. Unless
+ * said otherwise they may be called from any thread that is not a worker.
+ */
+#ifndef VDM_ENGINE_H
+#define VDM_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels.h"
+
+struct engine;
+struct engine_account; /* who pays for bytes: a user id in the daemon */
+struct engine_space;   /* the regions that the descriptors of some queues can name */
+struct engine_queue;   /* the consumer's side of one ring */
+
+#define ENGINE_DEFAULT_SPIN_US 50
+
+struct engine_options {
+	unsigned workers;      /* threads; 0: half the CPUs, at least one */
+	uint32_t spin_us;      /* how long a quiet ring is polled before its doorbell is wanted */
+	bool pin;              /* bind each worker to a CPU of the process's set */
+	bool guard_faults;     /* turn SIGBUS in an operation into -EFAULT; installs a handler */
+	struct kernels kernels;/* zeroed: chosen for this CPU */
+};
+
+/* Start the workers. On failure none is left running. */
+int engine_new(const struct engine_options *options, struct engine **engine);
+
+/* Stop and join the workers. All queues, spaces and accounts must be gone. NULL is allowed. */
+void engine_delete(struct engine *engine);
+
+/* Threads in the pool, threads not asleep now, and how often one has been woken so far. */
+unsigned engine_workers(const struct engine *engine);
+unsigned engine_awake(struct engine *engine);
+uint64_t engine_wakeups(struct engine *engine);
+
+/*
+ * Whether each worker that was busy at the last call has made progress since. Called at intervals by
+ * the one thread that feeds a watchdog; an interval has to be longer than any one step of a worker.
+ */
+bool engine_healthy(struct engine *engine);
+
+/*
+ * Use other kernels for operations that begin from now on; NULL members stand for the default. Kernels
+ * that are not the default are given whole operations, never pieces.
+ */
+void engine_set_kernels(struct engine *engine, const struct kernels *kernels);
+
+/* Change how long quiet rings are polled, from now on. */
+void engine_set_spin(struct engine *engine, uint32_t spin_us);
+
+/*
+ * Serve what has been submitted until all queues are empty or `timeout_ms` has passed. Returns 0 or
+ * -ETIMEDOUT.
+ */
+int engine_drain(struct engine *engine, unsigned timeout_ms);
+
+/* Fairness is in bytes between accounts, by weight (1 to 1000, 100 is ordinary), and then between
+ * the queues of one account, evenly. */
+int engine_account_new(struct engine *engine, unsigned weight, struct engine_account **account);
+void engine_account_set_weight(struct engine_account *account, unsigned weight);
+void engine_account_delete(struct engine_account *account);
+
+/*
+ * A table of up to `max_regions` regions. With max_regions 0 the space is flat: region 0 is the
+ * whole address space of this process, for rings whose producer is trusted.
+ */
+int engine_space_new(struct engine *engine, uint32_t max_regions, struct engine_space **space);
+void engine_space_delete(struct engine_space *space);
+
+/* Add memory; stores its id (never 0). The memory stays the caller's. -ENOSPC: the table is full. */
+int engine_space_add(struct engine_space *space, void *base, size_t length, bool writable,
+		     uint32_t *region);
+
+/*
+ * Remove a region and wait until no operation uses it: afterwards the caller may unmap it.
+ * Operations that name it later fail with -EFAULT. Stores where it was. -ENOENT: no such region.
+ */
+int engine_space_remove(struct engine_space *space, uint32_t region, void **base, size_t *length);
+
+/* What a queue has done. */
+struct engine_counters {
+	uint64_t operations[16]; /* completed with 0, by opcode */
+	uint64_t failed;
+	uint64_t bytes;
+	uint64_t in_flight;
+};
+
+struct engine_queue_options {
+	struct engine_account *account;
+	struct engine_space *space;
+	void *submission;        /* prepared ring memory, proto/ring.h; only read by the engine */
+	void *completion;        /* prepared ring memory; only written by the engine */
+	uint32_t entries;
+	uint32_t first_sequence;
+	int doorbell_fd;         /* eventfd; waited on edge-triggered, never read */
+	int signal_fd;           /* socket: one 8-byte message is sent per armed signal */
+	/* Called once by a worker when the producer breaks the protocol; the queue is then served no
+	 * more. May only pass the news on. `reason` is a constant string. */
+	void (*violated)(void *context, const char *reason);
+	void *context;
+};
+
+/* Serve a ring from now on. Memory, descriptors, account and space stay the caller's. */
+int engine_queue_add(struct engine *engine, const struct engine_queue_options *options,
+		     struct engine_queue **queue);
+
+/*
+ * Serve it no more: what has been taken from the ring is completed first, what has not stays there.
+ * Waits for at most the longest step of a worker. Afterwards memory and descriptors are the caller's
+ * alone. Stores the final counters unless NULL.
+ */
+void engine_queue_remove(struct engine_queue *queue, struct engine_counters *counters);
+
+void engine_queue_counters(struct engine_queue *queue, struct engine_counters *counters);
+
+#endif

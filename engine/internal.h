@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The engine's own structures. One lock guards them all. Who holds it polls the rings; a worker lets go
+ * of it while it moves many bytes, or whenever another worker is awake, so it is contended only by
+ * those who have nothing to copy.
+ */
+#ifndef VDM_ENGINE_INTERNAL_H
+#define VDM_ENGINE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "engine.h"
+#include "guard.h"
+#include "operation.h"
+#include "proto/ring.h"
+
+/* An operation that is cut into pieces. Guarded by the lock. */
+struct job {
+	struct operation operation;
+	struct engine_queue *queue;
+	size_t given;       /* bytes handed out to workers so far */
+	unsigned running;   /* pieces that workers are moving now */
+	bool serial;        /* pieces have to follow each other: the ranges overlap */
+	bool backward;      /* and from the end to the beginning */
+	int32_t error;      /* 0, or why no further piece is handed out */
+	struct job *next;   /* in the queue's list of free or of finished jobs */
+};
+
+struct engine_queue {
+	struct engine *engine;
+	struct engine_account *account;
+	struct engine_space *space;
+	const struct vdm_descriptor *descriptors; /* written by the producer */
+	const struct vdm_client_line *client_line;
+	struct vdm_completion *completions;       /* written here */
+	struct vdm_daemon_line *daemon_line;
+	uint32_t entries;
+	uint32_t head;          /* position of the next descriptor to take */
+	uint32_t tail;          /* position of the next completion to post */
+	uint32_t signalled;     /* last value of client_line->arm that was answered */
+	int64_t credit;         /* bytes that it may still move in its turn */
+
+	/* Guarded by the lock: */
+	TAILQ_ENTRY(engine_queue) entry; /* in account->queues, while polled */
+	bool polled;
+	bool busy;              /* a worker runs a batch of it without the lock, and owns all above */
+	bool broken;            /* the producer broke the protocol: take nothing more */
+	bool removed;           /* engine_queue_remove() waits: take nothing more */
+	bool touched;           /* served since the last look at the clock */
+	uint64_t quiet_since;   /* ns, CLOCK_MONOTONIC */
+	uint32_t retirements;   /* times that it left the polled ones; the value of doorbell_wanted */
+	uint32_t slot;          /* in engine->queues */
+
+	bool holding;           /* `held` has been taken, and waits for earlier ones to complete */
+	bool chained;           /* the operation taken last had VDM_DESCRIPTOR_LINK */
+	bool chain_failed;      /* the last linked operation that completed had failed */
+	struct operation held;
+	struct job *handing_out;/* has pieces left */
+	struct job *finished;   /* to be completed by the worker that owns the queue */
+	struct job *free_jobs;
+	unsigned jobs_active;
+	struct job *jobs;       /* all of them */
+
+	/* Written by who owns the queue, read by anyone. */
+	_Atomic uint64_t operations[VDM_OPCODE_COUNT];
+	_Atomic uint64_t failed;
+	_Atomic uint64_t bytes;
+	_Atomic uint32_t in_flight;
+
+	int doorbell_fd;
+	int signal_fd;
+	void (*violated)(void *context, const char *reason);
+	void *context;
+};
+
+/* In epoll data, where a queue's slot would be: the engine's own eventfd. */
+#define KICK_SLOT UINT32_MAX
+
+TAILQ_HEAD(queue_list, engine_queue);
+TAILQ_HEAD(account_list, engine_account);
+
+struct engine_account {
+	struct engine *engine;
+	TAILQ_ENTRY(engine_account) entry; /* in engine->accounts, while it has polled queues */
+	struct queue_list queues;          /* polled */
+	unsigned polled;                   /* how many */
+	unsigned weight;
+	int64_t credit;                    /* weighted bytes that it may still move in its turn */
+};
+
+struct worker {
+	_Alignas(VDM_CACHE_LINE) struct engine *engine; /* no line is written by two workers */
+	pthread_t thread;
+	unsigned index;
+	struct guard guard;
+	struct operation operation;  /* of the batch; here so that it survives a siglongjmp() */
+	struct engine_queue *batch;  /* whose batch is being run, or NULL */
+	struct job *job;             /* whose piece is being moved, or NULL */
+	bool unlocked;               /* the batch is run without the lock */
+	struct kernels kernels;      /* the engine's when the batch or piece began */
+	_Atomic uint64_t steps;      /* relaxed; partner: engine_healthy() */
+	_Atomic bool asleep;         /* relaxed; the same */
+	uint64_t steps_seen;         /* engine_healthy()'s */
+};
+
+struct queue_slot {
+	struct engine_queue *queue; /* NULL: free */
+	uint32_t generation;
+};
+
+struct engine {
+	pthread_mutex_t lock;
+	_Atomic unsigned contenders;   /* threads that wait for the lock; partner: engine_breathe() */
+	pthread_cond_t surplus;        /* workers that found nothing to do wait here */
+	pthread_cond_t progress;       /* who waits for workers to let go of something */
+	unsigned observers;            /* of `progress`, since they were last told */
+	uint64_t told;                 /* how often they were */
+
+	struct account_list accounts;  /* that have polled queues */
+	unsigned accounts_polled;
+	unsigned queues_polled;
+	struct queue_slot *queues;
+	uint32_t slots;
+	uint32_t queues_added;
+
+	struct kernels kernels;
+	bool whole;                    /* kernels are the caller's: give them whole operations */
+	_Atomic uint32_t spin_us;
+	uint64_t doorbells_looked;     /* ns at the last look at the doorbells */
+	unsigned until_clock;          /* steps until the next look */
+	uint64_t backlog;              /* bytes served since a worker last found nothing to do */
+
+	int epoll_fd;                  /* doorbells of the queues that are not polled */
+	int kick_fd;                   /* wakes who sleeps on them */
+	unsigned workers;
+	unsigned awake;
+	bool sentinel;                 /* a worker sleeps on the doorbells; one is enough */
+	unsigned moving;               /* workers that run something without the lock */
+	unsigned parked;               /* waiting for `surplus` */
+	unsigned summons;              /* of them, how many are to get up */
+	_Atomic uint64_t wakeups;
+	bool stopping;
+	struct worker worker[];
+};
+
+/* In engine.c: take the lock from a thread that is not a worker, and give it back. */
+void engine_lock(struct engine *engine);
+void engine_unlock(struct engine *engine);
+
+/* Wait, holding the lock, until workers have let go of something. */
+void engine_wait_progress(struct engine *engine);
+
+/* Tell those who wait in engine_wait_progress(). Holding the lock. */
+void engine_tell_progress(struct engine *engine);
+
+/* Wake who sleeps on the doorbells. */
+void engine_kick(struct engine *engine);
+
+/* space.c's means of editing a table that workers read; all holding the lock. */
+void space_pause(struct engine_space *space);
+void space_resume(struct engine_space *space);
+/* End the operations in progress that use a region, and wait until no worker touches it. */
+void space_revoke(struct engine_space *space, uint32_t region);
+
+/* queue.c: the consumer's side of a ring. By who owns the queue. */
+bool queue_ready(struct engine_queue *queue);
+/* Execute up to a batch of small operations; a large one is left in queue->handing_out. Returns the cost
+ * in bytes. */
+size_t queue_batch(struct engine_queue *queue, struct worker *worker);
+/* Post the completion of an operation. */
+void queue_complete(struct engine_queue *queue, const struct operation *operation, int32_t error);
+/* Post the completions of finished jobs, and signal. Holding the lock. */
+void queue_finish_jobs(struct engine_queue *queue);
+void queue_signal(struct engine_queue *queue);
+
+/* job.c: operations that are cut into pieces. All holding the lock, except job_begin(). */
+struct piece {
+	struct job *job;
+	size_t offset;
+	size_t length;
+};
+void job_begin(struct engine_queue *queue, const struct operation *operation);
+struct piece job_take_piece(struct engine_queue *queue);
+void job_piece_done(struct job *job, int32_t error);
+/* Hand out nothing more of the queue's job, which fails with `error`. */
+void job_cancel(struct engine_queue *queue, int32_t error);
+
+/* scheduler.c: whose turn it is. Holding the lock. */
+struct engine_queue *scheduler_pick(struct engine *engine);
+void scheduler_charge(struct engine_queue *queue, size_t cost);
+void scheduler_poll(struct engine_queue *queue);
+void scheduler_unpoll(struct engine_queue *queue);
+/* Move the queues that have been quiet for a while to the doorbells. */
+void scheduler_retire_quiet(struct engine *engine, uint64_t now);
+
+/* worker.c */
+void *worker_main(void *worker);
+
+/* A batch ends after so many operations or bytes. Larger operations than the latter are cut up. */
+#define BATCH_OPERATIONS 32
+#define BATCH_BYTES      (16 * 1024)
+
+/* What an operation costs at least, in bytes: about the time to move it rather than its bytes. */
+#define OPERATION_COST 256
+
+#endif

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The consumer's side of a ring. The producer may be lying: of what it wrote, only the sequence words are
+ * believed (and only as far as "this slot may be fetched"), and a descriptor is used only after it was
+ * copied to private memory. Head, tail and sizes never come from the ring.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "internal.h"
+#include "space.h"
+
+static const struct vdm_descriptor *next_slot(const struct engine_queue *queue)
+{
+	return &queue->descriptors[queue->head & (queue->entries - 1)];
+}
+
+bool queue_ready(struct engine_queue *queue)
+{
+	if (queue->busy)
+		return false;
+	if (queue->handing_out) {
+		const struct job *job = queue->handing_out;
+
+		return !job->serial || job->running == 0;
+	}
+	if (queue->removed || queue->broken || queue->space->paused)
+		return false;
+	if (queue->holding)
+		return queue->tail == queue->held.position;
+	return descriptor_state(next_slot(queue), queue->head, queue->entries) != DESCRIPTOR_EMPTY;
+}
+
+static void queue_break(struct engine_queue *queue, const char *reason)
+{
+	queue->broken = true;
+	queue->violated(queue->context, reason);
+}
+
+/* Take the next descriptor, if there is one. */
+static bool queue_take(struct engine_queue *queue, struct operation *operation)
+{
+	const struct vdm_descriptor *slot = next_slot(queue);
+	struct vdm_descriptor copy;
+
+	switch (descriptor_state(slot, queue->head, queue->entries)) {
+	case DESCRIPTOR_EMPTY:
+		return false;
+	case DESCRIPTOR_IMPOSSIBLE:
+		queue_break(queue, "a submission's sequence number jumped");
+		return false;
+	case DESCRIPTOR_READY:
+		break;
+	}
+	if (queue->head - queue->tail == queue->entries) {
+		queue_break(queue, "more operations in flight than the ring has entries");
+		return false;
+	}
+	descriptor_fetch(slot, &copy);
+	operation_resolve(operation, &copy, queue->head, queue->space);
+	operation->linked = queue->chained;
+	operation->waits |= operation->linked;
+	queue->chained = operation->flags & VDM_DESCRIPTOR_LINK;
+	queue->head++;
+	atomic_store_explicit(&queue->in_flight, queue->head - queue->tail, memory_order_relaxed);
+	return true;
+}
+
+/* The next operation that may begin now. */
+static bool queue_next(struct engine_queue *queue, struct operation *operation)
+{
+	if (queue->holding) {
+		if (queue->tail != queue->held.position)
+			return false;
+		*operation = queue->held;
+		queue->holding = false;
+	} else {
+		if (!queue_take(queue, operation))
+			return false;
+		if (operation->waits && queue->tail != operation->position) {
+			queue->held = *operation;
+			queue->holding = true;
+			return false;
+		}
+	}
+	if (operation->linked && queue->chain_failed)
+		operation->error = -ECANCELED;
+	return true;
+}
+
+size_t queue_batch(struct engine_queue *queue, struct worker *worker)
+{
+	const struct kernels *kernels = &worker->kernels;
+	struct operation *operation = &worker->operation;
+	size_t cost = 0;
+
+	for (unsigned n = 0; n < BATCH_OPERATIONS && cost < BATCH_BYTES; n++) {
+		if (!queue_next(queue, operation))
+			break;
+		if (!operation->error && operation->length > BATCH_BYTES) {
+			job_begin(queue, operation);
+			break;
+		}
+		if (!operation->error) {
+			worker->guard.armed = 1;
+			atomic_signal_fence(memory_order_seq_cst); /* with the SIGBUS handler */
+			operation_run(operation, 0, operation->length, kernels, operation_kernel_flags(operation));
+			atomic_signal_fence(memory_order_seq_cst);
+			worker->guard.armed = 0;
+		}
+		cost += operation->length > OPERATION_COST ? operation->length : OPERATION_COST;
+		queue_complete(queue, operation, operation->error);
+	}
+	return cost;
+}
+
+/* A counter with one writer at a time needs no locked instruction. */
+static void count(_Atomic uint64_t *counter, uint64_t n)
+{
+	/* relaxed; partner: engine_queue_counters(), which needs no order */
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+void queue_complete(struct engine_queue *queue, const struct operation *operation, int32_t error)
+{
+	struct vdm_completion *slot = &queue->completions[queue->tail & (queue->entries - 1)];
+	uint32_t position = queue->tail++;
+
+	if (error) {
+		count(&queue->failed, 1);
+	} else {
+		count(&queue->operations[operation->opcode], 1);
+		count(&queue->bytes, operation->opcode == VDM_OPCODE_FLUSH ? 0 : operation->length);
+	}
+	if (operation->flags & VDM_DESCRIPTOR_LINK)
+		queue->chain_failed = error != 0;
+	atomic_store_explicit(&queue->in_flight, queue->head - queue->tail, memory_order_relaxed);
+
+	slot->user_data = operation->user_data;
+	slot->value = error || operation->opcode == VDM_OPCODE_FLUSH ? 0 : operation->length;
+	slot->result = error;
+	slot->flags = 0;
+	slot->operation = operation->position;
+	/* release; partner: the client's reap, acquire: it sees the bytes that were moved and this entry */
+	atomic_store_explicit(&slot->sequence, position + 1, memory_order_release);
+}
+
+void queue_signal(struct engine_queue *queue)
+{
+	/* full barrier between publishing completions and reading the announcement (I6); partner: the client,
+	 * which arms, passes a full barrier, looks again and only then sleeps */
+	atomic_thread_fence(memory_order_seq_cst);
+
+	uint32_t arm = atomic_load_explicit(&queue->client_line->arm, memory_order_acquire);
+
+	if (arm == queue->signalled)
+		return;
+
+	uint32_t wanted = atomic_load_explicit(&queue->client_line->wanted, memory_order_relaxed);
+
+	if ((int32_t)(queue->tail - wanted) < 0)
+		return;
+	queue->signalled = arm;
+
+	static const uint64_t one = 1;
+
+	/* Fails only if the client does not read, or has gone: then it needs no signal. */
+	send(queue->signal_fd, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void queue_finish_jobs(struct engine_queue *queue)
+{
+	if (!queue->finished)
+		return;
+	while (queue->finished) {
+		struct job *job = queue->finished;
+
+		queue->finished = job->next;
+		queue_complete(queue, &job->operation, job->error);
+		job->next = queue->free_jobs;
+		queue->free_jobs = job;
+		queue->jobs_active--;
+	}
+	queue_signal(queue);
+}
+
+static int take_slot(struct engine *engine, struct engine_queue *queue)
+{
+	uint32_t slot = 0;
+
+	while (slot < engine->slots && engine->queues[slot].queue)
+		slot++;
+	if (slot == engine->slots) {
+		uint32_t slots = engine->slots ? 2 * engine->slots : 16;
+		struct queue_slot *queues = realloc(engine->queues, slots * sizeof *queues);
+
+		if (!queues)
+			return -ENOMEM;
+		for (uint32_t i = engine->slots; i < slots; i++)
+			queues[i] = (struct queue_slot){0};
+		engine->queues = queues;
+		engine->slots = slots;
+	}
+
+	struct queue_slot *taken = &engine->queues[slot];
+	struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+
+	event.data.u64 = (uint64_t)++taken->generation << 32 | slot;
+	if (epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, queue->doorbell_fd, &event) < 0)
+		return -errno;
+	taken->queue = queue;
+	queue->slot = slot;
+	engine->queues_added++;
+	return 0;
+}
+
+int engine_queue_add(struct engine *engine, const struct engine_queue_options *options,
+		     struct engine_queue **queue)
+{
+	if (!vdm_ring_entries_valid(options->entries))
+		return -EINVAL;
+
+	/* All but one of the jobs in progress have been handed out, so a worker is at each of those. */
+	unsigned jobs = engine->workers + 1;
+	struct engine_queue *q = calloc(1, sizeof *q);
+
+	if (!q)
+		return -ENOMEM;
+	q->jobs = calloc(jobs, sizeof *q->jobs);
+	if (!q->jobs) {
+		free(q);
+		return -ENOMEM;
+	}
+	for (unsigned i = 0; i < jobs; i++) {
+		q->jobs[i].queue = q;
+		q->jobs[i].next = q->free_jobs;
+		q->free_jobs = &q->jobs[i];
+	}
+	q->engine = engine;
+	q->account = options->account;
+	q->space = options->space;
+	q->descriptors = vdm_descriptors(options->submission);
+	q->client_line = options->submission;
+	q->completions = vdm_completions(options->completion);
+	q->daemon_line = options->completion;
+	q->entries = options->entries;
+	q->head = options->first_sequence;
+	q->tail = options->first_sequence;
+	q->doorbell_fd = options->doorbell_fd;
+	q->signal_fd = options->signal_fd;
+	q->violated = options->violated;
+	q->context = options->context;
+	/* Nobody polls it yet. relaxed; partner: the client's submit, which cannot have happened yet. */
+	q->retirements = 1;
+	atomic_store_explicit(&q->daemon_line->doorbell_wanted, 1, memory_order_relaxed);
+
+	engine_lock(engine);
+	int result = take_slot(engine, q);
+
+	engine_unlock(engine);
+	if (result) {
+		free(q->jobs);
+		free(q);
+		return result;
+	}
+	*queue = q;
+	return 0;
+}
+
+void engine_queue_remove(struct engine_queue *queue, struct engine_counters *counters)
+{
+	struct engine *engine = queue->engine;
+
+	engine_lock(engine);
+	queue->removed = true;
+	job_cancel(queue, -ECANCELED);
+	while (queue->busy || queue->jobs_active > 0)
+		engine_wait_progress(engine);
+	if (queue->holding) {
+		queue->holding = false;
+		queue_complete(queue, &queue->held, -ECANCELED);
+		queue_signal(queue);
+	}
+	if (queue->polled)
+		scheduler_unpoll(queue);
+	epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, queue->doorbell_fd, NULL);
+	engine->queues[queue->slot].queue = NULL;
+	engine->queues_added--;
+	engine_unlock(engine);
+	if (counters)
+		engine_queue_counters(queue, counters);
+	free(queue->jobs);
+	free(queue);
+}
+
+void engine_queue_counters(struct engine_queue *queue, struct engine_counters *counters)
+{
+	*counters = (struct engine_counters){0};
+	/* relaxed; partner: queue_complete() and queue_take() */
+	for (unsigned i = 0; i < VDM_OPCODE_COUNT; i++)
+		counters->operations[i] =
+			atomic_load_explicit(&queue->operations[i], memory_order_relaxed);
+	counters->failed = atomic_load_explicit(&queue->failed, memory_order_relaxed);
+	counters->bytes = atomic_load_explicit(&queue->bytes, memory_order_relaxed);
+	counters->in_flight = atomic_load_explicit(&queue->in_flight, memory_order_relaxed);
+}

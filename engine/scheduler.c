@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Whose turn it is: deficit round robin (Shreedhar and Varghese, SIGCOMM 1995) over accounts, in bytes
+ * by weight, and under each account over its queues, in bytes. So opening more rings or more connections
+ * gains an account nothing, and neither does asking for larger operations.
+ *
+ * Only queues that are polled are here. One that has been quiet leaves, and its producer rings a
+ * doorbell to bring it back, so that silent clients cost the others nothing.
+ */
+#include <stddef.h>
+
+#include "internal.h"
+#include "space.h"
+
+/* Bytes that a turn is worth: a few batches, or a piece of a large operation. */
+#define QUANTUM (64 * 1024)
+
+/* Whose queue it may be within the account, or NULL if none is ready. */
+static struct engine_queue *account_pick(struct engine_account *account)
+{
+	bool ready;
+
+	do {
+		ready = false;
+		for (unsigned n = account->polled; n > 0; n--) {
+			struct engine_queue *queue = TAILQ_FIRST(&account->queues);
+
+			if (queue_ready(queue)) {
+				if (queue->credit > 0)
+					return queue;
+				ready = true;
+				queue->credit += QUANTUM;
+			} else if (queue->credit > 0) {
+				queue->credit = 0; /* credit is for those who have something to do */
+			}
+			TAILQ_REMOVE(&account->queues, queue, entry);
+			TAILQ_INSERT_TAIL(&account->queues, queue, entry);
+		}
+	} while (ready); /* in debt, all of them: another round brings them nearer */
+	return NULL;
+}
+
+struct engine_queue *scheduler_pick(struct engine *engine)
+{
+	bool ready;
+
+	do {
+		ready = false;
+		for (unsigned n = engine->accounts_polled; n > 0; n--) {
+			struct engine_account *account = TAILQ_FIRST(&engine->accounts);
+			struct engine_queue *queue = account_pick(account);
+
+			if (queue) {
+				if (account->credit > 0)
+					return queue;
+				ready = true;
+				account->credit += QUANTUM;
+			} else if (account->credit > 0) {
+				account->credit = 0;
+			}
+			TAILQ_REMOVE(&engine->accounts, account, entry);
+			TAILQ_INSERT_TAIL(&engine->accounts, account, entry);
+		}
+	} while (ready);
+	return NULL;
+}
+
+void scheduler_charge(struct engine_queue *queue, size_t cost)
+{
+	queue->touched = true;
+	queue->credit -= (int64_t)cost;
+	queue->account->credit -= (int64_t)(cost * 100 / queue->account->weight);
+	queue->engine->backlog += cost;
+}
+
+void scheduler_poll(struct engine_queue *queue)
+{
+	struct engine_account *account = queue->account;
+	struct engine *engine = queue->engine;
+
+	/* relaxed: a doorbell more is harmless, and the next look at the ring comes after this anyway;
+	 * partner: the client's submit */
+	atomic_store_explicit(&queue->daemon_line->doorbell_wanted, 0, memory_order_relaxed);
+	queue->polled = true;
+	queue->touched = true;
+	queue->credit = 0;
+	TAILQ_INSERT_TAIL(&account->queues, queue, entry);
+	engine->queues_polled++;
+	if (account->polled++ == 0) {
+		TAILQ_INSERT_TAIL(&engine->accounts, account, entry);
+		engine->accounts_polled++;
+	}
+}
+
+void scheduler_unpoll(struct engine_queue *queue)
+{
+	struct engine_account *account = queue->account;
+	struct engine *engine = queue->engine;
+
+	queue->polled = false;
+	TAILQ_REMOVE(&account->queues, queue, entry);
+	engine->queues_polled--;
+	if (--account->polled == 0) {
+		TAILQ_REMOVE(&engine->accounts, account, entry);
+		engine->accounts_polled--;
+	}
+}
+
+/* Announce, full barrier, look again: only then is the doorbell relied on (I6). */
+static void retire(struct engine_queue *queue)
+{
+	uint32_t ring = queue->retirements + 1;
+
+	queue->retirements = ring ? ring : 1; /* never zero */
+	/* release, then full barrier; partner: the client's submit, which publishes, passes a full barrier
+	 * and reads this */
+	atomic_store_explicit(&queue->daemon_line->doorbell_wanted, queue->retirements,
+			      memory_order_release);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (queue_ready(queue)) {
+		atomic_store_explicit(&queue->daemon_line->doorbell_wanted, 0, memory_order_relaxed);
+		return;
+	}
+	scheduler_unpoll(queue);
+}
+
+void scheduler_retire_quiet(struct engine *engine, uint64_t now)
+{
+	/* relaxed; partner: engine_set_spin() */
+	uint64_t patience = atomic_load_explicit(&engine->spin_us, memory_order_relaxed) * 1000ull;
+	struct engine_account *account, *next_account;
+
+	for (account = TAILQ_FIRST(&engine->accounts); account; account = next_account) {
+		struct engine_queue *queue, *next;
+
+		next_account = TAILQ_NEXT(account, entry);
+		for (queue = TAILQ_FIRST(&account->queues); queue; queue = next) {
+			next = TAILQ_NEXT(queue, entry);
+			if (queue->touched) {
+				queue->touched = false;
+				queue->quiet_since = now;
+			}
+			/* Its worker is not done; or queue_ready() cannot tell while the space is edited. */
+			if (queue->busy || queue->jobs_active > 0 || queue->space->paused)
+				continue;
+			if (now - queue->quiet_since >= patience)
+				retire(queue);
+		}
+	}
+}

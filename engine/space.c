@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "space.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "internal.h"
+
+/*
+ * index if it is below size, else 0, without a branch that could be mispredicted: so that a bounds check
+ * that fails cannot be run past speculatively with the client's index (CVE-2017-5753; the kernel's
+ * array_index_nospec() is the model).
+ */
+static uint32_t clamp_index(uint32_t index, uint32_t size)
+{
+	uint64_t mask = ((uint64_t)index - size) >> 63;
+
+	__asm__ volatile("" : "+r"(mask)); /* hide the value, or it becomes a branch again */
+	return index & (uint32_t)-mask;
+}
+
+int space_resolve(const struct engine_space *space, uint32_t region, uint64_t offset,
+		  uint64_t length, bool write, char **address)
+{
+	if (space->size == 0) {
+		if (region != 0 || length > UINTPTR_MAX - offset)
+			return -EFAULT;
+		*address = (char *)(uintptr_t)offset;
+		return 0;
+	}
+
+	uint32_t slot = (region & 0xffff) - 1;
+
+	if (slot >= space->size)
+		return -EFAULT;
+
+	const struct space_region *r = &space->regions[clamp_index(slot, space->size)];
+
+	if (!r->base || r->id != region)
+		return -EFAULT;
+	if (offset > r->length || length > r->length - offset)
+		return -EFAULT;
+	if (write && !r->writable)
+		return -EACCES;
+	*address = r->base + offset;
+	return 0;
+}
+
+static bool space_in_batch(const struct engine_space *space)
+{
+	const struct engine *engine = space->engine;
+
+	for (uint32_t i = 0; i < engine->slots; i++) {
+		const struct engine_queue *queue = engine->queues[i].queue;
+
+		if (queue && queue->space == space && queue->busy)
+			return true;
+	}
+	return false;
+}
+
+void space_pause(struct engine_space *space)
+{
+	space->paused++;
+	while (space_in_batch(space))
+		engine_wait_progress(space->engine);
+}
+
+void space_resume(struct engine_space *space)
+{
+	space->paused--;
+}
+
+static bool operation_uses(const struct operation *operation, uint32_t region)
+{
+	return operation->destination_region == region || operation->source_region == region;
+}
+
+static bool region_in_piece(const struct engine_space *space, uint32_t region)
+{
+	const struct engine *engine = space->engine;
+
+	for (unsigned i = 0; i < engine->workers; i++) {
+		const struct job *job = engine->worker[i].job;
+
+		if (job && job->queue->space == space && operation_uses(&job->operation, region))
+			return true;
+	}
+	return false;
+}
+
+void space_revoke(struct engine_space *space, uint32_t region)
+{
+	const struct engine *engine = space->engine;
+
+	for (uint32_t i = 0; i < engine->slots; i++) {
+		struct engine_queue *queue = engine->queues[i].queue;
+
+		if (!queue || queue->space != space)
+			continue;
+		if (queue->holding && operation_uses(&queue->held, region))
+			queue->held.error = -EFAULT;
+		if (queue->handing_out && operation_uses(&queue->handing_out->operation, region))
+			job_cancel(queue, -EFAULT);
+	}
+	while (region_in_piece(space, region))
+		engine_wait_progress(space->engine);
+}
+
+int engine_space_new(struct engine *engine, uint32_t max_regions, struct engine_space **space)
+{
+	if (max_regions > SPACE_MAX_REGIONS)
+		return -EINVAL;
+
+	struct engine_space *s =
+		calloc(1, sizeof *s + (size_t)max_regions * sizeof(struct space_region));
+
+	if (!s)
+		return -ENOMEM;
+	s->engine = engine;
+	s->size = max_regions;
+	*space = s;
+	return 0;
+}
+
+void engine_space_delete(struct engine_space *space)
+{
+	free(space);
+}
+
+int engine_space_add(struct engine_space *space, void *base, size_t length, bool writable,
+		     uint32_t *region)
+{
+	struct engine *engine = space->engine;
+	int result = -ENOSPC;
+
+	engine_lock(engine);
+	space_pause(space);
+	for (uint32_t slot = 0; slot < space->size; slot++) {
+		struct space_region *r = &space->regions[slot];
+
+		if (r->base)
+			continue;
+		r->base = base;
+		r->length = length;
+		r->writable = writable;
+		r->generation++;
+		r->id = (uint32_t)r->generation << 16 | (slot + 1);
+		*region = r->id;
+		result = 0;
+		break;
+	}
+	space_resume(space);
+	engine_unlock(engine);
+	return result;
+}
+
+int engine_space_remove(struct engine_space *space, uint32_t region, void **base, size_t *length)
+{
+	struct engine *engine = space->engine;
+	uint32_t slot = (region & 0xffff) - 1;
+
+	if (slot >= space->size)
+		return -ENOENT;
+
+	struct space_region *r = &space->regions[slot];
+	int result = -ENOENT;
+
+	engine_lock(engine);
+	space_pause(space);
+	if (r->base && r->id == region) {
+		*base = r->base;
+		*length = r->length;
+		r->base = NULL;
+		r->id = 0;
+		space_revoke(space, region);
+		result = 0;
+	}
+	space_resume(space);
+	engine_unlock(engine);
+	return result;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Address spaces, as seen from inside of the engine. */
+#ifndef VDM_ENGINE_SPACE_H
+#define VDM_ENGINE_SPACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine.h"
+
+/* Region ids are (generation << 16 | slot + 1): a stale id does not name the slot's next tenant. */
+#define SPACE_MAX_REGIONS 65535
+
+struct space_region {
+	char *base; /* NULL: free */
+	size_t length;
+	uint32_t id;
+	uint16_t generation;
+	bool writable;
+};
+
+/*
+ * Guarded by the engine's lock, except that a worker reads it without the lock during a batch; hence
+ * `paused`: no batch of a queue of this space begins while it is set, and whoever edits the table
+ * first waits until none is running.
+ */
+struct engine_space {
+	struct engine *engine;
+	unsigned paused;
+	uint32_t size; /* 0: flat */
+	struct space_region regions[];
+};
+
+/*
+ * Translate. Returns 0, -EFAULT (no such region, or not wholly inside of it) or -EACCES (to be written,
+ * but read-only).
+ */
+int space_resolve(const struct engine_space *space, uint32_t region, uint64_t offset,
+		  uint64_t length, bool write, char **address);
+
+#endif

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a worker does all day. Leader and followers: whoever holds the lock polls the rings and takes
+ * what it finds. While it is the only one awake it keeps the lock even while it serves small operations,
+ * so that at light load the lock costs nothing; otherwise it lets go, and another takes over polling. A
+ * worker that finds nothing parks if another is awake. The last one awake polls until every ring has
+ * been quiet for a while, and then sleeps on the doorbells, for as long as it takes: no timer.
+ */
+#include <errno.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+/* Waking a thread costs the waker 2 us and takes 30 us on a virtual CPU that has gone idle, in which
+ * the waker alone moves about this many bytes. */
+#define WAKE_BYTES ((size_t)512 << 10)
+
+/* Steps between two looks at the clock (25 ns each), and how often the doorbells of quiet rings are
+ * looked at (0.3 us each) while others keep the workers busy. */
+#define STEPS_PER_CLOCK   64
+#define STEPS_PER_PIECE   16
+#define DOORBELL_LOOK_NS  20000
+
+#define DOORBELLS_AT_ONCE 32
+
+static void cpu_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("isb" ::: "memory"); /* "yield" is a no-op on most cores */
+#endif
+}
+
+static uint64_t clock_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Let those have the lock who wait for it: the holder never lets go otherwise while it polls. */
+static void breathe(struct engine *engine)
+{
+	/* relaxed: a hint; partner: engine_lock() */
+	if (atomic_load_explicit(&engine->contenders, memory_order_relaxed) == 0)
+		return;
+	pthread_mutex_unlock(&engine->lock);
+	/* About 100 us, in which a sleeping thread wakes up; then the rings have waited long enough. */
+	for (unsigned i = 0; i < 4096; i++) {
+		if (atomic_load_explicit(&engine->contenders, memory_order_relaxed) == 0)
+			break;
+		cpu_relax();
+	}
+	pthread_mutex_lock(&engine->lock);
+}
+
+/* Have another worker take its share, if there is one to take and somebody to take it. */
+static void wake_another(struct engine *engine)
+{
+	if (engine->parked <= engine->summons || engine->backlog < WAKE_BYTES)
+		return;
+	engine->backlog = 0;
+	if (!scheduler_pick(engine))
+		return;
+	engine->summons++;
+	pthread_cond_signal(&engine->surplus);
+}
+
+static void end_batch(struct worker *worker, size_t cost)
+{
+	struct engine_queue *queue = worker->batch;
+
+	worker->batch = NULL;
+	queue_signal(queue);
+	if (worker->unlocked) {
+		worker->unlocked = false;
+		engine_lock(worker->engine);
+		worker->engine->moving--;
+		queue->busy = false;
+	}
+	queue_finish_jobs(queue);
+	scheduler_charge(queue, cost);
+	engine_tell_progress(worker->engine);
+}
+
+static void run_batch(struct worker *worker, struct engine_queue *queue)
+{
+	struct engine *engine = worker->engine;
+
+	worker->batch = queue;
+	worker->kernels = engine->kernels;
+	if (engine->awake > 1) {
+		queue->busy = true;
+		worker->unlocked = true;
+		engine->moving++;
+		engine_unlock(engine);
+	}
+	end_batch(worker, queue_batch(queue, worker));
+}
+
+static void end_piece(struct worker *worker, int32_t error)
+{
+	struct job *job = worker->job;
+
+	engine_lock(worker->engine);
+	worker->job = NULL;
+	worker->engine->moving--;
+	job_piece_done(job, error);
+	engine_tell_progress(worker->engine);
+}
+
+static void run_piece(struct worker *worker, struct engine_queue *queue)
+{
+	struct engine *engine = worker->engine;
+	struct piece piece = job_take_piece(queue);
+	const struct operation *operation = &piece.job->operation; /* does not change while it runs */
+	unsigned flags = operation_kernel_flags(operation);
+
+	worker->job = piece.job;
+	worker->kernels = engine->kernels;
+	scheduler_charge(queue, piece.length);
+	if (queue->handing_out)
+		engine->backlog += operation->length - piece.job->given;
+	wake_another(engine);
+	engine->moving++;
+	engine_unlock(engine);
+
+	worker->guard.armed = 1;
+	atomic_signal_fence(memory_order_seq_cst); /* with the SIGBUS handler */
+	operation_run(operation, piece.offset, piece.length, &worker->kernels, flags);
+	atomic_signal_fence(memory_order_seq_cst);
+	worker->guard.armed = 0;
+	end_piece(worker, 0);
+}
+
+/* Bring the queues back whose doorbells have rung. */
+static void answer_doorbells(struct engine *engine, const struct epoll_event *events, int count)
+{
+	for (int i = 0; i < count; i++) {
+		uint32_t slot = (uint32_t)events[i].data.u64;
+		uint32_t generation = (uint32_t)(events[i].data.u64 >> 32);
+
+		if (slot == KICK_SLOT) {
+			uint64_t kicks;
+
+			/* at the end it stays readable, for all to see */
+			if (!engine->stopping && read(engine->kick_fd, &kicks, sizeof kicks) < 0)
+				continue; /* EAGAIN: another worker was quicker */
+		} else if (slot < engine->slots && engine->queues[slot].generation == generation) {
+			struct engine_queue *queue = engine->queues[slot].queue;
+
+			if (queue && !queue->polled)
+				scheduler_poll(queue);
+		}
+	}
+}
+
+/* Now and then: look which rings have been quiet, and whether others want to come back. */
+static void look_around(struct engine *engine, unsigned steps)
+{
+	if (engine->until_clock > steps) {
+		engine->until_clock -= steps;
+		return;
+	}
+	engine->until_clock = STEPS_PER_CLOCK;
+
+	uint64_t now = clock_now();
+
+	scheduler_retire_quiet(engine, now);
+	if (engine->queues_added > engine->queues_polled && engine->queues_polled > 0 &&
+	    now - engine->doorbells_looked >= DOORBELL_LOOK_NS) {
+		struct epoll_event events[DOORBELLS_AT_ONCE];
+
+		engine->doorbells_looked = now;
+		answer_doorbells(engine, events,
+				 epoll_wait(engine->epoll_fd, events, DOORBELLS_AT_ONCE, 0));
+	}
+}
+
+static void sleep_on_doorbells(struct worker *worker)
+{
+	struct engine *engine = worker->engine;
+	struct epoll_event events[DOORBELLS_AT_ONCE];
+
+	engine->awake--;
+	engine->sentinel = true;
+	/* relaxed; partner: engine_healthy() */
+	atomic_store_explicit(&worker->asleep, true, memory_order_relaxed);
+	engine_unlock(engine);
+	int count = epoll_wait(engine->epoll_fd, events, DOORBELLS_AT_ONCE, -1);
+
+	engine_lock(engine);
+	atomic_store_explicit(&worker->asleep, false, memory_order_relaxed);
+	engine->awake++;
+	engine->sentinel = false;
+	atomic_fetch_add_explicit(&engine->wakeups, 1, memory_order_relaxed);
+	answer_doorbells(engine, events, count);
+}
+
+static void park(struct worker *worker)
+{
+	struct engine *engine = worker->engine;
+
+	engine->awake--;
+	engine->parked++;
+	atomic_store_explicit(&worker->asleep, true, memory_order_relaxed);
+	while (engine->summons == 0 && !engine->stopping)
+		pthread_cond_wait(&engine->surplus, &engine->lock);
+	if (engine->summons > 0)
+		engine->summons--;
+	atomic_store_explicit(&worker->asleep, false, memory_order_relaxed);
+	engine->parked--;
+	engine->awake++;
+	atomic_fetch_add_explicit(&engine->wakeups, 1, memory_order_relaxed);
+}
+
+static void step(struct worker *worker)
+{
+	struct engine *engine = worker->engine;
+	struct engine_queue *queue = scheduler_pick(engine);
+
+	if (queue) {
+		wake_another(engine);
+		if (queue->handing_out) {
+			run_piece(worker, queue);
+			look_around(engine, STEPS_PER_PIECE);
+		} else {
+			run_batch(worker, queue);
+			look_around(engine, 1);
+		}
+		return;
+	}
+	engine->backlog = 0;
+	if (engine->awake > 1 + engine->moving) {
+		park(worker);
+	} else if (engine->queues_polled > 0) {
+		cpu_relax();
+		/* relaxed; partner: engine_set_spin() */
+		bool spins = atomic_load_explicit(&engine->spin_us, memory_order_relaxed) > 0;
+
+		look_around(engine, spins ? 1 : STEPS_PER_CLOCK);
+	} else if (engine->awake == 1 && !engine->sentinel) {
+		sleep_on_doorbells(worker);
+	} else {
+		park(worker);
+	}
+}
+
+void *worker_main(void *argument)
+{
+	struct worker *worker = argument;
+	struct engine *engine = worker->engine;
+
+	guard_set(&worker->guard);
+	engine_lock(engine);
+	engine->awake++;
+	atomic_store_explicit(&worker->asleep, false, memory_order_relaxed);
+	/* Where a worker comes back to from a page that was not there: what it was doing has failed. */
+	if (sigsetjmp(worker->guard.back, 0)) {
+		if (worker->job) {
+			end_piece(worker, -EFAULT);
+		} else {
+			queue_complete(worker->batch, &worker->operation, -EFAULT);
+			end_batch(worker, worker->operation.length);
+		}
+	}
+	while (!engine->stopping) {
+		/* relaxed, one writer; partner: engine_healthy() */
+		atomic_store_explicit(
+			&worker->steps,
+			atomic_load_explicit(&worker->steps, memory_order_relaxed) + 1,
+			memory_order_relaxed);
+		breathe(engine);
+		step(worker);
+	}
+	engine->awake--;
+	engine_unlock(engine);
+	guard_set(NULL);
+	return NULL;
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Control messages: what a client and the daemon say to each other over the socket.
+ *
+ * The socket is AF_UNIX, SOCK_SEQPACKET: one packet is one message, a fixed structure that begins
+ * with a header, and the file descriptors that belong to it (SCM_RIGHTS, unix(7)). The client
+ * asks, the daemon answers each request once and in order, with the reply named beside the request
+ * or with VDM_MESSAGE_REFUSED. A message that is malformed (unknown type, wrong size, wrong number
+ * of descriptors, reserved bits set, a request before the greeting) ends the session; a request
+ * that is well formed but cannot be granted is refused and the session goes on.
+ */
+#ifndef VDM_PROTO_CONTROL_H
+#define VDM_PROTO_CONTROL_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Raised when a program built for the older one could misread the newer one. */
+#define VDM_PROTOCOL_VERSION 1
+
+/* The first eight bytes that a client sends, so that a stray peer is told apart: "vdmring\n". */
+#define VDM_PROTOCOL_MAGIC 0x0a676e69726d6476ull
+
+/* Optional parts of the protocol. A client that asks for one that the daemon lacks is refused. */
+#define VDM_FEATURE_DURABLE    (1ull << 0) /* file-backed regions, flush to storage */
+#define VDM_FEATURE_VALID_BITS VDM_FEATURE_DURABLE
+
+/* Most descriptors that any message carries, and the longest text of a refusal. */
+#define VDM_MESSAGE_MAX_FDS 4
+#define VDM_REFUSAL_TEXT    224
+
+enum vdm_message_type {
+	VDM_MESSAGE_HELLO = 1,      /* -> WELCOME */
+	VDM_MESSAGE_WELCOME,
+	VDM_MESSAGE_RING_CREATE,    /* -> RING_CREATED */
+	VDM_MESSAGE_RING_CREATED,
+	VDM_MESSAGE_RING_DESTROY,   /* -> DONE */
+	VDM_MESSAGE_REGION_ADD,     /* with one descriptor; -> REGION_ADDED */
+	VDM_MESSAGE_REGION_ADDED,
+	VDM_MESSAGE_REGION_REMOVE,  /* -> DONE */
+	VDM_MESSAGE_STATUS,         /* -> STATUS_REPLY */
+	VDM_MESSAGE_STATUS_REPLY,   /* with one descriptor: a sealed file, proto/status.h */
+	VDM_MESSAGE_DONE,
+	VDM_MESSAGE_REFUSED,
+	VDM_MESSAGE_TYPE_COUNT
+};
+
+struct vdm_message_header {
+	uint32_t type; /* enum vdm_message_type */
+	uint32_t size; /* bytes, of the whole message */
+};
+static_assert(sizeof(struct vdm_message_header) == 8, "wire format");
+
+struct vdm_message_hello {
+	struct vdm_message_header header;
+	uint64_t magic;
+	uint32_t version;
+	uint32_t reserved;  /* zero */
+	uint64_t features;  /* that the client needs */
+};
+static_assert(sizeof(struct vdm_message_hello) == 32, "wire format");
+
+struct vdm_message_welcome {
+	struct vdm_message_header header;
+	uint64_t features;          /* that the daemon has; a superset of what was asked */
+	uint32_t version;
+	uint32_t workers;           /* threads that copy */
+	uint32_t max_rings;         /* per session */
+	uint32_t max_entries;       /* per ring */
+	uint32_t max_regions;       /* per session */
+	uint32_t reserved;          /* zero */
+	uint64_t max_region_bytes;  /* per region */
+	uint64_t offload_threshold; /* bytes below which the operator advises against offload */
+};
+static_assert(sizeof(struct vdm_message_welcome) == 56, "wire format");
+static_assert(offsetof(struct vdm_message_welcome, max_region_bytes) == 40, "wire format");
+
+struct vdm_message_ring_create {
+	struct vdm_message_header header;
+	uint32_t entries;        /* a power of two */
+	uint32_t first_sequence; /* position of the first descriptor and of the first completion */
+	uint32_t flags;          /* reserved, zero */
+	uint32_t reserved;       /* zero */
+};
+static_assert(sizeof(struct vdm_message_ring_create) == 24, "wire format");
+
+/* Descriptors that come with RING_CREATED, in this order. */
+enum vdm_ring_fd {
+	VDM_RING_FD_SUBMISSION, /* memory file, read and write */
+	VDM_RING_FD_COMPLETION, /* memory file, read only */
+	VDM_RING_FD_DOORBELL,   /* eventfd(2): the client writes, the daemon's workers wait */
+	/* One end of a SOCK_SEQPACKET pair: readable at a signal (8 bytes each), hung up when the daemon
+	 * has gone. Not an eventfd: the client shares an eventfd's O_NONBLOCK flag and could clear it, fill
+	 * the counter and so block the worker that signals. */
+	VDM_RING_FD_EVENT,
+	VDM_RING_FD_COUNT
+};
+static_assert(VDM_RING_FD_COUNT <= VDM_MESSAGE_MAX_FDS, "a ring's descriptors fit a message");
+
+struct vdm_message_ring_created {
+	struct vdm_message_header header;
+	uint32_t ring;
+	uint32_t entries;
+	uint32_t first_sequence;
+	uint32_t reserved; /* zero */
+};
+static_assert(sizeof(struct vdm_message_ring_created) == 24, "wire format");
+
+struct vdm_message_ring_destroy {
+	struct vdm_message_header header;
+	uint32_t ring;
+	uint32_t reserved; /* zero */
+};
+static_assert(sizeof(struct vdm_message_ring_destroy) == 16, "wire format");
+
+#define VDM_REGION_READ_ONLY  (1u << 0) /* operations may only read it */
+#define VDM_REGION_FILE       (1u << 1) /* a regular file; needs VDM_FEATURE_DURABLE */
+#define VDM_REGION_VALID_FLAGS (VDM_REGION_READ_ONLY | VDM_REGION_FILE)
+
+struct vdm_message_region_add {
+	struct vdm_message_header header;
+	uint64_t size;     /* bytes that the client says the file has */
+	uint32_t flags;    /* VDM_REGION_* */
+	uint32_t reserved; /* zero */
+};
+static_assert(sizeof(struct vdm_message_region_add) == 24, "wire format");
+
+struct vdm_message_region_added {
+	struct vdm_message_header header;
+	uint64_t size;
+	uint32_t region;
+	uint32_t reserved; /* zero */
+};
+static_assert(sizeof(struct vdm_message_region_added) == 24, "wire format");
+
+struct vdm_message_region_remove {
+	struct vdm_message_header header;
+	uint32_t region;
+	uint32_t reserved; /* zero */
+};
+static_assert(sizeof(struct vdm_message_region_remove) == 16, "wire format");
+
+struct vdm_message_status {
+	struct vdm_message_header header;
+};
+static_assert(sizeof(struct vdm_message_status) == 8, "wire format");
+
+struct vdm_message_status_reply {
+	struct vdm_message_header header;
+	uint64_t size; /* bytes of the file that comes with it */
+};
+static_assert(sizeof(struct vdm_message_status_reply) == 16, "wire format");
+
+struct vdm_message_done {
+	struct vdm_message_header header;
+};
+static_assert(sizeof(struct vdm_message_done) == 8, "wire format");
+
+struct vdm_message_refused {
+	struct vdm_message_header header;
+	uint32_t request;              /* type of the message that is refused */
+	int32_t error;                 /* negative errno */
+	char text[VDM_REFUSAL_TEXT];   /* what was wrong and what would be right; NUL-terminated */
+};
+static_assert(sizeof(struct vdm_message_refused) == 240, "wire format");
+
+/* Large enough for any message. */
+union vdm_message {
+	struct vdm_message_header header;
+	struct vdm_message_hello hello;
+	struct vdm_message_welcome welcome;
+	struct vdm_message_ring_create ring_create;
+	struct vdm_message_ring_created ring_created;
+	struct vdm_message_ring_destroy ring_destroy;
+	struct vdm_message_region_add region_add;
+	struct vdm_message_region_added region_added;
+	struct vdm_message_region_remove region_remove;
+	struct vdm_message_status status;
+	struct vdm_message_status_reply status_reply;
+	struct vdm_message_done done;
+	struct vdm_message_refused refused;
+};
+
+/* A message as it came, with the descriptors that the receiver now owns. */
+struct vdm_packet {
+	union vdm_message message;
+	size_t size; /* bytes received */
+	int fds[VDM_MESSAGE_MAX_FDS];
+	unsigned fd_count;
+	int truncated; /* descriptors were lost, for this process may not have more of them */
+};
+
+/*
+ * Send one message; `message->size` bytes. Never blocks and never raises SIGPIPE. The descriptors
+ * stay the caller's. Returns 0; -EAGAIN: the peer does not read; -ENOTCONN: it has gone; or another negative
+ * errno.
+ */
+int vdm_packet_send(int socket, const struct vdm_message_header *message, const int *fds,
+		    unsigned fd_count);
+
+/*
+ * Receive one message. `wait` says whether to block for it. Returns 0; -EAGAIN where there is none;
+ * -ENOTCONN at the end of the connection; -EMSGSIZE for a message longer than any, or cut short;
+ * -EPROTO for more descriptors than any message has; -EMFILE when this process has no room for the
+ * descriptors, and then the message itself is there all the same; or another negative errno. All
+ * descriptors of a failed receive are closed. On success the caller owns packet->fds.
+ */
+int vdm_packet_receive(int socket, struct vdm_packet *packet, int wait);
+
+/* Close the descriptors that still belong to the packet. */
+void vdm_packet_close(struct vdm_packet *packet);
+
+/* Take descriptor `index` out of the packet: from now on it is the caller's to close. */
+int vdm_packet_take(struct vdm_packet *packet, unsigned index);
+
+#endif

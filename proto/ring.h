@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The ring: what a client and the daemon share in memory.
+ *
+ * A ring is two memory files, both created, filled and sealed by the daemon:
+ *
+ *   submission file (the client writes)        completion file (the daemon writes)
+ *   +------------------------------------+     +------------------------------------+
+ *   | 0     struct vdm_client_line       |     | 0     struct vdm_daemon_line       |
+ *   | 64    reserved, zero               |     | 64    reserved, zero               |
+ *   | 4096  descriptor[entries], 64 B    |     | 4096  completion[entries], 32 B    |
+ *   +------------------------------------+     +------------------------------------+
+ *
+ * Each direction has one producer and one consumer. There is no shared head or tail: an entry is
+ * ready when its sequence word says so (as with the phase tag of NVM Express Base Specification
+ * 2.0, 4.2.4), so moving one entry moves one cache line.
+ *
+ * The entry at position p (a free-running 32-bit count that begins at the ring's first_sequence)
+ * lies in slot p & (entries - 1), and is ready when its sequence word equals p + 1. Before it is
+ * written, the word holds p + 1 - entries, the value of the previous lap; the daemon fills in that
+ * value for the first lap. Any third value is a protocol violation. All arithmetic is modulo 2^32.
+ *
+ * A client never has more operations in flight (submitted and not yet seen complete) than entries.
+ * Since the daemon consumes in order, this alone makes both queues safe to reuse: entry p + entries
+ * may be submitted once p + 1 completions have been seen, and then entry p has been consumed.
+ */
+#ifndef VDM_PROTO_RING_H
+#define VDM_PROTO_RING_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One line of every cache this protocol is used with; entries never straddle two. */
+#define VDM_CACHE_LINE 64
+
+/* Byte offset of the first descriptor or completion in its file: one page for the lines before. */
+#define VDM_RING_ENTRIES_OFFSET 4096
+
+#define VDM_RING_MIN_ENTRIES 2
+#define VDM_RING_MAX_ENTRIES 4096
+
+enum vdm_opcode {
+	VDM_OPCODE_NOP = 0,
+	VDM_OPCODE_MEMCPY = 1,  /* overlapping ranges are copied as by memmove */
+	VDM_OPCODE_MEMMOVE = 2,
+	VDM_OPCODE_MEMSET = 3,  /* pattern is the byte value, 0 to 255 */
+	VDM_OPCODE_FLUSH = 4,   /* completes after all earlier operations of the ring; all zero: order alone */
+	VDM_OPCODE_COUNT
+};
+
+enum vdm_descriptor_flags {
+	/* Begin after all earlier operations of the ring have completed; later ones begin after this
+	 * one has begun. */
+	VDM_DESCRIPTOR_FENCE = 1 << 0,
+	/* The next descriptor begins after this one has completed, and is cancelled (-ECANCELED) if
+	 * this one failed or was cancelled. */
+	VDM_DESCRIPTOR_LINK = 1 << 1,
+	/* The destination will not be read soon: write around the cache. */
+	VDM_DESCRIPTOR_NO_CACHE = 1 << 2,
+	/* Complete when the destination is durable. Needs VDM_FEATURE_DURABLE. */
+	VDM_DESCRIPTOR_DURABLE = 1 << 3,
+};
+#define VDM_DESCRIPTOR_VALID_FLAGS                                                                 \
+	(VDM_DESCRIPTOR_FENCE | VDM_DESCRIPTOR_LINK | VDM_DESCRIPTOR_NO_CACHE |                    \
+	 VDM_DESCRIPTOR_DURABLE)
+
+/* One operation. Memory is named by region and offset, never by address. */
+struct vdm_descriptor {
+	uint8_t opcode;             /* enum vdm_opcode */
+	uint8_t priority;           /* reserved, zero */
+	uint16_t flags;             /* enum vdm_descriptor_flags */
+	uint32_t destination_region;
+	uint32_t source_region;     /* zero where the operation has no source */
+	uint32_t reserved0;         /* zero */
+	uint64_t destination_offset; /* bytes */
+	uint64_t source_offset;     /* bytes; zero where the operation has no source */
+	uint64_t length;            /* bytes */
+	uint64_t pattern;           /* memset only, else zero */
+	uint64_t user_data;         /* returned in the completion, never interpreted */
+	uint32_t reserved1;         /* zero */
+	_Atomic uint32_t sequence;  /* written last, release; partner: descriptor_ready(), acquire */
+};
+
+static_assert(sizeof(struct vdm_descriptor) == VDM_CACHE_LINE, "one line per submission");
+static_assert(offsetof(struct vdm_descriptor, opcode) == 0, "wire format");
+static_assert(offsetof(struct vdm_descriptor, priority) == 1, "wire format");
+static_assert(offsetof(struct vdm_descriptor, flags) == 2, "wire format");
+static_assert(offsetof(struct vdm_descriptor, destination_region) == 4, "wire format");
+static_assert(offsetof(struct vdm_descriptor, source_region) == 8, "wire format");
+static_assert(offsetof(struct vdm_descriptor, reserved0) == 12, "wire format");
+static_assert(offsetof(struct vdm_descriptor, destination_offset) == 16, "wire format");
+static_assert(offsetof(struct vdm_descriptor, source_offset) == 24, "wire format");
+static_assert(offsetof(struct vdm_descriptor, length) == 32, "wire format");
+static_assert(offsetof(struct vdm_descriptor, pattern) == 40, "wire format");
+static_assert(offsetof(struct vdm_descriptor, user_data) == 48, "wire format");
+static_assert(offsetof(struct vdm_descriptor, reserved1) == 56, "wire format");
+static_assert(offsetof(struct vdm_descriptor, sequence) == 60, "wire format");
+
+/* The answer to one operation. */
+struct vdm_completion {
+	uint64_t user_data;        /* of the descriptor */
+	uint64_t value;            /* bytes moved, or set */
+	int32_t result;            /* 0 or a negative errno */
+	uint32_t flags;            /* reserved, zero */
+	uint32_t operation;        /* position of the descriptor that this completes */
+	_Atomic uint32_t sequence; /* written last, release; partner: the client's peek, acquire */
+};
+
+static_assert(sizeof(struct vdm_completion) * 2 == VDM_CACHE_LINE, "never straddles a line");
+static_assert(offsetof(struct vdm_completion, user_data) == 0, "wire format");
+static_assert(offsetof(struct vdm_completion, value) == 8, "wire format");
+static_assert(offsetof(struct vdm_completion, result) == 16, "wire format");
+static_assert(offsetof(struct vdm_completion, flags) == 20, "wire format");
+static_assert(offsetof(struct vdm_completion, operation) == 24, "wire format");
+static_assert(offsetof(struct vdm_completion, sequence) == 28, "wire format");
+
+/*
+ * Asking for a signal. The client stores a new value in `arm` (any value other than the last) and
+ * in `wanted` the position that the completion count has to reach; the daemon sends one signal per
+ * value of `arm`, once its completion count has reached `wanted`.
+ */
+struct vdm_client_line {
+	_Atomic uint32_t arm;    /* release, then full barrier; partner: queue_signal() */
+	_Atomic uint32_t wanted; /* relaxed, before arm */
+	uint32_t reserved[14];
+};
+static_assert(sizeof(struct vdm_client_line) == VDM_CACHE_LINE, "one line, one writer");
+static_assert(offsetof(struct vdm_client_line, arm) == 0, "wire format");
+static_assert(offsetof(struct vdm_client_line, wanted) == 4, "wire format");
+
+/*
+ * Non-zero while nobody polls the ring: whoever submits then has to ring the doorbell, once per value.
+ * The value is another one each time that the ring has been left, so that a submitter who has rung, and
+ * whose ring has not been answered yet, need not ring again.
+ */
+struct vdm_daemon_line {
+	_Atomic uint32_t doorbell_wanted; /* release, then full barrier; partner: the client's submit */
+	uint32_t reserved[15];
+};
+static_assert(sizeof(struct vdm_daemon_line) == VDM_CACHE_LINE, "one line, one writer");
+static_assert(offsetof(struct vdm_daemon_line, doorbell_wanted) == 0, "wire format");
+
+/* Whether `entries` is a size that a ring can have: a power of two within the limits. */
+static inline int vdm_ring_entries_valid(uint32_t entries)
+{
+	return entries >= VDM_RING_MIN_ENTRIES && entries <= VDM_RING_MAX_ENTRIES &&
+	       (entries & (entries - 1)) == 0;
+}
+
+/* Sizes of the two files in bytes. */
+static inline size_t vdm_submission_size(uint32_t entries)
+{
+	return VDM_RING_ENTRIES_OFFSET + (size_t)entries * sizeof(struct vdm_descriptor);
+}
+
+static inline size_t vdm_completion_size(uint32_t entries)
+{
+	return VDM_RING_ENTRIES_OFFSET + (size_t)entries * sizeof(struct vdm_completion);
+}
+
+static inline struct vdm_descriptor *vdm_descriptors(void *submission)
+{
+	return (struct vdm_descriptor *)((char *)submission + VDM_RING_ENTRIES_OFFSET);
+}
+
+static inline struct vdm_completion *vdm_completions(void *completion)
+{
+	return (struct vdm_completion *)((char *)completion + VDM_RING_ENTRIES_OFFSET);
+}
+
+/*
+ * Fill zeroed ring memory for its first lap, so that no slot looks ready, whatever the first
+ * sequence number is. Called by the side that creates the memory, before the other side sees it.
+ */
+static inline void vdm_ring_prepare(void *submission, void *completion, uint32_t entries,
+				    uint32_t first_sequence)
+{
+	for (uint32_t i = 0; i < entries; i++) {
+		uint32_t position = first_sequence + i;
+		uint32_t slot = position & (entries - 1);
+
+		/* relaxed: no other side exists yet, handing the file over orders these stores */
+		atomic_store_explicit(&vdm_descriptors(submission)[slot].sequence,
+				      position + 1 - entries, memory_order_relaxed);
+		atomic_store_explicit(&vdm_completions(completion)[slot].sequence,
+				      position + 1 - entries, memory_order_relaxed);
+	}
+}
+
+#endif

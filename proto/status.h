@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The file that answers VDM_MESSAGE_STATUS: one vdm_report_daemon, then session_count times
+ * vdm_report_session. Counters count since the daemon or the session began. Who is neither root nor
+ * the daemon's own user sees the sessions of his own user id only; the totals are for everybody.
+ */
+#ifndef VDM_PROTO_STATUS_H
+#define VDM_PROTO_STATUS_H
+
+#include <assert.h>
+#include <stdint.h>
+
+/* Room for one counter per opcode, now and later. */
+#define VDM_STATUS_OPCODES 16
+
+struct vdm_report_counters {
+	uint64_t operations[VDM_STATUS_OPCODES]; /* completed with 0, by opcode */
+	uint64_t failed;                         /* completed with an error */
+	uint64_t bytes;                          /* moved or set */
+};
+static_assert(sizeof(struct vdm_report_counters) == 144, "wire format");
+
+struct vdm_report_daemon {
+	uint32_t size;                  /* of this structure: a reader skips what it does not know */
+	uint32_t session_size;          /* of each of the following */
+	uint32_t session_count;
+	uint32_t pid;
+	uint32_t workers;
+	uint32_t workers_awake;
+	uint64_t uptime_ns;
+	uint64_t sessions_accepted;     /* since start */
+	uint64_t sessions_refused;      /* since start: not greeted, or over a limit */
+	uint64_t sessions_violated;     /* since start: ended for breaking the protocol */
+	uint64_t mapped_bytes;          /* all regions, now */
+	uint64_t wakeups;               /* times that a worker slept and was woken */
+	uint32_t sessions;              /* now, of all users */
+	uint32_t rings;                 /* now */
+	uint32_t regions;               /* now */
+	uint32_t reserved;
+	struct vdm_report_counters counters;
+	char version[16];               /* of the daemon, NUL-terminated */
+};
+static_assert(sizeof(struct vdm_report_daemon) == 248, "wire format");
+
+struct vdm_report_session {
+	uint32_t pid;
+	uint32_t uid;
+	uint32_t rings;
+	uint32_t regions;
+	uint64_t mapped_bytes;
+	uint64_t in_flight;     /* operations */
+	uint64_t age_ns;
+	struct vdm_report_counters counters;
+	char command[16];       /* of the process when it connected, NUL-terminated; proc(5) comm */
+};
+static_assert(sizeof(struct vdm_report_session) == 200, "wire format");
+
+#endif

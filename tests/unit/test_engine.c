@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "raw_ring.h"
+
+static unsigned scaled(unsigned full)
+{
+	const char *percent = getenv("VDM_TEST_SCALE");
+
+	return percent ? full * (unsigned)atoi(percent) / 100 + 1 : full;
+}
+
+struct fixture {
+	struct engine *engine;
+	struct engine_account *account;
+	struct engine_space *space; /* flat */
+};
+
+static void start(struct fixture *f, unsigned workers, uint32_t spin_us)
+{
+	struct engine_options options = {.workers = workers, .spin_us = spin_us};
+
+	assert_int_equal(engine_new(&options, &f->engine), 0);
+	assert_int_equal(engine_account_new(f->engine, 100, &f->account), 0);
+	assert_int_equal(engine_space_new(f->engine, 0, &f->space), 0);
+}
+
+static void stop(struct fixture *f)
+{
+	engine_space_delete(f->space);
+	engine_account_delete(f->account);
+	engine_delete(f->engine);
+}
+
+static struct vdm_descriptor copy(void *to, const void *from, size_t n)
+{
+	return (struct vdm_descriptor){.opcode = VDM_OPCODE_MEMCPY,
+				       .destination_offset = (uintptr_t)to,
+				       .source_offset = (uintptr_t)from,
+				       .length = n};
+}
+
+/* Ring the doorbell as an honest producer does: only if it is wanted. */
+static void submit(struct raw_ring *ring, const struct vdm_descriptor *descriptor)
+{
+	struct vdm_daemon_line *line = ring->completion;
+
+	raw_put(ring, descriptor);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&line->doorbell_wanted, memory_order_relaxed))
+		raw_bell(ring);
+}
+
+/* Sleep for a completion as an honest producer does: arm, look again, sleep for as long as it takes. */
+static const struct vdm_completion *sleep_for(struct raw_ring *ring)
+{
+	struct vdm_client_line *line = ring->submission;
+	const struct vdm_completion *slot =
+		&vdm_completions(ring->completion)[ring->cq & (ring->entries - 1)];
+	uint64_t value;
+
+	while (atomic_load_explicit(&slot->sequence, memory_order_acquire) != ring->cq + 1) {
+		atomic_store_explicit(&line->wanted, ring->cq + 1, memory_order_relaxed);
+		atomic_store_explicit(&line->arm, line->arm + 1, memory_order_release);
+		atomic_thread_fence(memory_order_seq_cst);
+		if (atomic_load_explicit(&slot->sequence, memory_order_acquire) == ring->cq + 1)
+			break;
+		if (recv(ring->event, &value, sizeof value, 0) < 0)
+			abort();
+	}
+	ring->cq++;
+	return slot;
+}
+
+static void a_large_copy_is_shared_and_complete(void **state)
+{
+	size_t n = 40u << 20;
+	char *from = malloc(n), *to = calloc(1, n);
+
+	(void)state;
+	for (size_t i = 0; i < n; i++)
+		from[i] = (char)(i * 7 + (i >> 12));
+	for (unsigned workers = 1; workers <= 4; workers++) {
+		struct fixture f;
+		struct raw_ring ring;
+
+		start(&f, workers, 50);
+		raw_ring_open(&ring, f.engine, f.account, f.space, 8, 0);
+		memset(to, 0, n);
+		struct vdm_descriptor d = copy(to, from, n);
+
+		submit(&ring, &d);
+		const struct vdm_completion *done = sleep_for(&ring);
+
+		assert_int_equal(done->result, 0);
+		assert_true(done->value == n);
+		assert_memory_equal(to, from, n);
+		raw_ring_close(&ring, NULL);
+		stop(&f);
+	}
+	free(from);
+	free(to);
+}
+
+/* Cut into pieces or not, overlapping ranges keep the meaning of memmove, in both directions. */
+static void a_large_overlapping_move_keeps_its_meaning(void **state)
+{
+	static const long distances[] = {-3000001, -600000, -1, 0, 1, 64, 600000, 3000001};
+	size_t n = 5u << 20, room = n + 2 * 3000001;
+	char *have = malloc(room), *want = malloc(room);
+	struct fixture f;
+	struct raw_ring ring;
+
+	(void)state;
+	start(&f, 3, 50);
+	raw_ring_open(&ring, f.engine, f.account, f.space, 8, 0);
+	for (size_t i = 0; i < sizeof distances / sizeof *distances; i++) {
+		for (int opcode = VDM_OPCODE_MEMCPY; opcode <= VDM_OPCODE_MEMMOVE; opcode++) {
+			for (size_t b = 0; b < room; b++)
+				have[b] = want[b] = (char)(b * 13 + (b >> 10));
+			memmove(want + 3000001 + distances[i], want + 3000001, n);
+			struct vdm_descriptor d =
+				copy(have + 3000001 + distances[i], have + 3000001, n);
+
+			d.opcode = (uint8_t)opcode;
+			submit(&ring, &d);
+			assert_int_equal(sleep_for(&ring)->result, 0);
+			assert_memory_equal(have, want, room);
+		}
+	}
+	raw_ring_close(&ring, NULL);
+	stop(&f);
+	free(have);
+	free(want);
+}
+
+/* A fence waits for what was submitted before, also for what is moved in pieces by others. */
+static void a_fence_sees_all_earlier_bytes(void **state)
+{
+	size_t n = 3u << 20;
+	char *a = malloc(n), *b = malloc(n), *c = malloc(n);
+	struct fixture f;
+	struct raw_ring ring;
+
+	(void)state;
+	start(&f, 3, 50);
+	raw_ring_open(&ring, f.engine, f.account, f.space, 8, 0);
+	for (unsigned round = 0; round < 20; round++) {
+		struct vdm_descriptor set = {.opcode = VDM_OPCODE_MEMSET,
+					     .destination_offset = (uintptr_t)a,
+					     .length = n,
+					     .pattern = round + 1};
+		struct vdm_descriptor first = copy(b, a, n), second = copy(c, b, n);
+
+		first.flags = second.flags = VDM_DESCRIPTOR_FENCE;
+		memset(c, 0, n);
+		submit(&ring, &set);
+		submit(&ring, &first);
+		submit(&ring, &second);
+		for (unsigned i = 0; i < 3; i++) {
+			const struct vdm_completion *done = sleep_for(&ring);
+
+			assert_int_equal(done->result, 0);
+			assert_int_equal(done->operation, 3 * round + i);
+		}
+		for (size_t i = 0; i < n; i += 997)
+			assert_int_equal(c[i], round + 1);
+		assert_memory_equal(a, c, n);
+	}
+	raw_ring_close(&ring, NULL);
+	stop(&f);
+	free(a);
+	free(b);
+	free(c);
+}
+
+struct hammer {
+	struct fixture *fixture;
+	unsigned rounds;
+	unsigned id;
+	unsigned wrong;
+};
+
+static void *hammer_main(void *argument)
+{
+	struct hammer *hammer = argument;
+	struct raw_ring ring;
+	char from[200], to[200];
+
+	raw_ring_open(&ring, hammer->fixture->engine, hammer->fixture->account,
+		      hammer->fixture->space, 4, 0u - hammer->rounds / 2);
+	for (unsigned i = 0; i < hammer->rounds; i++) {
+		size_t n = (i * 37 + hammer->id) % sizeof from;
+
+		memset(from, (int)(i + hammer->id), sizeof from);
+		memset(to, 0, sizeof to);
+		struct vdm_descriptor d = copy(to, from, n);
+
+		d.user_data = i;
+		submit(&ring, &d);
+		const struct vdm_completion *done = sleep_for(&ring);
+
+		if (done->result || done->user_data != i || memcmp(from, to, n))
+			hammer->wrong++;
+	}
+	raw_ring_close(&ring, NULL);
+	return NULL;
+}
+
+/* I6: both sides sleep each time, and no timeout is anywhere: a lost wake-up would hang here. */
+static void I6_no_wakeup_is_lost(void **state)
+{
+	enum { THREADS = 6 };
+	struct hammer hammers[THREADS];
+	pthread_t threads[THREADS];
+	struct fixture f;
+
+	(void)state;
+	start(&f, 3, 0);
+	for (unsigned i = 0; i < THREADS; i++) {
+		hammers[i] = (struct hammer){&f, scaled(20000), i, 0};
+		pthread_create(&threads[i], NULL, hammer_main, &hammers[i]);
+	}
+	for (unsigned i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(hammers[i].wrong, 0);
+	}
+	print_message("workers slept %llu times\n", (unsigned long long)engine_wakeups(f.engine));
+	stop(&f);
+}
+
+/* Bytes are shared evenly between accounts, however many rings each has and however large its operations. */
+static void bytes_are_shared_by_weight_between_accounts(void **state)
+{
+	struct fixture f;
+	struct engine_account *other;
+	struct raw_ring rings[5];
+	struct engine_counters counters[5];
+	size_t n = 1 << 20;
+	char *from = calloc(1, n), *to = calloc(1, n);
+	unsigned submitted[5] = {0};
+
+	(void)state;
+	start(&f, 1, 50);
+	assert_int_equal(engine_account_new(f.engine, 200, &other), 0);
+	/* four rings of large operations for one, a single ring of small ones for the other */
+	for (unsigned i = 0; i < 5; i++)
+		raw_ring_open(&rings[i], f.engine, i < 4 ? f.account : other, f.space, 256, 0);
+	struct vdm_descriptor large = copy(to, from, n), small = copy(to, from, 16384);
+	uint64_t total = 0, goal = (uint64_t)scaled(1000) << 20;
+
+	while (total < goal) {
+		total = 0;
+		for (unsigned i = 0; i < 5; i++) {
+			const struct vdm_completion *slot;
+
+			while (submitted[i] - rings[i].cq < 256) {
+				submit(&rings[i], i < 4 ? &large : &small);
+				submitted[i]++;
+			}
+			slot = &vdm_completions(rings[i].completion)[rings[i].cq & 255];
+			while (atomic_load_explicit(&slot->sequence, memory_order_acquire) ==
+			       rings[i].cq + 1) {
+				rings[i].cq++;
+				slot = &vdm_completions(rings[i].completion)[rings[i].cq & 255];
+			}
+			engine_queue_counters(rings[i].queue, &counters[i]);
+			total += counters[i].bytes;
+		}
+	}
+	uint64_t first = counters[0].bytes + counters[1].bytes + counters[2].bytes + counters[3].bytes;
+	uint64_t second = counters[4].bytes;
+
+	print_message("weight 100: %llu MiB, weight 200: %llu MiB\n", (unsigned long long)first >> 20,
+		      (unsigned long long)second >> 20);
+	/* 1 : 2 by weight; the small one's ring may run dry while this thread is not scheduled */
+	assert_in_range(second * 100 / first, 120, 230);
+	for (unsigned i = 0; i < 5; i++)
+		raw_ring_close(&rings[i], NULL);
+	engine_account_delete(other);
+	stop(&f);
+	free(from);
+	free(to);
+}
+
+/* Removing takes what was begun to its end and waits for it; nothing is touched afterwards. */
+static void removing_a_busy_queue_waits_for_its_operations(void **state)
+{
+	size_t n = 64u << 20;
+	char *from = calloc(1, n), *to = calloc(1, n);
+
+	(void)state;
+	for (unsigned i = 0; i < 30; i++) {
+		struct fixture f;
+		struct raw_ring ring;
+		struct engine_counters counters;
+		struct vdm_descriptor d = copy(to, from, n);
+
+		start(&f, 2, 50);
+		raw_ring_open(&ring, f.engine, f.account, f.space, 8, 0);
+		for (unsigned k = 0; k < 4; k++)
+			submit(&ring, &d);
+		nanosleep(&(struct timespec){.tv_nsec = (long)i * 100000}, NULL);
+		raw_ring_close(&ring, &counters);
+		assert_int_equal(counters.in_flight, 0);
+		stop(&f);
+	}
+	free(from);
+	free(to);
+}
+
+static void removing_a_busy_region_ends_its_operations(void **state)
+{
+	size_t n = 64u << 20;
+	char *from = calloc(1, n), *to = calloc(1, n);
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		struct fixture f;
+		struct engine_space *space;
+		struct raw_ring ring;
+		uint32_t source, destination;
+		void *base;
+		size_t length;
+
+		start(&f, 2, 50);
+		assert_int_equal(engine_space_new(f.engine, 4, &space), 0);
+		assert_int_equal(engine_space_add(space, from, n, false, &source), 0);
+		assert_int_equal(engine_space_add(space, to, n, true, &destination), 0);
+		raw_ring_open(&ring, f.engine, f.account, space, 8, 0);
+		struct vdm_descriptor d = {.opcode = VDM_OPCODE_MEMCPY,
+					   .destination_region = destination,
+					   .source_region = source,
+					   .length = n};
+
+		for (unsigned k = 0; k < 3; k++)
+			submit(&ring, &d);
+		nanosleep(&(struct timespec){.tv_nsec = (long)i * 100000}, NULL);
+		assert_int_equal(engine_space_remove(space, destination, &base, &length), 0);
+		memset(to, 0x5a, n); /* ours again: nobody writes to it any more */
+		for (unsigned k = 0; k < 3; k++) {
+			const struct vdm_completion *done = sleep_for(&ring);
+
+			assert_true(done->result == 0 || done->result == -EFAULT);
+		}
+		for (size_t b = 0; b < n; b += 4096)
+			assert_int_equal(to[b], 0x5a);
+		raw_ring_close(&ring, NULL);
+		engine_space_delete(space);
+		stop(&f);
+	}
+	free(from);
+	free(to);
+}
+
+static void draining_serves_what_was_submitted(void **state)
+{
+	struct fixture f;
+	struct raw_ring ring;
+	struct engine_counters counters;
+	size_t n = 8u << 20;
+	char *from = calloc(1, n), *to = calloc(1, n);
+	struct vdm_descriptor d = copy(to, from, n);
+
+	(void)state;
+	start(&f, 1, 50);
+	raw_ring_open(&ring, f.engine, f.account, f.space, 16, 0);
+	for (unsigned i = 0; i < 16; i++)
+		raw_put(&ring, &d); /* and the producer dies before it rings the doorbell */
+	assert_int_equal(engine_drain(f.engine, 10000), 0);
+	raw_ring_close(&ring, &counters);
+	assert_int_equal(counters.operations[VDM_OPCODE_MEMCPY], 16);
+	stop(&f);
+	free(from);
+	free(to);
+}
+
+static void *block_until_told(void *dest, const void *src, size_t n, unsigned flags)
+{
+	const int *pipe_end = src;
+	char byte;
+
+	(void)n;
+	(void)flags;
+	if (read(*pipe_end, &byte, 1) < 0)
+		abort();
+	return dest;
+}
+
+static void a_stuck_worker_is_noticed(void **state)
+{
+	struct fixture f;
+	struct raw_ring ring;
+	int ends[2], to;
+	struct vdm_descriptor d;
+
+	(void)state;
+	start(&f, 1, 50);
+	raw_ring_open(&ring, f.engine, f.account, f.space, 16, 0);
+	assert_int_equal(pipe(ends), 0);
+	engine_set_kernels(f.engine, &(struct kernels){.copy = block_until_told});
+	while (engine_awake(f.engine) > 0)
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	assert_true(engine_healthy(f.engine));
+	assert_true(engine_healthy(f.engine)); /* asleep is healthy */
+	d = copy(&to, &ends[0], sizeof to);
+	submit(&ring, &d);
+	while (engine_healthy(f.engine))
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	assert_int_equal(write(ends[1], "x", 1), 1);
+	assert_int_equal(sleep_for(&ring)->result, 0);
+	close(ends[0]);
+	close(ends[1]);
+	raw_ring_close(&ring, NULL);
+	stop(&f);
+}
+
+/* I7: who has nothing to do sleeps, and nothing wakes him. */
+static void I7_idle_workers_sleep(void **state)
+{
+	struct fixture f;
+	struct raw_ring rings[10];
+	struct vdm_descriptor nop = {.opcode = VDM_OPCODE_NOP};
+
+	(void)state;
+	start(&f, 3, 50);
+	for (unsigned i = 0; i < 10; i++) {
+		raw_ring_open(&rings[i], f.engine, f.account, f.space, 8, 0);
+		submit(&rings[i], &nop);
+		sleep_for(&rings[i]);
+	}
+	while (engine_awake(f.engine) > 0)
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	uint64_t before = engine_wakeups(f.engine);
+
+	nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+	assert_int_equal(engine_wakeups(f.engine), before);
+	for (unsigned i = 0; i < 10; i++)
+		raw_ring_close(&rings[i], NULL);
+	stop(&f);
+}
+
+static void absurd_options_are_refused(void **state)
+{
+	struct engine_options options = {.workers = 100000};
+	struct engine *engine = NULL;
+
+	(void)state;
+	assert_int_equal(engine_new(&options, &engine), -EINVAL);
+	assert_null(engine);
+	engine_delete(NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_large_copy_is_shared_and_complete),
+		cmocka_unit_test(a_large_overlapping_move_keeps_its_meaning),
+		cmocka_unit_test(a_fence_sees_all_earlier_bytes),
+		cmocka_unit_test(I6_no_wakeup_is_lost),
+		cmocka_unit_test(bytes_are_shared_by_weight_between_accounts),
+		cmocka_unit_test(removing_a_busy_queue_waits_for_its_operations),
+		cmocka_unit_test(removing_a_busy_region_ends_its_operations),
+		cmocka_unit_test(draining_serves_what_was_submitted),
+		cmocka_unit_test(a_stuck_worker_is_noticed),
+		cmocka_unit_test(I7_idle_workers_sleep),
+		cmocka_unit_test(absurd_options_are_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
