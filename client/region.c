@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Memory that both sides see: allocating, importing and finding it again. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "fork.h"
+#include "region_internal.h"
+
+static size_t page_size(void)
+{
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+int region_register(struct vdm_region *region)
+{
+	struct vdm_message_region_add request = {
+		.header = {VDM_MESSAGE_REGION_ADD, sizeof request},
+		.size = region->size,
+		.flags = region->writable ? 0 : VDM_REGION_READ_ONLY,
+	};
+	struct vdm_packet reply;
+	int result = client_request(region->client, &request.header, &region->fd, 1,
+				    VDM_MESSAGE_REGION_ADDED, 0, &reply);
+
+	if (result)
+		return result;
+	region->id = reply.message.region_added.region;
+	return 0;
+}
+
+static void region_free(struct vdm_region *region)
+{
+	if (region->mapped)
+		munmap(region->address, region->size);
+	if (region->fd >= 0)
+		close(region->fd);
+	free(region);
+}
+
+/* Make the region known to the daemon, if there is one, and to the client. */
+static int region_enter(struct vdm_region *region, struct vdm_region **out)
+{
+	struct vdm_client *client = region->client;
+	int result;
+
+	pthread_mutex_lock(&client->lock);
+	result = region_register(region);
+	if (result == -ENOTCONN)
+		result = 0; /* the local lane needs no registration */
+	if (result == 0) {
+		LIST_INSERT_HEAD(&client->regions, region, entry);
+		/* release; partner: region_view_refresh() */
+		atomic_fetch_add_explicit(&client->changes, 1, memory_order_release);
+	}
+	pthread_mutex_unlock(&client->lock);
+	if (result) {
+		region_free(region);
+		return result;
+	}
+	*out = region;
+	return 0;
+}
+
+/* fallocate(2) can be interrupted after any part of its work; what is there stays. */
+static int allocate_pages(int fd, size_t size)
+{
+	int result;
+
+	do
+		result = fallocate(fd, 0, 0, (off_t)size);
+	while (result < 0 && errno == EINTR);
+	return result < 0 ? -errno : 0;
+}
+
+/* The same for a file that cannot be written: reading a page that is not there allocates it too. */
+static int touch_pages(int fd, size_t size)
+{
+	void *pages = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+
+	if (pages == MAP_FAILED)
+		return -errno;
+
+	int result = madvise(pages, size, MADV_POPULATE_READ) < 0 ? -errno : 0;
+
+	munmap(pages, size);
+	return result;
+}
+
+int vdm_region_alloc(struct vdm_client *client, size_t bytes, struct vdm_region **out)
+{
+	size_t page = page_size();
+
+	if (fork_happened(client->epoch))
+		return fork_error();
+	if (bytes == 0 || bytes > SIZE_MAX / 4)
+		return fail(-EINVAL, "cannot allocate a region of %zu bytes", bytes);
+
+	struct vdm_region *region = calloc(1, sizeof *region);
+
+	if (!region)
+		return fail(-ENOMEM, "out of memory");
+	region->client = client;
+	region->size = (bytes + page - 1) & ~(page - 1);
+	region->writable = true;
+	region->fd = memfd_create("vdm-region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	int result = region->fd < 0 ? -errno : 0;
+
+	if (!result && ftruncate(region->fd, (off_t)region->size) < 0)
+		result = -errno;
+	if (!result)
+		result = allocate_pages(region->fd, region->size);
+	if (!result && fcntl(region->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+		result = -errno;
+	if (!result) {
+		region->address = mmap(NULL, region->size, PROT_READ | PROT_WRITE,
+				       MAP_SHARED | MAP_POPULATE, region->fd, 0);
+		if (region->address == MAP_FAILED)
+			result = -errno;
+		else
+			region->mapped = true;
+	}
+	if (result) {
+		region_free(region);
+		return fail(result, "cannot allocate a region of %zu bytes: %s", bytes,
+			    strerror(-result));
+	}
+	return region_enter(region, out);
+}
+
+/* What can be found out about an imported file here is refused here, so that it is refused without a
+ * daemon just the same. */
+static int check_import(int fd, size_t bytes, unsigned flags)
+{
+	struct stat status;
+	int mode = fcntl(fd, F_GETFL);
+
+	if (mode < 0 || fstat(fd, &status) < 0)
+		return fail(-errno, "descriptor %d cannot be used: %s", fd, strerror(errno));
+	if (flags & ~VDM_REGION_READONLY)
+		return fail(-EINVAL, "region flags 0x%x have unknown bits", flags);
+	if (bytes == 0 || bytes % page_size() != 0)
+		return fail(-EINVAL, "a region has to have whole pages of %zu bytes: %zu is not",
+			    page_size(), bytes);
+
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	if (seals < 0)
+		return fail(-EMEDIUMTYPE, "descriptor %d is not a memfd: only memory made with "
+					  "memfd_create(2) can be a region", fd);
+	if (!(flags & VDM_REGION_READONLY)) {
+		if ((mode & O_ACCMODE) != O_RDWR)
+			return fail(-EACCES, "descriptor %d is open for reading only: import it with "
+					     "VDM_REGION_READONLY, or open it for both", fd);
+		if (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
+			return fail(-EACCES, "the memfd is sealed against writing: import it with "
+					     "VDM_REGION_READONLY");
+	}
+	if (!(seals & F_SEAL_SHRINK) && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0)
+		return fail(-EPERM, "the memfd cannot be sealed against shrinking (%s): create it with "
+				    "MFD_ALLOW_SEALING, and seal it before it is opened read-only",
+			    strerror(errno));
+	/* only now: it cannot become shorter any more */
+	if (fstat(fd, &status) < 0 || (size_t)status.st_size < bytes)
+		return fail(-EFBIG, "the region would have %zu bytes but the memfd has %lld", bytes,
+			    (long long)status.st_size);
+	return 0;
+}
+
+int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t bytes, unsigned flags,
+		      struct vdm_region **out)
+{
+	if (fork_happened(client->epoch))
+		return fork_error();
+
+	int result = check_import(fd, bytes, flags);
+
+	if (result)
+		return result;
+
+	struct vdm_region *region = calloc(1, sizeof *region);
+
+	if (!region)
+		return fail(-ENOMEM, "out of memory");
+	region->client = client;
+	region->size = bytes;
+	region->writable = !(flags & VDM_REGION_READONLY);
+	region->address = address;
+	region->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (region->fd < 0)
+		result = -errno;
+	if (!result)
+		result = region->writable ? allocate_pages(region->fd, bytes) : touch_pages(region->fd, bytes);
+	if (!result && !address) {
+		int protection = region->writable ? PROT_READ | PROT_WRITE : PROT_READ;
+
+		region->address = mmap(NULL, bytes, protection, MAP_SHARED, region->fd, 0);
+		if (region->address == MAP_FAILED)
+			result = -errno;
+		else
+			region->mapped = true;
+	}
+	if (result) {
+		region_free(region);
+		return fail(result, "cannot import descriptor %d as a region of %zu bytes: %s", fd, bytes,
+			    strerror(-result));
+	}
+	return region_enter(region, out);
+}
+
+int vdm_region_release(struct vdm_region *region)
+{
+	if (!region)
+		return 0;
+
+	struct vdm_client *client = region->client;
+
+	if (fork_happened(client->epoch)) {
+		region_free(region); /* our copy of the mapping and of the descriptor */
+		return fork_error();
+	}
+	pthread_mutex_lock(&client->lock);
+	LIST_REMOVE(region, entry);
+	/* release; partner: region_view_refresh() */
+	atomic_fetch_add_explicit(&client->changes, 1, memory_order_release);
+	if (region->id) {
+		struct vdm_message_region_remove request = {
+			.header = {VDM_MESSAGE_REGION_REMOVE, sizeof request},
+			.region = region->id,
+		};
+		struct vdm_packet reply;
+
+		/* it can fail only because the daemon has gone, and the region with it */
+		client_request(client, &request.header, NULL, 0, VDM_MESSAGE_DONE, 0, &reply);
+	}
+	pthread_mutex_unlock(&client->lock);
+	region_free(region);
+	return 0;
+}
+
+void *vdm_region_address(const struct vdm_region *region)
+{
+	return region->address;
+}
+
+size_t vdm_region_size(const struct vdm_region *region)
+{
+	return region->size;
+}
+
+int vdm_region_fd(const struct vdm_region *region)
+{
+	return region->fd;
+}
+
+static int compare_extents(const void *a, const void *b)
+{
+	const struct region_extent *x = a, *y = b;
+
+	return x->begin < y->begin ? -1 : x->begin > y->begin;
+}
+
+void region_view_refresh(struct region_view *view, struct vdm_client *client, uint32_t connection)
+{
+	/* acquire; partner: the releases above and in client_reconnect() */
+	uint32_t changes = atomic_load_explicit(&client->changes, memory_order_acquire);
+
+	if (changes == view->changes && view->extents)
+		return;
+
+	struct vdm_region *region;
+	uint32_t count = 0;
+
+	pthread_mutex_lock(&client->lock);
+	LIST_FOREACH(region, &client->regions, entry)
+		count++;
+	struct region_extent *extents =
+		realloc(view->extents, (count ? count : 1) * sizeof *extents);
+
+	view->count = 0;
+	view->last = 0;
+	if (extents) {
+		view->extents = extents;
+		view->changes = atomic_load_explicit(&client->changes, memory_order_relaxed);
+		LIST_FOREACH(region, &client->regions, entry) {
+			uintptr_t begin = (uintptr_t)region->address;
+
+			if (region->id == 0 || (connection && client->connections != connection))
+				continue;
+			extents[view->count++] = (struct region_extent){
+				begin, begin + region->size, region->id, region->writable};
+		}
+		qsort(extents, view->count, sizeof *extents, compare_extents);
+	}
+	pthread_mutex_unlock(&client->lock);
+}
+
+static bool extent_holds(const struct region_extent *extent, uintptr_t begin, size_t length)
+{
+	return begin >= extent->begin && begin <= extent->end && length <= extent->end - begin;
+}
+
+const struct region_extent *region_view_find(struct region_view *view, const void *address,
+					     size_t length)
+{
+	uintptr_t begin = (uintptr_t)address;
+
+	if (view->last < view->count && extent_holds(&view->extents[view->last], begin, length))
+		return &view->extents[view->last];
+
+	/* the last extent that begins at or before the address */
+	uint32_t low = 0, high = view->count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (view->extents[middle].begin <= begin)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == 0 || !extent_holds(&view->extents[low - 1], begin, length))
+		return NULL;
+	view->last = low - 1;
+	return &view->extents[low - 1];
+}
+
+bool client_offloads(struct vdm_client *client, const void *dest, const void *src, size_t n)
+{
+	struct vdm_client_info info = {.size = sizeof info};
+	struct region_view view = {0};
+
+	if (vdm_client_info(client, &info) < 0 || !info.connected || n < info.offload_threshold)
+		return false;
+	region_view_refresh(&view, client, 0);
+
+	const struct region_extent *extent = region_view_find(&view, dest, n);
+	bool offloads = extent && extent->writable && (!src || region_view_find(&view, src, n));
+
+	free(view.extents);
+	return offloads;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Which region a pointer lies in. */
+#ifndef VDM_CLIENT_REGION_INTERNAL_H
+#define VDM_CLIENT_REGION_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client_internal.h"
+
+struct region_extent {
+	uintptr_t begin, end;
+	uint32_t id;
+	bool writable;
+};
+
+/*
+ * A ring's own copy of the regions that the daemon knows, sorted by address: so that looking one up takes
+ * no lock. Brought up to date when the client's has changed.
+ */
+struct region_view {
+	uint32_t changes;       /* of the client, when it was copied */
+	uint32_t count;
+	uint32_t last;          /* where the last look-up succeeded */
+	struct region_extent *extents;
+};
+
+/*
+ * Bring the view up to date: the regions that the daemon knows through that connection (the ids of another
+ * one mean nothing to it), or with 0 through the present one. On failure (no memory) it is empty.
+ */
+void region_view_refresh(struct region_view *view, struct vdm_client *client, uint32_t connection);
+
+/* The extent that holds all of [address, address + length), or NULL. */
+const struct region_extent *region_view_find(struct region_view *view, const void *address,
+					     size_t length);
+
+/*
+ * Whether an operation on this memory would be offloaded by a ring of the client opened now: `src` is
+ * NULL where there is none. Locks; for choosing between movers, not for the fast path.
+ */
+bool client_offloads(struct vdm_client *client, const void *dest, const void *src, size_t n);
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A ring, as the parts of the library see it: the producer's side of proto/ring.h. */
+#ifndef VDM_CLIENT_RING_INTERNAL_H
+#define VDM_CLIENT_RING_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "client_internal.h"
+#include "engine/engine.h"
+#include "proto/ring.h"
+#include "region_internal.h"
+
+/* An operation that has been published: what its completion, or the daemon's death, is to report. */
+struct pending {
+	uint64_t user_data;
+	uint32_t number;     /* vdm_cqe.operation */
+	uint32_t next;       /* in the list of free ones */
+	bool active;
+};
+
+struct vdm_ring {
+	struct vdm_client *client;    /* NULL for a ring within this process */
+	LIST_ENTRY(vdm_ring) entry;   /* in client->rings */
+	uint32_t epoch;
+	uint32_t entries;
+	uint32_t spin_us;
+	size_t threshold;
+	uint32_t connection;          /* of the client, that the ring belongs to */
+	bool connected;               /* there is somebody at the other end */
+	struct region_view view;
+
+	/* Shared memory; NULL if never connected. */
+	uint32_t id;
+	void *submission, *completion;
+	struct vdm_descriptor *descriptors;
+	const struct vdm_completion *completions;
+	struct vdm_client_line *client_line;
+	const struct vdm_daemon_line *daemon_line;
+	int doorbell_fd;
+	int event_fd;
+	uint32_t sq_position;         /* of the next descriptor */
+	uint32_t cq_position;         /* of the next completion */
+	uint32_t rung;                /* value of doorbell_wanted that was answered last */
+	uint32_t arms;                /* value of client_line->arm */
+	struct pending *pending;
+	uint32_t free_pending;        /* first of the free ones */
+	uint32_t in_flight;           /* published and not reaped */
+
+	/* Entries that the caller has got: `taken` <= `submitted` <= `got`, free-running. */
+	struct vdm_sqe *sqes;
+	uint32_t got, submitted, taken;
+	uint32_t number;              /* of the next operation that takes a lane */
+
+	/* Completions that the caller has not seen: free-running too. */
+	struct vdm_cqe *cqes;
+	uint32_t cqe_head, cqe_tail;
+	uint32_t used;                /* entries got, in flight or unseen: at most `entries` */
+
+	int poll_fd;                  /* vdm_ring_eventfd(); -1 until asked for */
+	int self_fd;                  /* eventfd in it, for completions of the local lane */
+	bool armed;                   /* a signal is to come for the completion at armed_at */
+	uint32_t armed_at;
+	bool self_signalled;
+	uint32_t death_looks;         /* peeks that found nothing, since the last look for a hang-up */
+	int64_t death_looked_ms;
+	struct ring_counters counters;
+
+	/* Of a ring within this process. */
+	struct engine_queue *queue;
+	int signal_fd;
+};
+
+/*
+ * A ring that is served by an engine of this process: every operation goes there, whatever its size and
+ * wherever its memory. `space` is flat. They have to outlive the ring.
+ */
+int ring_open_inprocess(struct engine *engine, struct engine_account *account,
+			struct engine_space *space, uint32_t entries, uint32_t spin_us,
+			struct vdm_ring **ring);
+
+/* The 8-byte word that changes when the ring's next completion arrives; NULL when there is nobody at the
+ * other end, for then completions arrive during submission. */
+uint64_t *ring_monitor_word(struct vdm_ring *ring);
+
+const struct ring_counters *ring_counters(const struct vdm_ring *ring);
+
+/* Move what has been submitted into its lanes, as far as fences allow. */
+void ring_advance(struct vdm_ring *ring);
+
+/* Collect the completions that are there. */
+void ring_reap(struct vdm_ring *ring);
+
+/* The daemon has gone: whatever is in flight completes with -ENOTCONN. */
+void ring_lost(struct vdm_ring *ring);
+
+/* Completions that the caller has not seen. */
+static inline uint32_t ring_unseen(const struct vdm_ring *ring)
+{
+	return ring->cqe_tail - ring->cqe_head;
+}
+
+/* Ask for a signal when the completion count has reached `wanted`, and pass a full barrier. */
+void ring_arm(struct vdm_ring *ring, uint32_t wanted);
+
+/* A counter with one writer needs no locked instruction. relaxed; partner: counters_add(). */
+static inline void ring_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Which lane an operation takes, and how it gets into it. */
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "engine/operation.h"
+#include "fork.h"
+#include "ring_internal.h"
+
+static_assert((int)VDM_OP_NOP == VDM_OPCODE_NOP && (int)VDM_OP_MEMCPY == VDM_OPCODE_MEMCPY &&
+		      (int)VDM_OP_MEMMOVE == VDM_OPCODE_MEMMOVE &&
+		      (int)VDM_OP_MEMSET == VDM_OPCODE_MEMSET && (int)VDM_OP_FLUSH == VDM_OPCODE_FLUSH,
+	      "opcodes pass through unchanged");
+static_assert(VDM_SQE_FENCE == VDM_DESCRIPTOR_FENCE && VDM_SQE_LINK == VDM_DESCRIPTOR_LINK &&
+		      VDM_SQE_NO_CACHE == VDM_DESCRIPTOR_NO_CACHE &&
+		      VDM_SQE_DURABLE == VDM_DESCRIPTOR_DURABLE,
+	      "flags pass through unchanged");
+
+#define VALID_FLAGS (VDM_SQE_FENCE | VDM_SQE_LINK | VDM_SQE_NO_CACHE | VDM_SQE_DURABLE)
+
+enum lane { LANE_REMOTE, LANE_SMALL, LANE_OUTSIDE, LANE_DISCONNECTED };
+
+/* Where an operation's memory lies, in the terms of its descriptor. */
+struct place {
+	uint32_t destination_region, source_region;
+	uint64_t destination_offset, source_offset;
+};
+
+static int check(const struct vdm_sqe *sqe)
+{
+	if (sqe->opcode > VDM_OP_FLUSH || (sqe->flags & ~VALID_FLAGS) || sqe->reserved0 ||
+	    sqe->reserved[0] || sqe->reserved[1] || sqe->reserved[2])
+		return -EINVAL;
+	if (sqe->opcode == VDM_OP_MEMSET && sqe->value > UINT8_MAX)
+		return -EINVAL;
+	/* No daemon and no local lane can do this yet; see VDM_FEATURE_FILE_REGIONS. */
+	return sqe->flags & VDM_SQE_DURABLE ? -EOPNOTSUPP : 0;
+}
+
+static bool has_source(const struct vdm_sqe *sqe)
+{
+	return sqe->opcode == VDM_OP_MEMCPY || sqe->opcode == VDM_OP_MEMMOVE;
+}
+
+static bool locate(struct vdm_ring *ring, const struct vdm_sqe *sqe, struct place *place)
+{
+	const struct region_extent *extent;
+
+	if (!ring->client) { /* a flat space: the address is the offset */
+		place->destination_offset = (uintptr_t)sqe->dest;
+		place->source_offset = has_source(sqe) ? (uintptr_t)sqe->src : 0;
+		return true;
+	}
+	extent = region_view_find(&ring->view, sqe->dest, sqe->length);
+	if (!extent) /* one that may only be read is found too: the daemon says -EACCES, we would be killed */
+		return false;
+	place->destination_region = extent->id;
+	place->destination_offset = (uintptr_t)sqe->dest - extent->begin;
+	if (!has_source(sqe))
+		return true;
+	extent = region_view_find(&ring->view, sqe->src, sqe->length);
+	if (!extent)
+		return false;
+	place->source_region = extent->id;
+	place->source_offset = (uintptr_t)sqe->src - extent->begin;
+	return true;
+}
+
+/* `large` says that the operation is to be treated as above the threshold. */
+static enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe *sqe, bool large,
+			     struct place *place)
+{
+	*place = (struct place){0};
+	if (!ring->connected)
+		return LANE_DISCONNECTED;
+	switch (sqe->opcode) {
+	case VDM_OP_NOP: /* exists to travel */
+		return LANE_REMOTE;
+	case VDM_OP_FLUSH: /* orders what is in flight; nothing is, nothing to do */
+		return ring->in_flight > 0 || ring->threshold <= 1 ? LANE_REMOTE : LANE_SMALL;
+	default:
+		if (sqe->length < ring->threshold && !large)
+			return LANE_SMALL;
+		return locate(ring, sqe, place) ? LANE_REMOTE : LANE_OUTSIDE;
+	}
+}
+
+static void publish(struct vdm_ring *ring, const struct vdm_sqe *sqe, const struct place *place)
+{
+	struct vdm_descriptor *slot = &ring->descriptors[ring->sq_position & (ring->entries - 1)];
+	uint32_t index = ring->free_pending;
+	struct pending *pending = &ring->pending[index];
+	bool moves = sqe->opcode != VDM_OP_NOP && sqe->opcode != VDM_OP_FLUSH;
+
+	ring->free_pending = pending->next;
+	pending->user_data = sqe->user_data;
+	pending->number = ring->number++;
+	pending->active = true;
+
+	slot->opcode = sqe->opcode;
+	slot->priority = 0;
+	slot->flags = sqe->flags;
+	slot->destination_region = place->destination_region;
+	slot->source_region = place->source_region;
+	slot->reserved0 = 0;
+	slot->destination_offset = place->destination_offset;
+	slot->source_offset = place->source_offset;
+	slot->length = moves ? sqe->length : 0;
+	slot->pattern = sqe->opcode == VDM_OP_MEMSET ? sqe->value : 0;
+	slot->user_data = index;
+	slot->reserved1 = 0;
+	/* release; partner: descriptor_state(), acquire: who sees this word sees the entry and the source */
+	atomic_store_explicit(&slot->sequence, ring->sq_position + 1, memory_order_release);
+	ring->sq_position++;
+	ring->in_flight++;
+	ring_count(&ring->counters.offloaded, 1);
+	ring_count(&ring->counters.offloaded_bytes, slot->length);
+}
+
+static void complete_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, int result)
+{
+	struct vdm_cqe *cqe = &ring->cqes[ring->cqe_tail++ & (ring->entries - 1)];
+	bool moved = result == 0 && sqe->opcode != VDM_OP_NOP && sqe->opcode != VDM_OP_FLUSH;
+
+	*cqe = (struct vdm_cqe){.user_data = sqe->user_data,
+				.value = moved ? sqe->length : 0,
+				.result = result,
+				.operation = ring->number++};
+	if (result)
+		ring_count(&ring->counters.failed, 1);
+	if (ring->poll_fd >= 0 && ring->armed && !ring->self_signalled) {
+		eventfd_write(ring->self_fd, 1);
+		ring->self_signalled = true;
+	}
+}
+
+static int run_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, enum lane lane)
+{
+	struct operation operation = {
+		.destination = sqe->dest,
+		.source = has_source(sqe) ? sqe->src : NULL,
+		.length = sqe->length,
+		.flags = sqe->flags,
+		.opcode = sqe->opcode,
+		.fill = (uint8_t)sqe->value,
+	};
+
+	operation_run(&operation, 0, operation.length, kernels_default(),
+		      operation_kernel_flags(&operation));
+	ring_count(lane == LANE_SMALL	  ? &ring->counters.local_small
+		   : lane == LANE_OUTSIDE ? &ring->counters.local_outside
+					  : &ring->counters.local_disconnected,
+		   1);
+	if (sqe->opcode != VDM_OP_NOP && sqe->opcode != VDM_OP_FLUSH)
+		ring_count(&ring->counters.local_bytes, sqe->length);
+	return 0;
+}
+
+static struct vdm_sqe *entry_at(struct vdm_ring *ring, uint32_t position)
+{
+	return &ring->sqes[position & (ring->entries - 1)];
+}
+
+/* The lane of `length` linked entries from `taken` on: remote only if all can go there. */
+static enum lane chain_lane(struct vdm_ring *ring, uint32_t length, bool *waits)
+{
+	enum lane lane = LANE_REMOTE;
+
+	*waits = false;
+	for (uint32_t i = 0; i < length; i++) {
+		const struct vdm_sqe *sqe = entry_at(ring, ring->taken + i);
+		struct place unused;
+		enum lane own = check(sqe) ? LANE_SMALL
+					   : choose_lane(ring, sqe, length > 1, &unused);
+
+		if (own != LANE_REMOTE)
+			lane = own;
+		if ((sqe->flags & VDM_SQE_FENCE) || sqe->opcode == VDM_OP_FLUSH)
+			*waits = true;
+	}
+	return lane;
+}
+
+static void run_chain_here(struct vdm_ring *ring, uint32_t length, enum lane lane)
+{
+	int failed = 0;
+
+	for (uint32_t i = 0; i < length; i++) {
+		const struct vdm_sqe *sqe = entry_at(ring, ring->taken++);
+		int result = check(sqe);
+
+		if (failed)
+			result = -ECANCELED;
+		else if (result == 0)
+			result = run_here(ring, sqe, lane);
+		failed = result;
+		complete_here(ring, sqe, result);
+	}
+}
+
+/* Ring the doorbell if nobody looks at the ring. */
+static void ring_doorbell(struct vdm_ring *ring)
+{
+	/* full barrier between publishing and reading the announcement (I6); partner: the engine's retire(),
+	 * which announces, passes a full barrier and looks at the ring again */
+	atomic_thread_fence(memory_order_seq_cst);
+
+	uint32_t wanted =
+		atomic_load_explicit(&ring->daemon_line->doorbell_wanted, memory_order_relaxed);
+
+	if (wanted == 0 || wanted == ring->rung)
+		return;
+	ring->rung = wanted;
+	eventfd_write(ring->doorbell_fd, 1);
+	ring_count(&ring->counters.doorbells, 1);
+}
+
+void ring_advance(struct vdm_ring *ring)
+{
+	uint32_t published = ring->sq_position;
+
+	if (ring->taken == ring->submitted)
+		return;
+	if (ring->client && ring->connected)
+		region_view_refresh(&ring->view, ring->client, ring->connection);
+	while (ring->taken != ring->submitted) {
+		uint32_t length = 1;
+		struct place place;
+		bool waits;
+
+		while (entry_at(ring, ring->taken + length - 1)->flags & VDM_SQE_LINK)
+			length++; /* ends: the last entry of a submit has no link */
+
+		enum lane lane = chain_lane(ring, length, &waits);
+
+		if (lane != LANE_REMOTE) {
+			if (waits && ring->in_flight > 0)
+				break; /* until what is in flight has been reaped */
+			run_chain_here(ring, length, lane);
+			continue;
+		}
+		for (uint32_t i = 0; i < length; i++) {
+			const struct vdm_sqe *sqe = entry_at(ring, ring->taken++);
+
+			choose_lane(ring, sqe, true, &place);
+			publish(ring, sqe, &place);
+		}
+	}
+	if (ring->sq_position != published)
+		ring_doorbell(ring);
+}
+
+int vdm_ring_submit(struct vdm_ring *ring)
+{
+	if (fork_happened(ring->epoch))
+		return fork_error();
+
+	uint32_t count = ring->got - ring->submitted;
+
+	if (count == 0)
+		return 0;
+	entry_at(ring, ring->got - 1)->flags &= (uint16_t)~VDM_SQE_LINK; /* nothing follows it */
+	ring->submitted = ring->got;
+	ring_advance(ring);
+	return (int)count;
+}

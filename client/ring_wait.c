@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Finding completions: peeking, spinning, sleeping, and being told by a descriptor. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "fork.h"
+#include "ring_internal.h"
+
+/* A caller that only peeks learns of the daemon's death by looking at the socket about this often. */
+#define DEATH_LOOK_MS    100
+#define PEEKS_PER_CLOCK  16
+
+/* Turns of a spinning wait between two looks at the clock: about a microsecond. */
+#define SPINS_PER_CLOCK 32
+
+static void cpu_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("isb" ::: "memory");
+#endif
+}
+
+static int64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void report(struct vdm_ring *ring, struct pending *pending, uint64_t value, int32_t result)
+{
+	struct vdm_cqe *cqe = &ring->cqes[ring->cqe_tail++ & (ring->entries - 1)];
+
+	*cqe = (struct vdm_cqe){.user_data = pending->user_data,
+				.value = value,
+				.result = result,
+				.operation = pending->number};
+	if (result)
+		ring_count(&ring->counters.failed, 1);
+	pending->active = false;
+	pending->next = ring->free_pending;
+	ring->free_pending = (uint32_t)(pending - ring->pending);
+	ring->in_flight--;
+}
+
+void ring_reap(struct vdm_ring *ring)
+{
+	while (ring->in_flight > 0 && ring->connected) {
+		const struct vdm_completion *slot =
+			&ring->completions[ring->cq_position & (ring->entries - 1)];
+
+		/* acquire; partner: queue_complete(), release: who sees this word sees the bytes moved */
+		if (atomic_load_explicit(&slot->sequence, memory_order_acquire) !=
+		    ring->cq_position + 1)
+			break;
+
+		uint64_t index = slot->user_data;
+
+		ring->cq_position++;
+		if (index < ring->entries && ring->pending[index].active)
+			report(ring, &ring->pending[index], slot->value, slot->result);
+	}
+}
+
+void ring_lost(struct vdm_ring *ring)
+{
+	ring_reap(ring); /* what it completed before it went is complete */
+	ring->connected = false;
+	for (uint32_t i = 0; i < ring->entries; i++)
+		if (ring->pending[i].active)
+			report(ring, &ring->pending[i], 0, -ENOTCONN);
+	if (ring->poll_fd >= 0)
+		epoll_ctl(ring->poll_fd, EPOLL_CTL_DEL, ring->event_fd, NULL);
+}
+
+/* Take the signals that have come; notice if no more can. */
+static void take_signals(struct vdm_ring *ring)
+{
+	uint64_t signal;
+
+	while (ring->connected) {
+		ssize_t got = recv(ring->event_fd, &signal, sizeof signal, MSG_DONTWAIT);
+
+		if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+			ring_lost(ring);
+		else if (got < 0)
+			return;
+	}
+}
+
+/* Collect and go on with what waited for it. */
+static void progress(struct vdm_ring *ring)
+{
+	ring_reap(ring);
+	ring_advance(ring);
+}
+
+void ring_arm(struct vdm_ring *ring, uint32_t wanted)
+{
+	/* relaxed, ordered by the release that follows; partner: queue_signal() */
+	atomic_store_explicit(&ring->client_line->wanted, wanted, memory_order_relaxed);
+	/* release, then full barrier; partner: queue_signal(), which publishes, passes a full barrier and
+	 * reads this (I6) */
+	atomic_store_explicit(&ring->client_line->arm, ++ring->arms, memory_order_release);
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+/* A peek found nothing: have the descriptor become readable when there is something, and look again. */
+static void arm_descriptor(struct vdm_ring *ring)
+{
+	uint64_t value;
+
+	if (ring->self_signalled && read(ring->self_fd, &value, sizeof value) >= 0)
+		ring->self_signalled = false;
+	take_signals(ring);
+	if (ring->connected && (!ring->armed || ring->armed_at != ring->cq_position)) {
+		ring->armed_at = ring->cq_position;
+		ring_arm(ring, ring->cq_position + 1);
+	}
+	ring->armed = true;
+	progress(ring);
+}
+
+/* A peek found nothing, and there is no descriptor: still notice in good time that the daemon died. */
+static void look_for_death(struct vdm_ring *ring)
+{
+	if (ring->in_flight == 0 || ++ring->death_looks % PEEKS_PER_CLOCK != 0)
+		return;
+
+	int64_t now = clock_ns(CLOCK_MONOTONIC_COARSE) / 1000000;
+
+	if (now - ring->death_looked_ms < DEATH_LOOK_MS)
+		return;
+	ring->death_looked_ms = now;
+	take_signals(ring);
+}
+
+unsigned vdm_ring_peek_batch(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count)
+{
+	if (fork_happened(ring->epoch))
+		return 0;
+	if (ring_unseen(ring) < count)
+		progress(ring);
+	if (ring_unseen(ring) == 0) {
+		if (ring->poll_fd >= 0)
+			arm_descriptor(ring);
+		else
+			look_for_death(ring);
+	}
+	if (count > ring_unseen(ring))
+		count = ring_unseen(ring);
+	for (unsigned i = 0; i < count; i++)
+		cqes[i] = &ring->cqes[(ring->cqe_head + i) & (ring->entries - 1)];
+	return count;
+}
+
+int vdm_ring_peek_cqe(struct vdm_ring *ring, struct vdm_cqe **cqe)
+{
+	if (fork_happened(ring->epoch))
+		return fork_error();
+	return vdm_ring_peek_batch(ring, cqe, 1) == 1 ? 0 : -EAGAIN;
+}
+
+/* Sleep until `deadline` (ns, CLOCK_MONOTONIC; 0: none) or until completions may have come. */
+static int sleep_for(struct vdm_ring *ring, uint32_t missing, int64_t deadline)
+{
+	/* What waits behind a fence comes only after what is in flight: then wake for each. */
+	uint32_t coming = ring->taken == ring->submitted ? missing : 1;
+
+	uint32_t before = ring->cq_position;
+
+	ring_arm(ring, ring->cq_position + coming);
+	ring->armed = false; /* vdm_ring_eventfd()'s has been replaced */
+	progress(ring);
+	if (ring->cq_position != before || !ring->connected)
+		return 0; /* something has come: count again */
+
+	struct pollfd event = {.fd = ring->event_fd, .events = POLLIN};
+	struct timespec left, *timeout = NULL;
+
+	if (deadline) {
+		int64_t ns = deadline - clock_ns(CLOCK_MONOTONIC);
+
+		if (ns <= 0)
+			return -ETIME;
+		left = (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+		timeout = &left;
+	}
+	ring_count(&ring->counters.sleeps, 1);
+	ppoll(&event, 1, timeout, NULL);
+	take_signals(ring);
+	return 0;
+}
+
+int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count,
+		       const struct timespec *timeout)
+{
+	int64_t deadline = 0, spin_end = 0;
+
+	if (fork_happened(ring->epoch))
+		return fork_error();
+	if (count > ring_unseen(ring) + ring->in_flight + (ring->submitted - ring->taken))
+		return fail(-EINVAL, "cannot wait for %u completions: %u operations are unseen or in "
+				     "flight (has the batch been submitted?)", count,
+			    ring_unseen(ring) + ring->in_flight + (ring->submitted - ring->taken));
+	for (unsigned turn = 1;; turn++) {
+		if (ring_unseen(ring) < count)
+			progress(ring);
+		if (ring_unseen(ring) >= count)
+			break;
+		if (turn % SPINS_PER_CLOCK != 0 && ring->spin_us > 0) {
+			cpu_relax();
+			continue;
+		}
+
+		int64_t now = clock_ns(CLOCK_MONOTONIC);
+
+		if (spin_end == 0)
+			spin_end = now + ring->spin_us * 1000ll;
+		if (timeout && deadline == 0)
+			deadline = now + timeout->tv_sec * 1000000000ll + timeout->tv_nsec;
+		if (deadline && now >= deadline)
+			return -ETIME;
+		if (now >= spin_end) {
+			int result = sleep_for(ring, count - ring_unseen(ring), deadline);
+
+			if (result)
+				return result;
+		}
+	}
+	for (unsigned i = 0; i < count; i++)
+		cqes[i] = &ring->cqes[(ring->cqe_head + i) & (ring->entries - 1)];
+	return 0;
+}
+
+int vdm_ring_eventfd(struct vdm_ring *ring)
+{
+	if (fork_happened(ring->epoch))
+		return fork_error();
+	if (ring->poll_fd >= 0)
+		return ring->poll_fd;
+
+	struct epoll_event event = {.events = EPOLLIN};
+	int poll_fd = epoll_create1(EPOLL_CLOEXEC);
+	int self_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (poll_fd < 0 || self_fd < 0 || epoll_ctl(poll_fd, EPOLL_CTL_ADD, self_fd, &event) < 0 ||
+	    (ring->connected && epoll_ctl(poll_fd, EPOLL_CTL_ADD, ring->event_fd, &event) < 0)) {
+		int error = errno;
+
+		if (poll_fd >= 0)
+			close(poll_fd);
+		if (self_fd >= 0)
+			close(self_fd);
+		return fail(-error, "cannot open a descriptor for the ring");
+	}
+	ring->poll_fd = poll_fd;
+	ring->self_fd = self_fd;
+	arm_descriptor(ring);
+	/* What is there already has to be found through the descriptor too. */
+	if (ring_unseen(ring) > 0 && !ring->self_signalled) {
+		eventfd_write(self_fd, 1);
+		ring->self_signalled = true;
+	}
+	return poll_fd;
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Asking a daemon for its figures. */
+#include "proto/status.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client_internal.h"
+#include "error.h"
+
+static struct vdm_status_counts counts_from(const struct vdm_report_counters *report)
+{
+	return (struct vdm_status_counts){
+		.nop = report->operations[VDM_OP_NOP],
+		.memcpy = report->operations[VDM_OP_MEMCPY],
+		.memmove = report->operations[VDM_OP_MEMMOVE],
+		.memset = report->operations[VDM_OP_MEMSET],
+		.flush = report->operations[VDM_OP_FLUSH],
+		.failed = report->failed,
+		.bytes = report->bytes,
+	};
+}
+
+/* Read the whole file of a report into memory that is the caller's to free. */
+static char *read_report(int fd, size_t size)
+{
+	char *bytes = malloc(size);
+	size_t have = 0;
+
+	while (bytes && have < size) {
+		ssize_t got = pread(fd, bytes + have, size - have, (off_t)have);
+
+		if (got <= 0) {
+			free(bytes);
+			return NULL;
+		}
+		have += (size_t)got;
+	}
+	return bytes;
+}
+
+static struct vdm_status *translate(const char *bytes, size_t size)
+{
+	struct vdm_report_daemon daemon;
+
+	if (size < sizeof daemon)
+		return NULL;
+	memcpy(&daemon, bytes, sizeof daemon);
+	if (daemon.size < sizeof daemon || daemon.size > size ||
+	    daemon.session_size < sizeof(struct vdm_report_session) ||
+	    daemon.session_count > (size - daemon.size) / daemon.session_size)
+		return NULL;
+
+	struct vdm_status *status = calloc(
+		1, sizeof *status + daemon.session_count * sizeof(struct vdm_status_session));
+
+	if (!status)
+		return NULL;
+	memcpy(status->version, daemon.version, sizeof status->version);
+	status->version[sizeof status->version - 1] = '\0';
+	status->pid = daemon.pid;
+	status->workers = daemon.workers;
+	status->workers_awake = daemon.workers_awake;
+	status->uptime_ns = daemon.uptime_ns;
+	status->sessions_accepted = daemon.sessions_accepted;
+	status->sessions_refused = daemon.sessions_refused;
+	status->sessions_violated = daemon.sessions_violated;
+	status->mapped_bytes = daemon.mapped_bytes;
+	status->wakeups = daemon.wakeups;
+	status->sessions = daemon.sessions;
+	status->rings = daemon.rings;
+	status->regions = daemon.regions;
+	status->counts = counts_from(&daemon.counters);
+	status->session_count = daemon.session_count;
+	for (uint32_t i = 0; i < daemon.session_count; i++) {
+		struct vdm_status_session *to = &status->session[i];
+		struct vdm_report_session from;
+
+		memcpy(&from, bytes + daemon.size + (size_t)i * daemon.session_size, sizeof from);
+		to->pid = from.pid;
+		to->uid = from.uid;
+		to->rings = from.rings;
+		to->regions = from.regions;
+		to->mapped_bytes = from.mapped_bytes;
+		to->in_flight = from.in_flight;
+		to->age_ns = from.age_ns;
+		to->counts = counts_from(&from.counters);
+		memcpy(to->command, from.command, sizeof to->command);
+		to->command[sizeof to->command - 1] = '\0';
+	}
+	return status;
+}
+
+int vdm_status_read(const char *socket, struct vdm_status **status)
+{
+	struct vdm_message_status request = {.header = {VDM_MESSAGE_STATUS, sizeof request}};
+	struct vdm_message_welcome welcome;
+	struct vdm_packet reply;
+	int fd = client_connect(client_socket_path(socket), 0, &welcome);
+
+	if (fd < 0)
+		return fd;
+
+	int result = client_converse(fd, &request.header, NULL, 0, VDM_MESSAGE_STATUS_REPLY, 1, &reply);
+
+	close(fd);
+	if (result)
+		return result;
+
+	size_t size = reply.message.status_reply.size;
+	char *bytes = read_report(reply.fds[0], size);
+
+	vdm_packet_close(&reply);
+
+	struct vdm_status *translated = bytes ? translate(bytes, size) : NULL;
+
+	free(bytes);
+	if (!translated)
+		return fail(-EPROTO, "vdmd's figures are not what this library (%s) understands",
+			    VDM_VERSION);
+	*status = translated;
+	return 0;
+}

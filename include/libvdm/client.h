@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A connection to vdmd, and the memory that both sides see.
+ *
+ * A client object is usable without a daemon: then every operation of its rings and movers takes
+ * the local lane, that is, runs in this process, with the same results. vdm_client_info() tells.
+ *
+ * Thread-safety: every function here may be called from any thread at any time, except that an
+ * object must not be used while or after it is closed or released. After fork(2) the child must not
+ * use the parent's objects: every call on them fails with -EOWNERDEAD; the child may close them
+ * (which frees its own memory only) and may open its own.
+ */
+#ifndef LIBVDM_CLIENT_H
+#define LIBVDM_CLIENT_H
+
+#include <stdint.h>
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct vdm_client;
+struct vdm_region;
+
+/* Fail to open rather than use the local lane when there is no daemon. */
+#define VDM_OPTION_REQUIRE_DAEMON (1u << 0)
+/* Do not look for a daemon. */
+#define VDM_OPTION_LOCAL_ONLY     (1u << 1)
+#define VDM_OPTION_VALID_FLAGS    (VDM_OPTION_REQUIRE_DAEMON | VDM_OPTION_LOCAL_ONLY)
+
+/* Optional abilities of a daemon, for `features` here and in struct vdm_client_info. */
+#define VDM_FEATURE_FILE_REGIONS (1ull << 0) /* file-backed regions and VDM_F_MEM_DURABLE */
+
+/*
+ * How to connect. Zero in any field means the default. Set `size` to sizeof(struct vdm_options);
+ * a field that the caller's structure is too short to have takes its default.
+ */
+struct vdm_options {
+	size_t size;
+	const char *socket;        /* path; default $VDM_SOCKET, then /run/vdmd/vdmd.sock */
+	uint32_t flags;            /* VDM_OPTION_* */
+	uint32_t entries;          /* of each ring and mover: a power of two, 2 to 4096; default 256 */
+	uint64_t features;         /* VDM_FEATURE_* without which opening fails with -EOPNOTSUPP */
+	size_t offload_threshold;  /* bytes; smaller operations run inline; 1 offloads everything;
+				      default: what the daemon advises */
+	uint32_t spin_us;          /* longest time that a wait spins before it sleeps; default 50;
+				      VDM_NO_SPIN: sleep at once */
+	uint32_t first_sequence;   /* position at which rings begin to count; for tests of the wrap */
+};
+#define VDM_NO_SPIN UINT32_MAX
+
+/*
+ * Connect. `options` may be NULL. On success stores a new object, to be ended with
+ * vdm_client_close(). Without a daemon this succeeds too, unless VDM_OPTION_REQUIRE_DAEMON.
+ * Returns 0; -EINVAL for bad options; -ENOENT or -ECONNREFUSED (no daemon), -EACCES (not in the
+ * group of the socket), -EPROTONOSUPPORT (daemon speaks another version), -EOPNOTSUPP (daemon lacks
+ * a feature), -EDQUOT (over a limit of the daemon) or another negative errno; vdm_last_error() then
+ * has a sentence about it.
+ */
+int vdm_client_open(const struct vdm_options *options, struct vdm_client **client);
+
+/*
+ * End the connection and free the object. Its rings and regions must have been closed and released
+ * before. NULL is allowed.
+ */
+void vdm_client_close(struct vdm_client *client);
+
+/*
+ * The connection that all of this process shares: opened at the first call with default options,
+ * reopened by a later call when the daemon has gone. Never NULL, except when memory is short. Not
+ * to be closed. In a forked child it is a new one.
+ */
+struct vdm_client *vdm_client_default(void);
+
+struct vdm_client_info {
+	size_t size;               /* set by the caller to sizeof(struct vdm_client_info) */
+	int connected;             /* 0: every operation takes the local lane */
+	int error;                 /* why not: negative errno, else 0 */
+	uint64_t features;         /* of the daemon */
+	uint32_t workers;          /* of the daemon */
+	uint32_t max_entries;      /* per ring */
+	uint32_t max_rings;        /* per connection */
+	uint32_t max_regions;      /* per connection */
+	uint64_t max_region_bytes; /* per region */
+	size_t offload_threshold;  /* in force, bytes */
+};
+
+/* Fill in `info`. Returns 0, -EINVAL (size is zero) or -EOWNERDEAD. */
+int vdm_client_info(struct vdm_client *client, struct vdm_client_info *info);
+
+/*
+ * Why the last call of this library in this thread failed: a sentence without a newline, valid until
+ * the thread's next call that fails. Empty when none has failed.
+ */
+const char *vdm_last_error(void);
+
+/* Regions: memory in which operations can be offloaded. */
+
+/* Operations may read the region but not write it. */
+#define VDM_REGION_READONLY (1u << 0)
+
+/*
+ * Allocate `bytes` (rounded up to whole pages) of zeroed memory that the daemon can reach. The pages
+ * are allocated and touched here, so that they count as this process's. Without a daemon it is
+ * ordinary memory. Returns 0; -EINVAL (zero or absurd size), -ENOMEM, -EDQUOT or -E2BIG (a limit of
+ * the daemon), or another negative errno.
+ */
+int vdm_region_alloc(struct vdm_client *client, size_t bytes, struct vdm_region **region);
+
+/*
+ * Make memory that the program already has in a memfd (memfd_create(2) with MFD_ALLOW_SEALING)
+ * reachable. `address` is where the program has mapped it from offset 0, or NULL to have it mapped
+ * here. F_SEAL_SHRINK is added if it is not set: the file can never be made shorter again. The
+ * descriptor stays the caller's and may be closed afterwards. Pages that the file does not have yet
+ * are allocated. A descriptor opened read-only, or sealed against writing, needs
+ * VDM_REGION_READONLY.
+ *
+ * Returns 0, or: -EINVAL zero length, or not whole pages; -EPERM cannot be sealed against
+ * shrinking; -EMEDIUMTYPE not a memfd (a file on disk, a device, a pipe); -EBADF not open;
+ * -EACCES opened read-only without VDM_REGION_READONLY; -EFBIG longer than the file; -EEXIST this file is a region already; -EDQUOT or -E2BIG over a
+ * limit; -ENOMEM. vdm_last_error() names the rule.
+ */
+int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t bytes,
+		      unsigned flags, struct vdm_region **region);
+
+/*
+ * Give the region back: the daemon unmaps it, and this process too if it was mapped by this library.
+ * Operations on it must have completed; those that have not complete with -EFAULT or have moved
+ * their bytes before this returns. NULL is allowed. Returns 0 or -EOWNERDEAD.
+ */
+int vdm_region_release(struct vdm_region *region);
+
+/* Where it begins, how many bytes it has, and its memfd (the library's; dup(2) to keep it). */
+void *vdm_region_address(const struct vdm_region *region);
+size_t vdm_region_size(const struct vdm_region *region);
+int vdm_region_fd(const struct vdm_region *region);
+
+/* What the operations of a client went through, since it was opened; all of its rings and movers. */
+struct vdm_client_counters {
+	size_t size;                 /* set by the caller to sizeof(struct vdm_client_counters) */
+	uint64_t offloaded;          /* operations that went to the daemon */
+	uint64_t offloaded_bytes;
+	uint64_t local_small;        /* ran here: smaller than the threshold */
+	uint64_t local_outside;      /* ran here: not in regions */
+	uint64_t local_disconnected; /* ran here: no daemon */
+	uint64_t local_bytes;        /* of the three together */
+	uint64_t failed;             /* completed with an error, either lane */
+	uint64_t doorbells;          /* system calls made because the daemon slept */
+	uint64_t sleeps;             /* times that a wait of ours slept */
+};
+
+/* Fill in `counters`. Returns 0, -EINVAL (size is zero) or -EOWNERDEAD. */
+int vdm_client_counters(struct vdm_client *client, struct vdm_client_counters *counters);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

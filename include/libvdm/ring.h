@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The native ring API, in the shape of liburing: get a submission entry, prepare it, submit a batch,
+ * peek or wait for completions, mark them seen.
+ *
+ * Thread-safety: a ring belongs to one thread at a time; functions on the same ring must not run
+ * concurrently. Different rings are independent, also those of one client.
+ *
+ * Any pointers may be used. An operation whose memory lies in regions of the client, and which is at
+ * least as long as the offload threshold, goes to the daemon; any other runs in this process during
+ * vdm_ring_submit() and completes in the same way. VDM_SQE_LINK chains take one lane together.
+ *
+ * Results: 0 or more for success, a negative errno for failure; errno itself is not set.
+ */
+#ifndef LIBVDM_RING_H
+#define LIBVDM_RING_H
+
+#include <stdint.h>
+#include <stddef.h>
+#include <string.h>
+#include <time.h>
+
+#include "client.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct vdm_ring;
+
+enum vdm_op {
+	VDM_OP_NOP,
+	VDM_OP_MEMCPY, /* memory that overlaps is copied as by memmove */
+	VDM_OP_MEMMOVE,
+	VDM_OP_MEMSET,
+	VDM_OP_FLUSH   /* completes after all earlier operations of the ring */
+};
+
+/* Begin after all earlier operations of the ring have completed; later ones begin after it began. */
+#define VDM_SQE_FENCE    (1u << 0)
+/* The next entry of the same submit begins after this one, and is cancelled (-ECANCELED) if this one
+ * fails. */
+#define VDM_SQE_LINK     (1u << 1)
+/* The destination will not be read soon: write around the cache. */
+#define VDM_SQE_NO_CACHE (1u << 2)
+/* Complete when durable. Unsupported (-EOPNOTSUPP) without VDM_FEATURE_FILE_REGIONS. */
+#define VDM_SQE_DURABLE  (1u << 3)
+
+/* A submission entry: private memory, read by vdm_ring_submit(). */
+struct vdm_sqe {
+	uint8_t opcode;     /* enum vdm_op */
+	uint8_t reserved0;  /* zero */
+	uint16_t flags;     /* VDM_SQE_* */
+	uint32_t value;     /* memset: the byte */
+	void *dest;
+	const void *src;
+	uint64_t length;    /* bytes */
+	uint64_t user_data; /* comes back in the completion */
+	uint64_t reserved[3];
+};
+
+/* A completion. Valid until it is marked seen. */
+struct vdm_cqe {
+	uint64_t user_data; /* of the submission entry */
+	uint64_t value;     /* bytes moved or set */
+	int32_t result;     /* 0 or a negative errno; -ENOTCONN: the daemon went away, the destination
+			       is undefined */
+	uint32_t flags;     /* zero */
+	uint32_t operation; /* position of the submission: first_sequence, and one more each time */
+	uint32_t reserved;
+};
+
+/*
+ * Open a ring. `options` may be NULL; of it, entries, spin_us, offload_threshold and first_sequence
+ * are used, and the rest was settled when the client was opened; zero in a field means as for the
+ * client. Returns 0; -EINVAL (entries), -ENOMEM, -EDQUOT (a limit of the daemon), -EOWNERDEAD.
+ */
+int vdm_ring_open(struct vdm_client *client, const struct vdm_options *options,
+		  struct vdm_ring **ring);
+
+/*
+ * Close the ring. Operations in flight are completed or abandoned by the daemon before this returns;
+ * their completions are lost. NULL is allowed.
+ */
+void vdm_ring_close(struct vdm_ring *ring);
+
+/* Number of entries, and how many could be got now. */
+unsigned vdm_ring_entries(const struct vdm_ring *ring);
+unsigned vdm_ring_space_left(const struct vdm_ring *ring);
+
+/*
+ * The next submission entry, zeroed, or NULL when as many operations are in flight as the ring has
+ * entries: see completions first. Entries got are submitted in order by the next vdm_ring_submit().
+ */
+struct vdm_sqe *vdm_ring_get_sqe(struct vdm_ring *ring);
+
+static inline void vdm_prep_nop(struct vdm_sqe *sqe)
+{
+	sqe->opcode = VDM_OP_NOP;
+}
+
+static inline void vdm_prep_memcpy(struct vdm_sqe *sqe, void *dest, const void *src, size_t n,
+				   unsigned flags)
+{
+	sqe->opcode = VDM_OP_MEMCPY;
+	sqe->flags = (uint16_t)flags;
+	sqe->dest = dest;
+	sqe->src = src;
+	sqe->length = n;
+}
+
+static inline void vdm_prep_memmove(struct vdm_sqe *sqe, void *dest, const void *src, size_t n,
+				    unsigned flags)
+{
+	vdm_prep_memcpy(sqe, dest, src, n, flags);
+	sqe->opcode = VDM_OP_MEMMOVE;
+}
+
+/* As memset(3), `c` is converted to unsigned char. */
+static inline void vdm_prep_memset(struct vdm_sqe *sqe, void *dest, int c, size_t n, unsigned flags)
+{
+	sqe->opcode = VDM_OP_MEMSET;
+	sqe->flags = (uint16_t)flags;
+	sqe->value = (unsigned char)c;
+	sqe->dest = dest;
+	sqe->length = n;
+}
+
+static inline void vdm_prep_flush(struct vdm_sqe *sqe, void *dest, size_t n, unsigned flags)
+{
+	sqe->opcode = VDM_OP_FLUSH;
+	sqe->flags = (uint16_t)flags;
+	sqe->dest = dest;
+	sqe->length = n;
+}
+
+static inline void vdm_sqe_set_data(struct vdm_sqe *sqe, void *data)
+{
+	sqe->user_data = (uint64_t)(uintptr_t)data;
+}
+
+static inline void *vdm_cqe_get_data(const struct vdm_cqe *cqe)
+{
+	return (void *)(uintptr_t)cqe->user_data;
+}
+
+/*
+ * Submit all entries got since the last call. Rings the daemon's doorbell at most once. A bad entry
+ * (unknown opcode or flag) completes with -EINVAL like any failed operation. Returns how many were
+ * submitted, or -EOWNERDEAD.
+ */
+int vdm_ring_submit(struct vdm_ring *ring);
+
+/*
+ * The next completion, without waiting. Returns 0; -EAGAIN when there is none; -EOWNERDEAD.
+ * Once vdm_ring_eventfd() has been called, a peek that returns -EAGAIN also arms the descriptor: it
+ * becomes readable when the next completion is there.
+ */
+int vdm_ring_peek_cqe(struct vdm_ring *ring, struct vdm_cqe **cqe);
+
+/* Up to `count` completions that are there, oldest first, without waiting. Returns how many. */
+unsigned vdm_ring_peek_batch(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count);
+
+/*
+ * Wait until `count` completions (not more than are in flight or unseen) are there, then store the
+ * first `count` in `cqes`. Spins for at most spin_us, then sleeps. `timeout` is relative, NULL for
+ * none. Returns 0; -ETIME at the timeout, -EINVAL when fewer than `count` can ever come, -EOWNERDEAD.
+ * When the daemon dies, what was in flight completes with -ENOTCONN.
+ */
+int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count,
+		       const struct timespec *timeout);
+
+/* The same for one completion, without a timeout. */
+static inline int vdm_ring_wait_cqe(struct vdm_ring *ring, struct vdm_cqe **cqe)
+{
+	return vdm_ring_wait_cqes(ring, cqe, 1, NULL);
+}
+
+/* Mark the `count` oldest completions as seen: their memory is the library's again. */
+void vdm_ring_cq_advance(struct vdm_ring *ring, unsigned count);
+
+static inline void vdm_ring_cqe_seen(struct vdm_ring *ring, struct vdm_cqe *cqe)
+{
+	if (cqe)
+		vdm_ring_cq_advance(ring, 1);
+}
+
+/*
+ * A descriptor for poll(2), epoll(7), io_uring and event loops: readable when a completion has come since
+ * the last peek that returned -EAGAIN, and when the daemon has gone. It is not read: peeking until -EAGAIN
+ * clears it, and is what to do each time that it is readable. The first call opens it; it belongs to the
+ * ring. (It is an epoll instance rather than a bare eventfd(2), because a daemon that is killed could not
+ * write to the latter.) Returns the descriptor, or a negative errno.
+ */
+int vdm_ring_eventfd(struct vdm_ring *ring);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a running daemon counts: for vdmctl(1) and other observers. */
+#ifndef LIBVDM_STATUS_H
+#define LIBVDM_STATUS_H
+
+#include <stdint.h>
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Completed operations by kind, failures and bytes, since the session or the daemon began. */
+struct vdm_status_counts {
+	uint64_t nop, memcpy, memmove, memset, flush; /* completed with 0 */
+	uint64_t failed;                              /* completed with an error */
+	uint64_t bytes;                               /* moved or set */
+};
+
+struct vdm_status_session {
+	uint32_t pid, uid;
+	uint32_t rings, regions;
+	uint64_t mapped_bytes;
+	uint64_t in_flight;                           /* operations */
+	uint64_t age_ns;
+	struct vdm_status_counts counts;
+	char command[16];
+};
+
+struct vdm_status {
+	char version[16];
+	uint32_t pid;
+	uint32_t workers, workers_awake;
+	uint64_t uptime_ns;
+	uint64_t sessions_accepted, sessions_refused, sessions_violated;
+	uint64_t mapped_bytes;
+	uint64_t wakeups;                             /* of workers */
+	uint32_t sessions, rings, regions;            /* now, of all users */
+	struct vdm_status_counts counts;              /* all users, ended sessions included */
+	uint32_t session_count;                       /* of the following: those one may see */
+	struct vdm_status_session session[];
+};
+
+/*
+ * Ask the daemon at `socket` (NULL: as for vdm_client_open) for its figures. Who is neither root nor
+ * the daemon's user gets the sessions of his own user id. Stores an object to be given to free(3).
+ * Returns 0 or a negative errno; vdm_last_error() has a sentence. Thread-safe.
+ */
+int vdm_status_read(const char *socket, struct vdm_status **status);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
