@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config.h"
+
+#include <errno.h>
+#include <ini.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "engine/engine.h"
+#include "proto/ring.h"
+
+/* Below it a copy is over sooner here than a request gets there and back; measured with vdm-bench. */
+#define DEFAULT_OFFLOAD_THRESHOLD "64K"
+
+enum kind { KIND_TEXT, KIND_COUNT, KIND_BYTES, KIND_BOOLEAN, KIND_LEVEL };
+
+struct key {
+	const char *section, *name;
+	enum kind kind;
+	size_t offset;           /* in struct config, or in struct limits for section "limits" */
+	uint64_t minimum, maximum;
+	bool live;               /* a reload applies it */
+	bool of_user;            /* may be given in a [user NAME] section */
+	const char *value;       /* default */
+	const char *meaning;
+};
+
+#define VDMD(field)  "vdmd", #field, .offset = offsetof(struct config, field)
+#define LIMIT(field) "limits", #field, .offset = offsetof(struct limits, field), .live = true
+#define MAX_COUNT    1000000
+#define MAX_BYTES    (1ull << 50)
+
+static const struct key keys[] = {
+	{VDMD(socket), .kind = KIND_TEXT, .value = "/run/vdmd/vdmd.sock",
+	 .meaning = "Path of the socket that clients connect to."},
+	{VDMD(workers), .kind = KIND_COUNT, .maximum = 256, .value = "0",
+	 .meaning = "Threads that copy; 0: half the CPUs, at least one."},
+	{VDMD(spin_us), .kind = KIND_COUNT, .maximum = 1000000, .live = true, .value = "50",
+	 .meaning = "Microseconds that a quiet ring is polled before its client has to wake a worker."},
+	{VDMD(pin), .kind = KIND_BOOLEAN, .maximum = 1, .value = "no",
+	 .meaning = "Bind each worker to a CPU."},
+	{VDMD(offload_threshold), .kind = KIND_BYTES, .minimum = 1, .maximum = MAX_BYTES, .live = true,
+	 .value = DEFAULT_OFFLOAD_THRESHOLD,
+	 .meaning = "Bytes below which clients are advised to copy for themselves."},
+	{VDMD(log_level), .kind = KIND_LEVEL, .live = true, .value = "info",
+	 .meaning = "Least important messages to log: error, warning, notice, info or debug."},
+	{LIMIT(sessions), .kind = KIND_COUNT, .minimum = 1, .maximum = MAX_COUNT, .value = "1024",
+	 .meaning = "Connections of all users."},
+	{LIMIT(sessions_per_user), .kind = KIND_COUNT, .minimum = 1, .maximum = MAX_COUNT,
+	 .of_user = true, .value = "256", .meaning = "Connections of one user."},
+	{LIMIT(rings_per_session), .kind = KIND_COUNT, .minimum = 1, .maximum = MAX_COUNT,
+	 .of_user = true, .value = "64", .meaning = "Rings of one connection."},
+	{LIMIT(entries_per_ring), .kind = KIND_COUNT, .minimum = VDM_RING_MIN_ENTRIES,
+	 .maximum = VDM_RING_MAX_ENTRIES, .of_user = true, .value = "4096",
+	 .meaning = "Entries of one ring."},
+	{LIMIT(regions_per_session), .kind = KIND_COUNT, .minimum = 1, .maximum = 65535,
+	 .of_user = true, .value = "256", .meaning = "Regions of one connection."},
+	{LIMIT(region_bytes), .kind = KIND_BYTES, .minimum = 4096, .maximum = MAX_BYTES,
+	 .of_user = true, .value = "16G", .meaning = "Bytes of one region."},
+	{LIMIT(mapped_bytes_per_user), .kind = KIND_BYTES, .minimum = 4096, .maximum = MAX_BYTES,
+	 .of_user = true, .value = "64G", .meaning = "Bytes of all regions of one user."},
+};
+#define KEY_COUNT (sizeof keys / sizeof *keys)
+
+#define DEFAULT_WEIGHT 100
+#define MAX_WEIGHT     1000
+static_assert(KEY_COUNT < 64, "a bit of struct user_config.given each, and one for the weight");
+#define WEIGHT_BIT     (1ull << KEY_COUNT)
+
+static const char *const levels[] = {
+	[LOG_ERR] = "error",   [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
+	[LOG_INFO] = "info",   [LOG_DEBUG] = "debug",
+};
+
+static int complain(char error[CONFIG_ERROR_TEXT], const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+static int complain(char error[CONFIG_ERROR_TEXT], const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(error, CONFIG_ERROR_TEXT, format, arguments);
+	va_end(arguments);
+	return -EINVAL;
+}
+
+/* A number with at most the suffixes that are allowed. */
+static bool parse_number(const char *text, bool suffix, uint64_t *number)
+{
+	static const char suffixes[] = "KMGT";
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+
+	unsigned long long n = strtoull(text, &end, 10);
+	const char *found = suffix && *end ? strchr(suffixes, *end) : NULL;
+
+	if (found) {
+		unsigned shift = 10 * (unsigned)(found - suffixes + 1);
+
+		if (n > UINT64_MAX >> shift)
+			return false;
+		n <<= shift;
+		end++;
+	}
+	if (errno || *end)
+		return false;
+	*number = n;
+	return true;
+}
+
+static void format_bytes(uint64_t bytes, char text[32])
+{
+	static const char suffixes[] = {'\0', 'K', 'M', 'G', 'T', '\0'};
+	unsigned unit = 0;
+
+	while (unit < 4 && bytes > 0 && bytes % 1024 == 0) {
+		bytes /= 1024;
+		unit++;
+	}
+	snprintf(text, 32, "%llu%c", (unsigned long long)bytes, suffixes[unit]);
+}
+
+static int parse_level(const char *text)
+{
+	for (int level = LOG_ERR; level <= LOG_DEBUG; level++)
+		if (strcmp(text, levels[level]) == 0)
+			return level;
+	return -1;
+}
+
+static int parse_value(const struct key *key, const char *value, uint64_t *number,
+		       char error[CONFIG_ERROR_TEXT])
+{
+	bool bytes = key->kind == KIND_BYTES;
+	char least[32], most[32];
+
+	switch (key->kind) {
+	case KIND_BOOLEAN:
+		if (!strcmp(value, "yes") || !strcmp(value, "no")) {
+			*number = value[0] == 'y';
+			return 0;
+		}
+		return complain(error, "%s is \"%s\": it has to be yes or no", key->name, value);
+	case KIND_LEVEL:
+		if (parse_level(value) >= 0) {
+			*number = (uint64_t)parse_level(value);
+			return 0;
+		}
+		return complain(error, "%s is \"%s\": it has to be error, warning, notice, info or debug",
+				key->name, value);
+	case KIND_COUNT:
+	case KIND_BYTES:
+		if (parse_number(value, bytes, number) && *number >= key->minimum &&
+		    *number <= key->maximum)
+			return 0;
+		snprintf(least, sizeof least, "%llu", (unsigned long long)key->minimum);
+		snprintf(most, sizeof most, "%llu", (unsigned long long)key->maximum);
+		if (bytes) {
+			format_bytes(key->minimum, least);
+			format_bytes(key->maximum, most);
+		}
+		return complain(error, "%s is \"%s\": it has to be a %s from %s to %s", key->name, value,
+				bytes ? "number of bytes (K, M, G and T are understood)" : "number",
+				least, most);
+	case KIND_TEXT:
+		break;
+	}
+	return -EINVAL;
+}
+
+static int set_text(const struct key *key, char *text, size_t size, const char *value,
+		    char error[CONFIG_ERROR_TEXT])
+{
+	if (value[0] != '/')
+		return complain(error, "%s is \"%s\": it has to be an absolute path", key->name, value);
+	if (strlen(value) >= size)
+		return complain(error, "%s has %zu bytes: a socket's path has at most %zu", key->name,
+				strlen(value), size - 1);
+	memcpy(text, value, strlen(value) + 1);
+	return 0;
+}
+
+static uint64_t *number_of(const struct key *key, struct config *config, struct limits *limits)
+{
+	char *base = !strcmp(key->section, "limits") ? (char *)limits : (char *)config;
+
+	return (uint64_t *)(base + key->offset);
+}
+
+int config_set(struct config *config, const char *section, const char *name, const char *value,
+	       char error[CONFIG_ERROR_TEXT])
+{
+	for (size_t i = 0; i < KEY_COUNT; i++) {
+		const struct key *key = &keys[i];
+
+		if (strcmp(key->section, section) || strcmp(key->name, name))
+			continue;
+		if (key->kind == KIND_TEXT)
+			return set_text(key, config->socket, sizeof config->socket, value, error);
+		return parse_value(key, value, number_of(key, config, &config->limits), error);
+	}
+	return complain(error, "there is no key %s in section [%s]", name, section);
+}
+
+void config_defaults(struct config *config)
+{
+	char error[CONFIG_ERROR_TEXT];
+
+	*config = (struct config){0};
+	for (size_t i = 0; i < KEY_COUNT; i++)
+		if (config_set(config, keys[i].section, keys[i].name, keys[i].value, error) < 0)
+			abort(); /* the table is wrong */
+}
+
+void config_free(struct config *config)
+{
+	free(config->users);
+	config->users = NULL;
+	config->user_count = 0;
+}
+
+static int find_uid(const char *name, uid_t *uid)
+{
+	uint64_t number;
+
+	if (parse_number(name, false, &number)) {
+		*uid = (uid_t)number;
+		return number < (uid_t)-1 ? 0 : -EINVAL;
+	}
+
+	const struct passwd *entry = getpwnam(name);
+
+	if (!entry)
+		return -ENOENT;
+	*uid = entry->pw_uid;
+	return 0;
+}
+
+static struct user_config *user_section(struct config *config, const char *name,
+					char error[CONFIG_ERROR_TEXT])
+{
+	uid_t uid = 0;
+
+	if (find_uid(name, &uid) < 0) {
+		complain(error, "there is no user \"%s\": name a user of this system, or a user id", name);
+		return NULL;
+	}
+	for (size_t i = 0; i < config->user_count; i++)
+		if (config->users[i].uid == uid)
+			return &config->users[i];
+
+	struct user_config *users =
+		realloc(config->users, (config->user_count + 1) * sizeof *users);
+
+	if (!users) {
+		complain(error, "out of memory");
+		return NULL;
+	}
+	config->users = users;
+	users += config->user_count++;
+	*users = (struct user_config){.uid = uid, .weight = DEFAULT_WEIGHT};
+	return users;
+}
+
+static int set_for_user(struct config *config, const char *user, const char *name, const char *value,
+			char error[CONFIG_ERROR_TEXT])
+{
+	static const struct key weight = {.name = "weight", .kind = KIND_COUNT, .minimum = 1,
+					  .maximum = MAX_WEIGHT};
+	struct user_config *section = user_section(config, user, error);
+	uint64_t *number = NULL, bit = 0;
+	const struct key *key = NULL;
+
+	if (!section)
+		return -EINVAL;
+	if (!strcmp(name, weight.name)) {
+		key = &weight;
+		number = &section->weight;
+		bit = WEIGHT_BIT;
+	}
+	for (size_t i = 0; i < KEY_COUNT && !key; i++) {
+		if (keys[i].of_user && !strcmp(keys[i].name, name)) {
+			key = &keys[i];
+			number = number_of(key, NULL, &section->limits);
+			bit = 1ull << i;
+		}
+	}
+	if (!key)
+		return complain(error, "there is no key %s in section [user %s]", name, user);
+	if (section->given & bit)
+		return complain(error, "%s is given twice for user %s", name, user);
+	section->given |= bit;
+	return parse_value(key, value, number, error);
+}
+
+/* What reading a file needs to know beside the configuration. */
+struct reading {
+	struct config *config;
+	uint64_t given;                  /* bits of the keys seen */
+	bool failed;
+	char error[CONFIG_ERROR_TEXT];   /* of the first line that is wrong */
+};
+
+static int read_line(struct reading *reading, const char *section, const char *name,
+		     const char *value, char error[CONFIG_ERROR_TEXT])
+{
+	static const char user[] = "user ";
+
+	if (!strncmp(section, user, sizeof user - 1))
+		return set_for_user(reading->config, section + sizeof user - 1, name, value, error);
+	if (!*section)
+		return complain(error, "%s stands before any section: begin with [vdmd]", name);
+	if (strcmp(section, "vdmd") && strcmp(section, "limits"))
+		return complain(error, "there is no section [%s]: there are [vdmd], [limits] and "
+				       "[user NAME]", section);
+	for (size_t i = 0; i < KEY_COUNT; i++) {
+		if (strcmp(keys[i].section, section) || strcmp(keys[i].name, name))
+			continue;
+		if (reading->given & 1ull << i)
+			return complain(error, "%s is given twice", name);
+		reading->given |= 1ull << i;
+	}
+	return config_set(reading->config, section, name, value, error);
+}
+
+static int handle_line(void *context, const char *section, const char *name, const char *value)
+{
+	struct reading *reading = context;
+
+	if (reading->failed)
+		return 1; /* the first error is the one that is reported */
+	if (read_line(reading, section, name, value, reading->error) == 0)
+		return 1;
+	reading->failed = true;
+	return 0;
+}
+
+int config_read(struct config *config, const char *path, bool required, char error[CONFIG_ERROR_TEXT])
+{
+	struct reading reading = {.config = config};
+	FILE *file = fopen(path, "re");
+
+	if (!file && errno == ENOENT && !required)
+		return 0;
+	if (!file) {
+		int result = -errno;
+
+		complain(error, "%s: cannot be opened: %s", path, strerror(errno));
+		return result;
+	}
+
+	int line = ini_parse_file(file, handle_line, &reading);
+
+	fclose(file);
+	if (line < 0)
+		return complain(error, "%s: cannot be read", path);
+	if (line == 0)
+		return 0;
+	/* inih tells the number of the first line that is wrong: one that we refused, or its own */
+	if (reading.failed)
+		snprintf(error, CONFIG_ERROR_TEXT, "%.150s:%d: %.300s", path, line, reading.error);
+	else
+		complain(error, "%s:%d: neither [section], \"key = value\" nor a comment", path, line);
+	return -EINVAL;
+}
+
+static void print_key(const struct key *key, uint64_t number, const char *text, FILE *file)
+{
+	char bytes[32];
+
+	fprintf(file, "%s = ", key->name);
+	switch (key->kind) {
+	case KIND_TEXT:
+		fprintf(file, "%s\n", text);
+		break;
+	case KIND_COUNT:
+		fprintf(file, "%llu\n", (unsigned long long)number);
+		break;
+	case KIND_BYTES:
+		format_bytes(number, bytes);
+		fprintf(file, "%s\n", bytes);
+		break;
+	case KIND_BOOLEAN:
+		fprintf(file, "%s\n", number ? "yes" : "no");
+		break;
+	case KIND_LEVEL:
+		fprintf(file, "%s\n", levels[number]);
+		break;
+	}
+}
+
+void config_print(const struct config *config, FILE *file)
+{
+	const char *section = "";
+
+	for (size_t i = 0; i < KEY_COUNT; i++) {
+		const struct key *key = &keys[i];
+		uint64_t number = 0;
+
+		if (strcmp(key->section, section)) {
+			fprintf(file, "%s[%s]\n", *section ? "\n" : "", key->section);
+			section = key->section;
+		}
+		if (key->kind != KIND_TEXT)
+			number = *number_of(key, (struct config *)(uintptr_t)config,
+					    (struct limits *)(uintptr_t)&config->limits);
+		fprintf(file, "; %s\n", key->meaning);
+		print_key(key, number, config->socket, file);
+	}
+	for (size_t u = 0; u < config->user_count; u++) {
+		struct user_config *user = &config->users[u];
+
+		fprintf(file, "\n[user %u]\n", (unsigned)user->uid);
+		if (user->given & WEIGHT_BIT)
+			fprintf(file, "weight = %llu\n", (unsigned long long)user->weight);
+		for (size_t i = 0; i < KEY_COUNT; i++)
+			if (user->given & 1ull << i)
+				print_key(&keys[i], *number_of(&keys[i], NULL, &user->limits), "",
+					  file);
+	}
+}
+
+void config_apply(struct config *config, struct config *fresh,
+		  void (*restart)(const char *section, const char *name))
+{
+	if (strcmp(config->socket, fresh->socket))
+		restart("vdmd", "socket");
+	for (size_t i = 0; i < KEY_COUNT; i++) {
+		const struct key *key = &keys[i];
+
+		if (key->kind == KIND_TEXT)
+			continue;
+
+		uint64_t *number = number_of(key, config, &config->limits);
+		uint64_t now = *number_of(key, fresh, &fresh->limits);
+
+		if (key->live)
+			*number = now;
+		else if (*number != now)
+			restart(key->section, key->name);
+	}
+	free(config->users);
+	config->users = fresh->users;
+	config->user_count = fresh->user_count;
+	fresh->users = NULL;
+	fresh->user_count = 0;
+}
+
+void config_for_user(const struct config *config, uid_t uid, struct limits *limits, uint64_t *weight)
+{
+	*limits = config->limits;
+	*weight = DEFAULT_WEIGHT;
+	for (size_t u = 0; u < config->user_count; u++) {
+		struct user_config *user = &config->users[u];
+
+		if (user->uid != uid)
+			continue;
+		*weight = user->weight;
+		for (size_t i = 0; i < KEY_COUNT; i++)
+			if (user->given & 1ull << i)
+				*number_of(&keys[i], NULL, limits) =
+					*number_of(&keys[i], NULL, &user->limits);
+	}
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The socket that clients connect to: passed by the service manager (sd_listen_fds(3)), or our own. */
+#ifndef VDM_DAEMON_LISTENER_H
+#define VDM_DAEMON_LISTENER_H
+
+#include <stddef.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+struct listener {
+	int fd;
+	const char *path;  /* of a socket of our own, to be removed; else NULL */
+	dev_t device;      /* of the file at that path, so that nobody else's is removed */
+	ino_t inode;
+	sd_event_source *on_connection, *on_retry;
+};
+
+/*
+ * Open it. `path` has to outlive the listener. Returns 0, or a negative errno with a sentence in `error`.
+ */
+int listener_open(const char *path, struct listener *listener, char *error, size_t size);
+
+void listener_close(struct listener *listener);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#define SD_JOURNAL_SUPPRESS_LOCATION
+#include "log.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <systemd/sd-journal.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Per user. Enough to see what happens, too few to drown the rest. */
+#define LIMIT_MESSAGES 10
+#define LIMIT_SECONDS  30
+
+static bool to_journal;
+static int least = LOG_INFO;
+
+void log_open(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	uintmax_t device, inode;
+	struct stat status;
+
+	to_journal = stream && sscanf(stream, "%ju:%ju", &device, &inode) == 2 &&
+		     fstat(STDERR_FILENO, &status) == 0 && status.st_dev == device &&
+		     status.st_ino == inode;
+}
+
+void log_set_level(int level)
+{
+	least = level;
+}
+
+static const char *level_name(int level)
+{
+	return level <= LOG_ERR       ? "error: "
+	       : level == LOG_WARNING ? "warning: "
+				      : "";
+}
+
+static void write_message(int level, const struct log_peer *peer, const char *text)
+{
+	if (to_journal && peer &&
+	    sd_journal_send("MESSAGE=%s", text, "PRIORITY=%d", level, "VDMD_PEER_PID=%d", (int)peer->pid,
+			    "VDMD_PEER_UID=%u", (unsigned)peer->uid, "VDMD_PEER_COMM=%s",
+			    peer->command, NULL) == 0)
+		return;
+	if (to_journal && !peer &&
+	    sd_journal_send("MESSAGE=%s", text, "PRIORITY=%d", level, NULL) == 0)
+		return;
+	fprintf(stderr, "vdmd: %s%s\n", level_name(level), text);
+}
+
+static void format_and_write(int level, const struct log_peer *peer, const char *format,
+			     va_list arguments)
+{
+	char text[1024];
+	int length = 0;
+
+	if (peer)
+		length = snprintf(text, sizeof text, "%s (process %d, user %u): ",
+				  *peer->command ? peer->command : "client", (int)peer->pid,
+				  (unsigned)peer->uid);
+	vsnprintf(text + length, sizeof text - (size_t)length, format, arguments);
+	write_message(level, peer, text);
+}
+
+void log_message(int level, const struct log_peer *peer, const char *format, ...)
+{
+	va_list arguments;
+
+	if (level > least)
+		return;
+	va_start(arguments, format);
+	format_and_write(level, peer, format, arguments);
+	va_end(arguments);
+}
+
+void log_limited(struct log_limit *limit, int level, const struct log_peer *peer, const char *format,
+		 ...)
+{
+	struct timespec now;
+	va_list arguments;
+
+	if (level > least)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+
+	uint64_t interval = (uint64_t)now.tv_sec / LIMIT_SECONDS + 1;
+
+	if (interval != limit->interval) {
+		unsigned suppressed = limit->suppressed;
+
+		*limit = (struct log_limit){.interval = interval};
+		if (suppressed)
+			log_message(level, NULL, "%u more messages about user %u were not logged",
+				    suppressed, (unsigned)peer->uid);
+	}
+	if (limit->logged == LIMIT_MESSAGES) {
+		limit->suppressed++;
+		return;
+	}
+	limit->logged++;
+	va_start(arguments, format);
+	format_and_write(level, peer, format, arguments);
+	va_end(arguments);
+}

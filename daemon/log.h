@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Messages for the operator: to the journal with structured fields where stderr is the journal
+ * (systemd.exec(5), $JOURNAL_STREAM), else to stderr as lines of text.
+ */
+#ifndef VDM_DAEMON_LOG_H
+#define VDM_DAEMON_LOG_H
+
+#include <stdint.h>
+#include <sys/types.h>
+#include <syslog.h>
+
+/* Whom a message is about. */
+struct log_peer {
+	pid_t pid;
+	uid_t uid;
+	char command[16]; /* proc(5) comm, printable */
+};
+
+/* Messages about one user are limited, so that no client can fill the log. */
+struct log_limit {
+	uint64_t interval;   /* number of the current one */
+	unsigned logged;     /* in it */
+	unsigned suppressed; /* in it */
+};
+
+void log_open(void);
+void log_set_level(int level);
+
+/* Write one message; `level` as syslog(3), `peer` may be NULL. */
+void log_message(int level, const struct log_peer *peer, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* The same about a client's doing, and at most a few in a while. */
+void log_limited(struct log_limit *limit, int level, const struct log_peer *peer, const char *format,
+		 ...) __attribute__((format(printf, 4, 5)));
+
+#endif

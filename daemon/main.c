@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* vdmd(8): from the command line to the event loop and back. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+
+#include "log.h"
+#include "options.h"
+#include "server.h"
+
+/* What has been submitted is still served for so long at the end; the whole has to take less than a second. */
+#define DRAIN_MS 500
+
+struct service {
+	const struct options *options;
+	struct server *server;
+};
+
+static int on_stop(sd_event_source *source, const struct signalfd_siginfo *signal, void *context)
+{
+	struct service *service = context;
+
+	(void)source;
+	sd_notify(0, "STOPPING=1");
+	log_message(LOG_INFO, NULL, "stopping at signal %u", signal->ssi_signo);
+	service->server->announcing = false;
+	server_stop_listening(service->server);
+	if (engine_drain(service->server->engine, DRAIN_MS) < 0)
+		log_message(LOG_NOTICE, NULL, "clients still submit: the rest is theirs to do");
+	return sd_event_exit(service->server->event, 0);
+}
+
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *signal, void *context)
+{
+	struct service *service = context;
+	char error[CONFIG_ERROR_TEXT];
+	struct config fresh;
+
+	(void)source;
+	(void)signal;
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+		   (unsigned long long)(monotonic_ns() / 1000));
+	if (options_configure(service->options, &fresh, error) < 0) {
+		log_message(LOG_ERR, NULL, "%s; the configuration stays as it was", error);
+	} else {
+		server_reconfigure(service->server, &fresh);
+		log_message(LOG_INFO, NULL, "configuration reloaded");
+	}
+	sd_notify(0, "READY=1");
+	server_announce(service->server);
+	return 0;
+}
+
+/* Feed the service manager's watchdog while every worker that is awake makes progress. */
+static int on_watchdog(sd_event_source *source, uint64_t usec, void *context)
+{
+	struct service *service = context;
+	uint64_t interval;
+
+	(void)usec;
+	if (engine_healthy(service->server->engine))
+		sd_notify(0, "WATCHDOG=1");
+	else
+		log_message(LOG_ERR, NULL, "a worker makes no progress: the watchdog is not fed");
+	if (sd_watchdog_enabled(0, &interval) > 0)
+		sd_event_source_set_time_relative(source, interval / 3);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int add_handlers(struct service *service)
+{
+	sd_event *event = service->server->event;
+	uint64_t interval;
+	int result = sd_event_add_signal(event, NULL, SIGTERM, on_stop, service);
+
+	if (result >= 0)
+		result = sd_event_add_signal(event, NULL, SIGINT, on_stop, service);
+	if (result >= 0)
+		result = sd_event_add_signal(event, NULL, SIGHUP, on_reload, service);
+	/* the only timer of an idle daemon, and only where somebody asks for it */
+	if (result >= 0 && sd_watchdog_enabled(0, &interval) > 0)
+		result = sd_event_add_time_relative(event, NULL, CLOCK_MONOTONIC, interval / 3, 0,
+						    on_watchdog, service);
+	return result;
+}
+
+/* Signals are taken by the event loop alone. Before any thread is started, for they inherit this. */
+static void block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* Each session and each ring takes two descriptors: have as many as we may. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int start(struct service *service, struct config *config)
+{
+	char error[512];
+	struct listener listener;
+	int result = server_new(config, &service->server);
+
+	if (result) {
+		log_message(LOG_ERR, NULL, "cannot start %llu workers: %s",
+			    (unsigned long long)config->workers, strerror(-result));
+		return result;
+	}
+	result = listener_open(service->server->config.socket, &listener, error, sizeof error);
+	if (result) {
+		log_message(LOG_ERR, NULL, "%s", error);
+	} else {
+		result = server_listen(service->server, &listener);
+		if (!result)
+			result = add_handlers(service);
+		if (result < 0)
+			log_message(LOG_ERR, NULL, "cannot set up the event loop: %s",
+				    strerror(-result));
+	}
+	if (result < 0)
+		server_free(service->server);
+	return result < 0 ? result : 0;
+}
+
+int main(int argc, char **argv)
+{
+	char error[CONFIG_ERROR_TEXT];
+	struct options options;
+	struct config config;
+
+	options_parse(&options, argc, argv);
+	log_open();
+	if (options_configure(&options, &config, error) < 0) {
+		log_message(LOG_ERR, NULL, "%s", error);
+		return EXIT_USAGE;
+	}
+	if (options.print_config) {
+		config_print(&config, stdout);
+		config_free(&config);
+		return EXIT_SUCCESS;
+	}
+	log_set_level((int)config.log_level);
+	block_signals();
+	raise_descriptor_limit();
+
+	struct service service = {.options = &options};
+
+	if (start(&service, &config) < 0)
+		return EXIT_FAILURE;
+
+	struct server *server = service.server;
+
+	log_message(LOG_INFO, NULL, "vdmd %s serves %s with %u workers", VDM_VERSION,
+		    server->listener.path ? server->listener.path : "the socket of its unit",
+		    engine_workers(server->engine));
+	server->announcing = true;
+	sd_notify(0, "READY=1");
+	server_announce(server);
+
+	int result = sd_event_loop(server->event);
+
+	server_free(server);
+	if (result < 0)
+		log_message(LOG_ERR, NULL, "the event loop failed: %s", strerror(-result));
+	return result < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

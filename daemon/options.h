@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The command line of vdmd(8). */
+#ifndef VDM_DAEMON_OPTIONS_H
+#define VDM_DAEMON_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "config.h"
+
+struct options {
+	const char *config_file; /* NULL: the default one, if it is there */
+	const char *socket;      /* these are NULL where the configuration is to decide */
+	const char *workers;
+	const char *log_level;
+	bool print_config;
+};
+
+/* Exit status for a command line that makes no sense. */
+#define EXIT_USAGE 2
+
+/* Parse; prints and exits for --help and --version, and for errors. */
+void options_parse(struct options *options, int argc, char **argv);
+
+/*
+ * The configuration in force: defaults, then the file, then the command line. Returns 0 or a negative errno
+ * with a sentence in `error`; then nothing is to be freed.
+ */
+int options_configure(const struct options *options, struct config *config,
+		      char error[CONFIG_ERROR_TEXT]);
+
+#endif

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One handler for each message that a client may send. The message is in private memory already. A handler
+ * looks at size and descriptors first, then at reserved bits, and only then acts; what is malformed ends the
+ * session, what cannot be granted is refused with a sentence, and both leave nothing behind.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "refusal.h"
+#include "server.h"
+#include "session.h"
+#include "status.h"
+
+/* Optional parts of the protocol that this daemon has. */
+#define FEATURES 0ull
+
+static int reply_refused(struct session *session, uint32_t request, int error,
+			 const char *text)
+{
+	struct vdm_message_refused refused = {.header = {VDM_MESSAGE_REFUSED, sizeof refused},
+					      .request = request,
+					      .error = error};
+
+	refuse(refused.text, 0, "%s", text);
+	log_limited(&session->user->log_limit, error == -EDQUOT ? LOG_WARNING : LOG_DEBUG, &session->peer,
+		    "refused: %s", text);
+	return vdm_packet_send(session->socket, &refused.header, NULL, 0);
+}
+
+static int reply_done(struct session *session)
+{
+	struct vdm_message_done done = {.header = {VDM_MESSAGE_DONE, sizeof done}};
+
+	return vdm_packet_send(session->socket, &done.header, NULL, 0);
+}
+
+static int handle_hello(struct session *session, struct vdm_packet *packet, const char **reason)
+{
+	const struct vdm_message_hello *hello = &packet->message.hello;
+	const struct server *server = session->server;
+	char text[VDM_REFUSAL_TEXT];
+
+	if (session->greeted) {
+		*reason = "it greeted twice";
+		return -EPROTO;
+	}
+	if (hello->magic != VDM_PROTOCOL_MAGIC || hello->reserved) {
+		*reason = "its greeting is not one";
+		return -EPROTO;
+	}
+	if (hello->version != VDM_PROTOCOL_VERSION)
+		return reply_refused(session, VDM_MESSAGE_HELLO,
+				     refuse(text, -EPROTONOSUPPORT, "vdmd %s speaks version %d of the "
+					    "protocol and the client's library version %u: install "
+					    "libvdm and vdmd of one release", VDM_VERSION,
+					    VDM_PROTOCOL_VERSION, hello->version),
+				     text);
+	if (hello->features & ~FEATURES)
+		return reply_refused(session, VDM_MESSAGE_HELLO,
+				     refuse(text, -EOPNOTSUPP, "vdmd %s does not have the features 0x%llx "
+					    "that the client needs", VDM_VERSION,
+					    (unsigned long long)(hello->features & ~FEATURES)),
+				     text);
+
+	struct vdm_message_welcome welcome = {
+		.header = {VDM_MESSAGE_WELCOME, sizeof welcome},
+		.features = FEATURES,
+		.version = VDM_PROTOCOL_VERSION,
+		.workers = engine_workers(server->engine),
+		.max_rings = (uint32_t)session->limits.rings_per_session,
+		.max_entries = (uint32_t)session->limits.entries_per_ring,
+		.max_regions = (uint32_t)session->limits.regions_per_session,
+		.max_region_bytes = session->limits.region_bytes,
+		.offload_threshold = server->config.offload_threshold,
+	};
+
+	session->greeted = true;
+	sd_event_source_set_enabled(session->on_silence, SD_EVENT_OFF);
+	return vdm_packet_send(session->socket, &welcome.header, NULL, 0);
+}
+
+/* On a worker's thread: only pass it on. */
+static void note_violation(void *context, const char *reason)
+{
+	struct session *session = context;
+
+	/* release; partner: server.c, on_violation(), acquire */
+	atomic_store_explicit(&session->violation, reason, memory_order_release);
+	eventfd_write(session->server->violation_fd, 1);
+}
+
+static int check_ring(const struct session *session, const struct vdm_message_ring_create *request,
+		      char text[VDM_REFUSAL_TEXT])
+{
+	if (!vdm_ring_entries_valid(request->entries))
+		return refuse(text, -EINVAL, "a ring cannot have %u entries: it has to be a power of two "
+			      "from %d to %d", request->entries, VDM_RING_MIN_ENTRIES,
+			      VDM_RING_MAX_ENTRIES);
+	if (request->entries > session->limits.entries_per_ring)
+		return refuse(text, -EDQUOT, "a ring may have %llu entries, not %u: raise entries_per_ring in "
+			      "vdmd's configuration",
+			      (unsigned long long)session->limits.entries_per_ring, request->entries);
+	if (session->ring_count >= session->limits.rings_per_session)
+		return refuse(text, -EDQUOT, "the session has as many rings as it may, %u: raise "
+			      "rings_per_session in vdmd's configuration", session->ring_count);
+	return 0;
+}
+
+static int serve_ring(struct session *session, struct ring *ring, uint32_t first_sequence)
+{
+	return engine_queue_add(session->server->engine,
+				&(struct engine_queue_options){
+					.account = session->user->account,
+					.space = session->space,
+					.submission = ring->submission,
+					.completion = ring->completion,
+					.entries = ring->entries,
+					.first_sequence = first_sequence,
+					.doorbell_fd = ring->doorbell_fd,
+					.signal_fd = ring->signal_fd,
+					.violated = note_violation,
+					.context = session,
+				},
+				&ring->queue);
+}
+
+static int handle_ring_create(struct session *session, struct vdm_packet *packet, const char **reason)
+{
+	const struct vdm_message_ring_create *request = &packet->message.ring_create;
+	int fds[VDM_RING_FD_COUNT];
+	char text[VDM_REFUSAL_TEXT];
+
+	if (request->flags || request->reserved) {
+		*reason = "reserved bits of a ring's request are set";
+		return -EPROTO;
+	}
+
+	int result = check_ring(session, request, text);
+
+	if (result)
+		return reply_refused(session, VDM_MESSAGE_RING_CREATE, result, text);
+
+	struct ring *ring = calloc(1, sizeof *ring);
+
+	result = ring ? ring_make(ring, request->entries, request->first_sequence, fds) : -ENOMEM;
+	if (result) {
+		free(ring);
+		refuse(text, result, "vdmd cannot make a ring: it is out of %s",
+		       result == -EMFILE || result == -ENFILE ? "descriptors (LimitNOFILE)" : "memory");
+		return reply_refused(session, VDM_MESSAGE_RING_CREATE, result, text);
+	}
+	ring->id = ++session->rings_made;
+	LIST_INSERT_HEAD(&session->rings, ring, entry);
+	session->ring_count++;
+	session->server->ring_count++;
+	user_charge(session->user, RESOURCE_RINGS, 1, UINT64_MAX);
+	result = serve_ring(session, ring, request->first_sequence);
+	if (result) {
+		session_remove_ring(session, ring, false);
+		refuse(text, result, "vdmd cannot serve another ring: it is out of memory");
+		result = reply_refused(session, VDM_MESSAGE_RING_CREATE, result, text);
+	} else {
+		struct vdm_message_ring_created created = {
+			.header = {VDM_MESSAGE_RING_CREATED, sizeof created},
+			.ring = ring->id,
+			.entries = ring->entries,
+			.first_sequence = request->first_sequence,
+		};
+
+		result = vdm_packet_send(session->socket, &created.header, fds, VDM_RING_FD_COUNT);
+	}
+	for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
+		close(fds[i]);
+	return result;
+}
+
+static int handle_ring_destroy(struct session *session, struct vdm_packet *packet, const char **reason)
+{
+	const struct vdm_message_ring_destroy *request = &packet->message.ring_destroy;
+	char text[VDM_REFUSAL_TEXT];
+	struct ring *ring;
+
+	if (request->reserved) {
+		*reason = "reserved bits of a ring's request are set";
+		return -EPROTO;
+	}
+	LIST_FOREACH(ring, &session->rings, entry) {
+		if (ring->id != request->ring)
+			continue;
+		session_remove_ring(session, ring, true);
+		return reply_done(session);
+	}
+	return reply_refused(session, VDM_MESSAGE_RING_DESTROY,
+			     refuse(text, -ENOENT, "there is no ring %u", request->ring), text);
+}
+
+static int check_region(const struct session *session, const struct vdm_message_region_add *request,
+			int fd, struct region *region, char text[VDM_REFUSAL_TEXT])
+{
+	const struct region *other;
+
+	if (session->region_count >= session->limits.regions_per_session)
+		return refuse(text, -E2BIG, "the session has as many regions as it may, %u: raise "
+			      "regions_per_session in vdmd's configuration", session->region_count);
+	if (request->size > session->limits.region_bytes)
+		return refuse(text, -EDQUOT, "a region may have %llu bytes, not %llu: raise region_bytes in "
+			      "vdmd's configuration", (unsigned long long)session->limits.region_bytes,
+			      (unsigned long long)request->size);
+
+	int result = region_check(fd, request->size, request->flags, region, text);
+
+	if (result)
+		return result;
+	LIST_FOREACH(other, &session->regions, entry)
+		if (other->device == region->device && other->inode == region->inode)
+			return refuse(text, -EEXIST, "this memfd is region %u already", other->id);
+	return 0;
+}
+
+static int enter_region(struct session *session, const struct vdm_message_region_add *request, int fd,
+			struct region *region, char text[VDM_REFUSAL_TEXT])
+{
+	struct user *user = session->user;
+
+	if (user_charge(user, RESOURCE_MAPPED_BYTES, request->size,
+			user->limits.mapped_bytes_per_user) < 0)
+		return refuse(text, -EDQUOT, "user %u may have %llu bytes of regions and has %llu: %llu more "
+			      "need a higher mapped_bytes_per_user in vdmd's configuration",
+			      (unsigned)user->uid, (unsigned long long)user->limits.mapped_bytes_per_user,
+			      (unsigned long long)user->used[RESOURCE_MAPPED_BYTES],
+			      (unsigned long long)request->size);
+
+	int result = region_map(fd, request->size, request->flags, region, text);
+
+	if (!result) {
+		result = engine_space_add(session->space, region->base, region->size,
+					  !(request->flags & VDM_REGION_READ_ONLY), &region->id);
+		if (result) {
+			region_unmap(region);
+			refuse(text, result, "vdmd has no room for another region");
+		}
+	}
+	if (result) {
+		user_release(user, RESOURCE_MAPPED_BYTES, request->size);
+		return result;
+	}
+	user_charge(user, RESOURCE_REGIONS, 1, UINT64_MAX);
+	LIST_INSERT_HEAD(&session->regions, region, entry);
+	session->region_count++;
+	session->mapped_bytes += region->size;
+	session->server->region_count++;
+	session->server->mapped_bytes += region->size;
+	return 0;
+}
+
+static int handle_region_add(struct session *session, struct vdm_packet *packet, const char **reason)
+{
+	const struct vdm_message_region_add *request = &packet->message.region_add;
+	char text[VDM_REFUSAL_TEXT];
+
+	if (request->reserved || (request->flags & ~VDM_REGION_VALID_FLAGS)) {
+		*reason = "reserved bits of a region's request are set";
+		return -EPROTO;
+	}
+
+	struct region *region = calloc(1, sizeof *region);
+	int result = region ? check_region(session, request, packet->fds[0], region, text)
+			    : refuse(text, -ENOMEM, "vdmd is out of memory");
+
+	if (!result)
+		result = enter_region(session, request, packet->fds[0], region, text);
+	if (result) {
+		free(region);
+		return reply_refused(session, VDM_MESSAGE_REGION_ADD, result, text);
+	}
+
+	struct vdm_message_region_added added = {
+		.header = {VDM_MESSAGE_REGION_ADDED, sizeof added},
+		.size = region->size,
+		.region = region->id,
+	};
+
+	return vdm_packet_send(session->socket, &added.header, NULL, 0);
+}
+
+static int handle_region_remove(struct session *session, struct vdm_packet *packet, const char **reason)
+{
+	const struct vdm_message_region_remove *request = &packet->message.region_remove;
+	char text[VDM_REFUSAL_TEXT];
+	struct region *region;
+
+	if (request->reserved) {
+		*reason = "reserved bits of a region's request are set";
+		return -EPROTO;
+	}
+	LIST_FOREACH(region, &session->regions, entry) {
+		if (region->id != request->region)
+			continue;
+		session_remove_region(session, region);
+		return reply_done(session);
+	}
+	return reply_refused(session, VDM_MESSAGE_REGION_REMOVE,
+			     refuse(text, -ENOENT, "there is no region %u", request->region), text);
+}
+
+static int handle_status(struct session *session, struct vdm_packet *packet, const char **reason)
+{
+	struct vdm_message_status_reply reply = {.header = {VDM_MESSAGE_STATUS_REPLY, sizeof reply}};
+	char text[VDM_REFUSAL_TEXT];
+	int fd = status_report(session->server, session->peer.uid, &reply.size);
+
+	(void)packet;
+	(void)reason;
+	if (fd < 0)
+		return reply_refused(session, VDM_MESSAGE_STATUS,
+				     refuse(text, fd, "vdmd is out of memory or descriptors"), text);
+
+	int result = vdm_packet_send(session->socket, &reply.header, &fd, 1);
+
+	close(fd);
+	return result;
+}
+
+int session_handle(struct session *session, struct vdm_packet *packet, const char **reason)
+{
+	static const struct {
+		int (*handle)(struct session *, struct vdm_packet *, const char **);
+		uint32_t size;
+		unsigned fds;
+	} handlers[VDM_MESSAGE_TYPE_COUNT] = {
+		[VDM_MESSAGE_HELLO] = {handle_hello, sizeof(struct vdm_message_hello), 0},
+		[VDM_MESSAGE_RING_CREATE] = {handle_ring_create,
+					     sizeof(struct vdm_message_ring_create), 0},
+		[VDM_MESSAGE_RING_DESTROY] = {handle_ring_destroy,
+					      sizeof(struct vdm_message_ring_destroy), 0},
+		[VDM_MESSAGE_REGION_ADD] = {handle_region_add, sizeof(struct vdm_message_region_add),
+					    1},
+		[VDM_MESSAGE_REGION_REMOVE] = {handle_region_remove,
+					       sizeof(struct vdm_message_region_remove), 0},
+		[VDM_MESSAGE_STATUS] = {handle_status, sizeof(struct vdm_message_status), 0},
+	};
+	const uint32_t type = packet->message.header.type;
+
+	if (type >= VDM_MESSAGE_TYPE_COUNT || !handlers[type].handle) {
+		*reason = "a message is of a type that clients do not send";
+		return -EPROTO;
+	}
+	if (packet->size != handlers[type].size) {
+		*reason = "a message has not the size of its type";
+		return -EPROTO;
+	}
+	if (!session->greeted && type != VDM_MESSAGE_HELLO) {
+		*reason = "a request came before the greeting";
+		return -EPROTO;
+	}
+	if (packet->truncated)
+		return reply_refused(session, type, -EMFILE, "vdmd is out of descriptors (LimitNOFILE)");
+	if (packet->fd_count != handlers[type].fds) {
+		*reason = "a message has not the number of descriptors of its type";
+		return -EPROTO;
+	}
+	return handlers[type].handle(session, packet, reason);
+}

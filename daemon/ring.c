@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "ring.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void close_if_open(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* A memory file of `size` bytes that can never have another size, mapped. */
+static int make_memory(const char *name, size_t size, void **memory)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)size) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		goto failed;
+
+	void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+
+	if (mapped == MAP_FAILED)
+		goto failed;
+	*memory = mapped;
+	return fd;
+
+failed:;
+	int error = errno;
+
+	close(fd);
+	return -error;
+}
+
+/* The same file, opened so that it cannot be written: not even by reopening, for it is ours and 0400. */
+static int open_read_only(int fd)
+{
+	char path[64];
+
+	if (fchmod(fd, S_IRUSR) < 0)
+		return -errno;
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+
+	int read_only = open(path, O_RDONLY | O_CLOEXEC);
+
+	return read_only < 0 ? -errno : read_only;
+}
+
+static int make_submission(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
+{
+	int fd = make_memory("vdm-submission", vdm_submission_size(ring->entries), &ring->submission);
+
+	if (fd < 0)
+		return fd;
+	client_fds[VDM_RING_FD_SUBMISSION] = fd;
+	return 0;
+}
+
+static int make_completion(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
+{
+	int fd = make_memory("vdm-completion", vdm_completion_size(ring->entries), &ring->completion);
+
+	if (fd < 0)
+		return fd;
+	client_fds[VDM_RING_FD_COMPLETION] = open_read_only(fd);
+	close(fd);
+	return client_fds[VDM_RING_FD_COMPLETION] < 0 ? client_fds[VDM_RING_FD_COMPLETION] : 0;
+}
+
+static int make_channels(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
+{
+	int ends[2];
+
+	ring->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (ring->doorbell_fd < 0)
+		return -errno;
+	client_fds[VDM_RING_FD_DOORBELL] = fcntl(ring->doorbell_fd, F_DUPFD_CLOEXEC, 0);
+	if (client_fds[VDM_RING_FD_DOORBELL] < 0)
+		return -errno;
+	/* Why no eventfd for this one: see enum vdm_ring_fd. */
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
+		return -errno;
+	ring->signal_fd = ends[0];
+	client_fds[VDM_RING_FD_EVENT] = ends[1];
+	return 0;
+}
+
+int ring_make(struct ring *ring, uint32_t entries, uint32_t first_sequence,
+	      int client_fds[VDM_RING_FD_COUNT])
+{
+	*ring = (struct ring){.entries = entries, .doorbell_fd = -1, .signal_fd = -1};
+	for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
+		client_fds[i] = -1;
+
+	int result = make_submission(ring, client_fds);
+
+	if (!result)
+		result = make_completion(ring, client_fds);
+	if (!result)
+		result = make_channels(ring, client_fds);
+	if (!result) {
+		vdm_ring_prepare(ring->submission, ring->completion, entries, first_sequence);
+		/* from now on it is the client's to write, and a stray write of ours is a fault */
+		if (mprotect(ring->submission, vdm_submission_size(entries), PROT_READ) < 0)
+			result = -errno;
+	}
+	if (result) {
+		for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
+			close_if_open(&client_fds[i]);
+		ring_unmake(ring);
+	}
+	return result;
+}
+
+void ring_unmake(struct ring *ring)
+{
+	if (ring->submission)
+		munmap(ring->submission, vdm_submission_size(ring->entries));
+	if (ring->completion)
+		munmap(ring->completion, vdm_completion_size(ring->entries));
+	close_if_open(&ring->doorbell_fd);
+	close_if_open(&ring->signal_fd);
+}
+
+void ring_empty(struct ring *ring)
+{
+	const size_t submission = vdm_submission_size(ring->entries);
+
+	/* punching a hole through a mapping needs one that may be written, madvise(2) */
+	if (mprotect(ring->submission, submission, PROT_READ | PROT_WRITE) == 0)
+		madvise(ring->submission, submission, MADV_REMOVE);
+	madvise(ring->completion, vdm_completion_size(ring->entries), MADV_REMOVE);
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+
+/* Connections that are accepted before other events' turn. */
+#define ACCEPTS_AT_ONCE 16
+
+/* When the kernel has no memory for a connection, it is tried again after so long. */
+#define ACCEPT_RETRY_US 100000
+
+uint64_t monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Workers have found violations: end those sessions. */
+static int on_violation(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+	struct server *server = context;
+	struct session *session, *next;
+	eventfd_t count;
+
+	(void)source;
+	(void)events;
+	eventfd_read(fd, &count);
+	for (session = LIST_FIRST(&server->sessions); session; session = next) {
+		/* acquire; partner: request.c, note_violation(), release */
+		const char *reason =
+			atomic_load_explicit(&session->violation, memory_order_acquire);
+
+		next = LIST_NEXT(session, entry);
+		if (reason)
+			session_violated(session, reason);
+	}
+	return 0;
+}
+
+static int open_reserve(void)
+{
+	return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+int server_new(struct config *config, struct server **out)
+{
+	struct server *server = calloc(1, sizeof *server);
+
+	if (!server) {
+		config_free(config);
+		return -ENOMEM;
+	}
+	server->config = *config;
+	server->listener.fd = -1;
+	server->began_ns = monotonic_ns();
+	LIST_INIT(&server->users);
+	LIST_INIT(&server->sessions);
+	server->reserve_fd = open_reserve();
+	server->violation_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	int result = server->violation_fd < 0 ? -errno : sd_event_new(&server->event);
+
+	if (result >= 0)
+		result = sd_event_add_io(server->event, &server->on_violation, server->violation_fd,
+					 EPOLLIN, on_violation, server);
+	if (result >= 0) {
+		struct engine_options options = {
+			.workers = (unsigned)config->workers,
+			.spin_us = (uint32_t)config->spin_us,
+			.pin = config->pin,
+			.guard_faults = true,
+		};
+
+		result = engine_new(&options, &server->engine);
+	}
+	if (result < 0) {
+		server_free(server);
+		return result;
+	}
+	*out = server;
+	return 0;
+}
+
+void server_free(struct server *server)
+{
+	server->announcing = false;
+	server_stop_listening(server);
+	while (!LIST_EMPTY(&server->sessions))
+		session_end(LIST_FIRST(&server->sessions));
+	engine_delete(server->engine);
+	sd_event_source_disable_unref(server->on_violation);
+	sd_event_unref(server->event);
+	if (server->violation_fd >= 0)
+		close(server->violation_fd);
+	if (server->reserve_fd >= 0)
+		close(server->reserve_fd);
+	config_free(&server->config);
+	free(server);
+}
+
+/* All descriptors are taken. With the one in reserve the newcomer is accepted, told and turned away: if he
+ * stayed in the queue, the event loop would spin on it. */
+static int accept_in_distress(struct server *server, int listen_fd)
+{
+	static const char text[] = "vdmd is out of descriptors: raise LimitNOFILE of its service";
+	struct vdm_message_refused refused = {.header = {VDM_MESSAGE_REFUSED, sizeof refused},
+					      .request = VDM_MESSAGE_HELLO,
+					      .error = -EMFILE};
+
+	if (server->reserve_fd < 0)
+		return -EMFILE;
+	close(server->reserve_fd);
+
+	int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd >= 0) {
+		__builtin_memcpy(refused.text, text, sizeof text);
+		vdm_packet_send(fd, &refused.header, NULL, 0);
+		close(fd);
+		server->refused++;
+	}
+	server->reserve_fd = open_reserve();
+	return fd >= 0 ? 0 : -EAGAIN;
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *context)
+{
+	struct server *server = context;
+
+	(void)usec;
+	server->listener.on_retry = sd_event_source_unref(source);
+	sd_event_source_set_enabled(server->listener.on_connection, SD_EVENT_ON);
+	return 0;
+}
+
+/* Look away from the socket for a moment. */
+static void retry_later(struct server *server)
+{
+	if (sd_event_add_time_relative(server->event, &server->listener.on_retry, CLOCK_MONOTONIC,
+				       ACCEPT_RETRY_US, 0, on_retry, server) >= 0)
+		sd_event_source_set_enabled(server->listener.on_connection, SD_EVENT_OFF);
+}
+
+static int on_connection(sd_event_source *source, int listen_fd, uint32_t events, void *context)
+{
+	struct server *server = context;
+
+	(void)source;
+	(void)events;
+	for (unsigned i = 0; i < ACCEPTS_AT_ONCE; i++) {
+		int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int error = fd < 0 ? errno : 0;
+
+		if (fd >= 0)
+			session_begin(server, fd);
+		else if (error == EAGAIN)
+			break;
+		else if (error == EMFILE || error == ENFILE)
+			error = -accept_in_distress(server, listen_fd);
+		if (error == EMFILE || error == ENOMEM || error == ENOBUFS || error == ENFILE) {
+			retry_later(server);
+			break;
+		}
+	}
+	return 0;
+}
+
+int server_listen(struct server *server, struct listener *listener)
+{
+	server->listener = *listener;
+
+	int result = sd_event_add_io(server->event, &server->listener.on_connection,
+				     server->listener.fd, EPOLLIN, on_connection, server);
+
+	return result < 0 ? result : 0;
+}
+
+void server_stop_listening(struct server *server)
+{
+	listener_close(&server->listener);
+}
+
+void server_announce(struct server *server)
+{
+	if (server->announcing)
+		sd_notifyf(0, "STATUS=%u sessions, %u rings, %llu MiB in %u regions; %u workers",
+			   server->session_count, server->ring_count,
+			   (unsigned long long)(server->mapped_bytes >> 20), server->region_count,
+			   engine_workers(server->engine));
+}
+
+static void needs_restart(const char *section, const char *name)
+{
+	log_message(LOG_WARNING, NULL, "the new value of %s in [%s] takes effect at the next restart",
+		    name, section);
+}
+
+void server_reconfigure(struct server *server, struct config *fresh)
+{
+	config_apply(&server->config, fresh, needs_restart);
+	log_set_level((int)server->config.log_level);
+	engine_set_spin(server->engine, (uint32_t)server->config.spin_us);
+	users_configure(&server->users, &server->config);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The service as a whole: event loop, engine, users, sessions, and what they add up to. */
+#ifndef VDM_DAEMON_SERVER_H
+#define VDM_DAEMON_SERVER_H
+
+#include <systemd/sd-event.h>
+
+#include "config.h"
+#include "engine/engine.h"
+#include "listener.h"
+#include "session.h"
+#include "user.h"
+
+struct server {
+	sd_event *event;
+	struct config config;
+	struct engine *engine;
+	struct listener listener;
+	struct user_list users;
+	struct session_list sessions;
+	unsigned session_count;
+	int violation_fd;                 /* eventfd: a worker has found a violation */
+	sd_event_source *on_violation;
+	int reserve_fd;                   /* to be closed when descriptors run out; see accept_one() */
+	uint64_t began_ns;
+	bool announcing;                  /* sd_notify() what sessions there are */
+
+	uint32_t ring_count, region_count;
+	uint64_t mapped_bytes;
+	uint64_t accepted, refused, violated;
+	struct vdm_report_counters ended; /* of rings that are gone */
+};
+
+/*
+ * Set up engine and event loop. Takes over `config`, also on failure. Returns 0, or a negative errno, and then
+ * nothing is left.
+ */
+int server_new(struct config *config, struct server **server);
+
+/* End all sessions and free everything. */
+void server_free(struct server *server);
+
+/* Accept connections on the listener, which is the server's from now on. */
+int server_listen(struct server *server, struct listener *listener);
+
+/* No longer accept connections. */
+void server_stop_listening(struct server *server);
+
+/* Tell the service manager what is going on. */
+void server_announce(struct server *server);
+
+/* Take over a new configuration. */
+void server_reconfigure(struct server *server, struct config *fresh);
+
+/* ns, CLOCK_MONOTONIC */
+uint64_t monotonic_ns(void);
+
+#endif

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "session.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "refusal.h"
+#include "server.h"
+
+/* Linux 6.5; older C libraries do not know it. */
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+/* Messages of one client that are handled before another's turn. */
+#define MESSAGES_AT_ONCE 16
+
+/* A client that connects has so long to say what it is. */
+#define GREETING_US (10 * 1000000ull)
+
+static void read_command(struct log_peer *peer)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/comm", (int)peer->pid);
+
+	FILE *file = fopen(path, "re");
+
+	if (!file)
+		return; /* gone, or hidden from us */
+	size_t length = fread(peer->command, 1, sizeof peer->command - 1, file);
+
+	fclose(file);
+	peer->command[length] = '\0';
+	peer->command[strcspn(peer->command, "\n")] = '\0';
+	/* a process names itself as it likes, also with what would forge a line of the log */
+	for (char *c = peer->command; *c; c++)
+		if (!isprint((unsigned char)*c))
+			*c = '?';
+}
+
+/* A descriptor for the process that connected; -1 if it cannot be had. */
+static int open_peer(int socket, pid_t pid)
+{
+	socklen_t size = sizeof(int);
+	int fd;
+
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) == 0)
+		return fd;
+	/* Before Linux 6.5 by its number, which can only be another's if it has ended already. */
+	return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+/* What cannot become a session is told why; the client reads it in answer to its greeting. */
+static int turn_away(struct server *server, int socket, int error, const char *text)
+{
+	struct vdm_message_refused refused = {.header = {VDM_MESSAGE_REFUSED, sizeof refused},
+					      .request = VDM_MESSAGE_HELLO,
+					      .error = error};
+
+	snprintf(refused.text, sizeof refused.text, "%s", text);
+	vdm_packet_send(socket, &refused.header, NULL, 0);
+	close(socket);
+	server->refused++;
+	return error;
+}
+
+static int on_message(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+	struct session *session = context;
+
+	(void)source;
+	(void)events;
+	for (unsigned i = 0; i < MESSAGES_AT_ONCE; i++) {
+		const char *reason = "a message was malformed";
+		struct vdm_packet packet;
+		int result = vdm_packet_receive(fd, &packet, 0);
+
+		if (result == -EAGAIN)
+			return 0;
+		if (result == 0 || result == -EMFILE) {
+			result = session_handle(session, &packet, &reason);
+			vdm_packet_close(&packet);
+		}
+		if (result == -EPROTO || result == -EMSGSIZE) {
+			session_violated(session, reason);
+			return 0;
+		}
+		if (result) {
+			session_end(session);
+			return 0;
+		}
+	}
+	return 0;
+}
+
+static int on_peer_end(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+	(void)source;
+	(void)fd;
+	(void)events;
+	session_end(context);
+	return 0;
+}
+
+static int on_silence(sd_event_source *source, uint64_t usec, void *context)
+{
+	struct session *session = context;
+
+	(void)source;
+	(void)usec;
+	if (!session->greeted)
+		session_violated(session, "no greeting came after connecting");
+	return 0;
+}
+
+static int watch(struct session *session)
+{
+	sd_event *event = session->server->event;
+	int result = sd_event_add_io(event, &session->on_message, session->socket, EPOLLIN, on_message,
+				     session);
+
+	if (result >= 0)
+		result = sd_event_add_time_relative(event, &session->on_silence, CLOCK_MONOTONIC,
+						    GREETING_US, 1000000, on_silence, session);
+	if (result >= 0 && session->peer_fd >= 0)
+		result = sd_event_add_io(event, &session->on_peer_end, session->peer_fd, EPOLLIN,
+					 on_peer_end, session);
+	return result < 0 ? result : 0;
+}
+
+int session_begin(struct server *server, int socket)
+{
+	struct ucred credentials;
+	socklen_t size = sizeof credentials;
+	char text[VDM_REFUSAL_TEXT];
+	struct user *user;
+
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+		return turn_away(server, socket, -errno, "vdmd cannot tell who connects");
+	if (server->session_count >= server->config.limits.sessions) {
+		refuse(text, 0, "vdmd has as many sessions as it may, %u: raise sessions in [limits] of "
+				"its configuration", server->session_count);
+		return turn_away(server, socket, -EDQUOT, text);
+	}
+	if (user_get(&server->users, server->engine, &server->config, credentials.uid, &user) < 0)
+		return turn_away(server, socket, -ENOMEM, "vdmd is out of memory");
+
+	struct log_peer peer = {.pid = credentials.pid, .uid = credentials.uid};
+
+	read_command(&peer);
+	if (user_charge(user, RESOURCE_SESSIONS, 1, user->limits.sessions_per_user) < 0) {
+		log_limited(&user->log_limit, LOG_WARNING, &peer,
+			    "refused: the user has %llu sessions, as many as sessions_per_user allows",
+			    (unsigned long long)user->used[RESOURCE_SESSIONS]);
+		refuse(text, 0, "user %u has as many sessions as he may, %llu: raise sessions_per_user in "
+				"[limits] of vdmd's configuration", (unsigned)credentials.uid,
+		       (unsigned long long)user->limits.sessions_per_user);
+		user_put(user);
+		return turn_away(server, socket, -EDQUOT, text);
+	}
+
+	struct session *session = calloc(1, sizeof *session);
+
+	if (!session) {
+		user_release(user, RESOURCE_SESSIONS, 1);
+		user_put(user);
+		return turn_away(server, socket, -ENOMEM, "vdmd is out of memory");
+	}
+	session->server = server;
+	session->user = user;
+	session->peer = peer;
+	session->began_ns = monotonic_ns();
+	session->socket = socket;
+	session->peer_fd = open_peer(socket, credentials.pid);
+	session->limits = user->limits;
+	LIST_INIT(&session->rings);
+	LIST_INIT(&session->regions);
+	LIST_INSERT_HEAD(&server->sessions, session, entry);
+	server->session_count++;
+
+	int result = engine_space_new(server->engine, (uint32_t)session->limits.regions_per_session,
+				      &session->space);
+
+	if (!result)
+		result = watch(session);
+	if (result) {
+		/* the socket is needed for the answer, and closed with it */
+		session->socket = -1;
+		session_end(session);
+		return turn_away(server, socket, result, "vdmd is out of memory or descriptors");
+	}
+	server->accepted++;
+	log_message(LOG_DEBUG, &session->peer, "connected");
+	server_announce(server);
+	return 0;
+}
+
+static void add_engine_counters(struct vdm_report_counters *sum, const struct engine_counters *more)
+{
+	static_assert(sizeof more->operations == sizeof sum->operations, "one counter for each opcode");
+	for (unsigned i = 0; i < VDM_STATUS_OPCODES; i++)
+		sum->operations[i] += more->operations[i];
+	sum->failed += more->failed;
+	sum->bytes += more->bytes;
+}
+
+void session_remove_ring(struct session *session, struct ring *ring, bool empty)
+{
+	struct engine_counters counters = {0};
+
+	if (ring->queue)
+		engine_queue_remove(ring->queue, &counters);
+	add_engine_counters(&session->ended, &counters);
+	LIST_REMOVE(ring, entry);
+	if (empty)
+		ring_empty(ring);
+	ring_unmake(ring);
+	free(ring);
+	session->ring_count--;
+	session->server->ring_count--;
+	user_release(session->user, RESOURCE_RINGS, 1);
+}
+
+void session_remove_region(struct session *session, struct region *region)
+{
+	size_t length;
+	void *base;
+
+	engine_space_remove(session->space, region->id, &base, &length);
+	region_unmap(region);
+	LIST_REMOVE(region, entry);
+	session->region_count--;
+	session->mapped_bytes -= region->size;
+	session->server->region_count--;
+	session->server->mapped_bytes -= region->size;
+	user_release(session->user, RESOURCE_REGIONS, 1);
+	user_release(session->user, RESOURCE_MAPPED_BYTES, region->size);
+	free(region);
+}
+
+void report_counters_add(struct vdm_report_counters *sum, const struct vdm_report_counters *more)
+{
+	for (unsigned i = 0; i < VDM_STATUS_OPCODES; i++)
+		sum->operations[i] += more->operations[i];
+	sum->failed += more->failed;
+	sum->bytes += more->bytes;
+}
+
+void session_counters(const struct session *session, struct vdm_report_counters *counters,
+		      uint64_t *in_flight)
+{
+	const struct ring *ring;
+
+	*counters = session->ended;
+	*in_flight = 0;
+	LIST_FOREACH(ring, &session->rings, entry) {
+		struct engine_counters of_ring;
+
+		engine_queue_counters(ring->queue, &of_ring);
+		add_engine_counters(counters, &of_ring);
+		*in_flight += of_ring.in_flight;
+	}
+}
+
+void session_end(struct session *session)
+{
+	struct server *server = session->server;
+
+	sd_event_source_disable_unref(session->on_message);
+	sd_event_source_disable_unref(session->on_peer_end);
+	sd_event_source_disable_unref(session->on_silence);
+	while (!LIST_EMPTY(&session->rings))
+		session_remove_ring(session, LIST_FIRST(&session->rings), false);
+	while (!LIST_EMPTY(&session->regions))
+		session_remove_region(session, LIST_FIRST(&session->regions));
+	if (session->space)
+		engine_space_delete(session->space);
+	report_counters_add(&server->ended, &session->ended);
+	if (session->socket >= 0)
+		close(session->socket);
+	if (session->peer_fd >= 0)
+		close(session->peer_fd);
+	log_message(LOG_DEBUG, &session->peer, "ended");
+	user_release(session->user, RESOURCE_SESSIONS, 1);
+	user_put(session->user);
+	LIST_REMOVE(session, entry);
+	server->session_count--;
+	free(session);
+	server_announce(server);
+}
+
+void session_violated(struct session *session, const char *reason)
+{
+	log_limited(&session->user->log_limit, LOG_WARNING, &session->peer,
+		    "session ended for breaking the protocol: %s", reason);
+	session->server->violated++;
+	session_end(session);
+}

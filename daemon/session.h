@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A session: one connection, and everything that it holds. It ends when the client hangs up, when the process
+ * that connected ends (even if a child of it still has the socket), or when it breaks the protocol; and
+ * everything is given back.
+ */
+#ifndef VDM_DAEMON_SESSION_H
+#define VDM_DAEMON_SESSION_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <systemd/sd-event.h>
+
+#include "log.h"
+#include "proto/status.h"
+#include "region.h"
+#include "ring.h"
+#include "user.h"
+
+struct server;
+
+struct session {
+	LIST_ENTRY(session) entry;      /* in server->sessions */
+	struct server *server;
+	struct user *user;
+	struct log_peer peer;
+	uint64_t began_ns;              /* CLOCK_MONOTONIC */
+	bool greeted;
+	int socket;
+	int peer_fd;                    /* pidfd; -1 if there is none */
+	sd_event_source *on_message, *on_peer_end, *on_silence;
+
+	struct limits limits;           /* as at its start */
+	struct engine_space *space;
+	struct ring_list rings;
+	uint32_t ring_count, rings_made;
+	struct region_list regions;
+	uint32_t region_count;
+	uint64_t mapped_bytes;
+	struct vdm_report_counters ended; /* of its rings that are gone */
+
+	/* Set by a worker, with a constant string; release; partner: server's look at violations, acquire. */
+	_Atomic(const char *) violation;
+};
+
+LIST_HEAD(session_list, session);
+
+/*
+ * Begin a session on a connected socket, which is the session's from now on. Returns 0; or a negative errno,
+ * and then the socket has been answered and closed.
+ */
+int session_begin(struct server *server, int socket);
+
+/* End it and give back everything. */
+void session_end(struct session *session);
+
+/* End it because the client broke the protocol. */
+void session_violated(struct session *session, const char *reason);
+
+/*
+ * Handle one message. Returns 0; -EPROTO with the reason if it breaks the protocol; or another negative errno
+ * if the client does not listen. Takes what it needs of the packet's descriptors.
+ */
+int session_handle(struct session *session, struct vdm_packet *packet, const char **reason);
+
+/* Give back a ring or a region of it. `empty`: the client has done with the ring, see ring_empty(). */
+void session_remove_ring(struct session *session, struct ring *ring, bool empty);
+void session_remove_region(struct session *session, struct region *region);
+
+void report_counters_add(struct vdm_report_counters *sum, const struct vdm_report_counters *more);
+
+/* What its rings have done since it began, and how many operations are in flight. */
+void session_counters(const struct session *session, struct vdm_report_counters *counters,
+		      uint64_t *in_flight);
+
+#endif

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "status.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "server.h"
+
+static int may_see(const struct session *session, uid_t reader)
+{
+	return reader == 0 || reader == geteuid() || reader == session->peer.uid;
+}
+
+static void fill_session(const struct session *session, struct vdm_report_session *report)
+{
+	report->pid = (uint32_t)session->peer.pid;
+	report->uid = session->peer.uid;
+	report->rings = session->ring_count;
+	report->regions = session->region_count;
+	report->mapped_bytes = session->mapped_bytes;
+	report->age_ns = monotonic_ns() - session->began_ns;
+	session_counters(session, &report->counters, &report->in_flight);
+	memcpy(report->command, session->peer.command, sizeof report->command);
+}
+
+static void fill_daemon(struct server *server, struct vdm_report_daemon *report)
+{
+	const struct session *session;
+
+	report->size = sizeof *report;
+	report->session_size = sizeof(struct vdm_report_session);
+	report->pid = (uint32_t)getpid();
+	report->workers = engine_workers(server->engine);
+	report->workers_awake = engine_awake(server->engine);
+	report->uptime_ns = monotonic_ns() - server->began_ns;
+	report->sessions_accepted = server->accepted;
+	report->sessions_refused = server->refused;
+	report->sessions_violated = server->violated;
+	report->mapped_bytes = server->mapped_bytes;
+	report->wakeups = engine_wakeups(server->engine);
+	report->sessions = server->session_count;
+	report->rings = server->ring_count;
+	report->regions = server->region_count;
+	report->counters = server->ended;
+	LIST_FOREACH(session, &server->sessions, entry) {
+		struct vdm_report_counters counters;
+		uint64_t in_flight;
+
+		session_counters(session, &counters, &in_flight);
+		report_counters_add(&report->counters, &counters);
+	}
+	snprintf(report->version, sizeof report->version, "%s", VDM_VERSION);
+}
+
+int status_report(struct server *server, uid_t reader, uint64_t *size)
+{
+	const size_t most = sizeof(struct vdm_report_daemon) +
+			    server->session_count * sizeof(struct vdm_report_session);
+	struct vdm_report_daemon *report = calloc(1, most);
+	const struct session *session;
+
+	if (!report)
+		return -ENOMEM;
+	fill_daemon(server, report);
+
+	struct vdm_report_session *next = (struct vdm_report_session *)(report + 1);
+
+	LIST_FOREACH(session, &server->sessions, entry) {
+		if (!may_see(session, reader))
+			continue;
+		fill_session(session, next++);
+		report->session_count++;
+	}
+
+	const size_t bytes = (size_t)((char *)next - (char *)report);
+	int fd = memfd_create("vdm-status", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0) {
+		int error = errno;
+
+		free(report);
+		return -error;
+	}
+	int result = write(fd, report, bytes) == (ssize_t)bytes ? 0 : -ENOMEM;
+
+	free(report);
+	if (!result &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+		result = -errno;
+	if (result) {
+		close(fd);
+		return result;
+	}
+	*size = bytes;
+	return fd;
+}

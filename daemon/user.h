@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Who pays: all sessions of one user id share one budget and one turn, so that opening more connections
+ * gains nothing. Everything that a session holds is charged here when it is taken and given back when it is
+ * freed; when the user's last session ends, all of it has to be back.
+ */
+#ifndef VDM_DAEMON_USER_H
+#define VDM_DAEMON_USER_H
+
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "config.h"
+#include "engine/engine.h"
+#include "log.h"
+
+enum resource {
+	RESOURCE_SESSIONS,
+	RESOURCE_RINGS,
+	RESOURCE_REGIONS,
+	RESOURCE_MAPPED_BYTES,
+	RESOURCE_COUNT
+};
+
+struct user {
+	LIST_ENTRY(user) entry;
+	uid_t uid;
+	unsigned references;             /* sessions */
+	uint64_t used[RESOURCE_COUNT];
+	struct limits limits;            /* in force for him */
+	struct engine_account *account;
+	struct log_limit log_limit;
+};
+
+LIST_HEAD(user_list, user);
+
+/* The user's object, made if there is none yet. Returns 0 or a negative errno. */
+int user_get(struct user_list *users, struct engine *engine, const struct config *config, uid_t uid,
+	     struct user **user);
+
+/* Give it back; the last one frees it. */
+void user_put(struct user *user);
+
+/* Take `amount` more, unless that would be over `limit`: -EDQUOT. */
+int user_charge(struct user *user, enum resource resource, uint64_t amount, uint64_t limit);
+void user_release(struct user *user, enum resource resource, uint64_t amount);
+
+/* The configuration has changed. */
+void users_configure(struct user_list *users, const struct config *config);
+
+#endif

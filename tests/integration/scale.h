@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * How long the long tests are, and the guard against tests that hang. The length is a percentage in
+ * $VDM_TEST_SCALE, or --quick for a tenth.
+ */
+#ifndef TEST_SCALE_H
+#define TEST_SCALE_H
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Sanitizers and valgrind: limits on time are ten times as long. */
+static inline unsigned slowness(void)
+{
+	const char *slow = getenv("VDM_TEST_SLOW");
+
+	return slow && strcmp(slow, "0") != 0 ? 10 : 1;
+}
+
+static inline unsigned long scaled(unsigned long full)
+{
+	const char *scale = getenv("VDM_TEST_SCALE");
+	unsigned long n = full * (scale ? strtoul(scale, NULL, 10) : 100) / 100;
+
+	return n > 0 ? n : 1;
+}
+
+/* A test that is not done after so many seconds never will be: SIGALRM ends it. */
+static inline void guard_against_hanging(unsigned seconds)
+{
+	alarm(seconds * slowness());
+}
+
+static inline void scale_from_arguments(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--quick") == 0)
+			setenv("VDM_TEST_SCALE", "10", 1);
+}
+
+#endif

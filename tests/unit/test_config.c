@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* daemon/config.c: what is read is what is printed, and what is wrong is named by file and line. */
+#include "daemon/config.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char path[] = "/tmp/vdmd-test-config.XXXXXX";
+
+static int read_text(const char *text, struct config *config, char error[CONFIG_ERROR_TEXT])
+{
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+	config_defaults(config);
+	error[0] = '\0';
+	return config_read(config, path, true, error);
+}
+
+static void defaults_hold_without_a_file(void **state)
+{
+	char error[CONFIG_ERROR_TEXT];
+	struct config config;
+
+	(void)state;
+	config_defaults(&config);
+	assert_int_equal(config_read(&config, "/nonexistent", false, error), 0);
+	assert_string_equal(config.socket, "/run/vdmd/vdmd.sock");
+	assert_int_equal(config.offload_threshold, 65536);
+	assert_int_equal(config.limits.region_bytes, (uint64_t)16 << 30);
+	config_free(&config);
+}
+
+static void a_file_that_is_asked_for_has_to_be_there(void **state)
+{
+	char error[CONFIG_ERROR_TEXT];
+	struct config config;
+
+	(void)state;
+	config_defaults(&config);
+	assert_int_equal(config_read(&config, "/nonexistent", true, error), -ENOENT);
+	assert_non_null(strstr(error, "/nonexistent"));
+	config_free(&config);
+}
+
+static void values_are_read(void **state)
+{
+	char error[CONFIG_ERROR_TEXT];
+	struct config config;
+
+	(void)state;
+	assert_int_equal(read_text("# comment\n[vdmd]\nworkers = 7\npin=yes\nlog_level = debug\n"
+				   "offload_threshold = 3M ; inline comment\n[limits]\nsessions=9\n",
+				   &config, error),
+			 0);
+	assert_int_equal(config.workers, 7);
+	assert_int_equal(config.pin, 1);
+	assert_int_equal(config.log_level, 7);
+	assert_int_equal(config.offload_threshold, 3 << 20);
+	assert_int_equal(config.limits.sessions, 9);
+	config_free(&config);
+}
+
+static void a_users_section_goes_before_the_limits_for_everybody(void **state)
+{
+	char error[CONFIG_ERROR_TEXT];
+	struct limits limits;
+	struct config config;
+	uint64_t weight;
+
+	(void)state;
+	assert_int_equal(read_text("[user 4321]\nweight=300\nregion_bytes=1M\n"
+				   "[limits]\nregion_bytes=2M\nrings_per_session=5\n",
+				   &config, error),
+			 0);
+	config_for_user(&config, 4321, &limits, &weight);
+	assert_int_equal(weight, 300);
+	assert_int_equal(limits.region_bytes, 1 << 20);
+	assert_int_equal(limits.rings_per_session, 5);
+	config_for_user(&config, 4322, &limits, &weight);
+	assert_int_equal(weight, 100);
+	assert_int_equal(limits.region_bytes, 2 << 20);
+	config_free(&config);
+}
+
+static void mistakes_are_named_by_file_and_line(void **state)
+{
+	static const struct {
+		const char *text, *where, *what;
+	} mistakes[] = {
+		{"[vdmd]\nworkers=1\nsocks=1\n", ":3: ", "no key socks"},
+		{"[vdmd]\n\nspin_us=-1\n", ":3: ", "0 to 1000000"},
+		{"[vdmd]\nspin_us=1000001\n", ":2: ", "0 to 1000000"},
+		{"[vdmd]\nspin_us=99999999999999999999\n", ":2: ", "0 to 1000000"},
+		{"[vdmd]\nspin_us=\n", ":2: ", "0 to 1000000"},
+		{"[vdmd]\npin=maybe\n", ":2: ", "yes or no"},
+		{"[vdmd]\nlog_level=loud\n", ":2: ", "debug"},
+		{"[vdmd]\nsocket=relative\n", ":2: ", "absolute"},
+		{"[vdmd]\noffload_threshold=99999999T\n", ":2: ", "offload_threshold"},
+		{"[vdmd]\noffload_threshold=1KK\n", ":2: ", "offload_threshold"},
+		{"[vdmd]\nworkers=1\nworkers=1\n", ":3: ", "twice"},
+		{"workers=1\n", ":1: ", "[vdmd]"},
+		{"[other]\nworkers=1\n", ":2: ", "[other]"},
+		{"[vdmd]\nnonsense\n", ":2: ", "key = value"},
+		{"[limits]\nregion_bytes=1\n", ":2: ", "4K"},
+		{"[limits]\nentries_per_ring=9999\n", ":2: ", "4096"},
+		{"[user no-such-user]\nweight=1\n", ":2: ", "no-such-user"},
+		{"[user 1]\nweight=0\n", ":2: ", "1 to 1000"},
+		{"[user 1]\nsessions=1\n", ":2: ", "no key sessions"},
+		{"[user 1]\nweight=1\nweight=2\n", ":3: ", "twice"},
+		{"[user 4294967295]\nweight=1\n", ":2: ", "4294967295"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++) {
+		char error[CONFIG_ERROR_TEXT];
+		struct config config;
+
+		assert_int_equal(read_text(mistakes[i].text, &config, error), -EINVAL);
+		if (!strstr(error, mistakes[i].where) || !strstr(error, mistakes[i].what))
+			print_message("%s -> %s\n", mistakes[i].text, error);
+		assert_int_equal(strncmp(error, path, strlen(path)), 0);
+		assert_non_null(strstr(error, mistakes[i].where));
+		assert_non_null(strstr(error, mistakes[i].what));
+		config_free(&config);
+	}
+}
+
+static void long_lines_do_no_harm(void **state)
+{
+	char error[CONFIG_ERROR_TEXT], *text = malloc(100000);
+	struct config config;
+
+	(void)state;
+	memset(text, 'x', 99999);
+	memcpy(text, "[vdmd]\nsocket=/", 15);
+	text[99999] = '\0';
+	assert_int_equal(read_text(text, &config, error), -EINVAL);
+	assert_true(strlen(error) > 0);
+	config_free(&config);
+	free(text);
+}
+
+static void what_is_printed_reads_back(void **state)
+{
+	struct config config, again;
+	char error[CONFIG_ERROR_TEXT], first[8192] = "", second[8192] = "";
+
+	(void)state;
+	assert_int_equal(read_text("[vdmd]\nsocket=/x/y\npin=yes\noffload_threshold=1025\n"
+				   "[limits]\nregion_bytes=3M\n[user 5]\nweight=9\nregion_bytes=8K\n",
+				   &config, error),
+			 0);
+	FILE *out = fmemopen(first, sizeof first, "w");
+
+	config_print(&config, out);
+	fclose(out);
+	assert_int_equal(read_text(first, &again, error), 0);
+	out = fmemopen(second, sizeof second, "w");
+	config_print(&again, out);
+	fclose(out);
+	assert_string_equal(first, second);
+	assert_non_null(strstr(first, "offload_threshold = 1025\n"));
+	assert_non_null(strstr(first, "[user 5]\nweight = 9\n"));
+	config_free(&config);
+	config_free(&again);
+}
+
+static unsigned restarts;
+
+static void count_restart(const char *section, const char *name)
+{
+	(void)section;
+	(void)name;
+	restarts++;
+}
+
+static void reloading_applies_what_it_can_and_tells_the_rest(void **state)
+{
+	char error[CONFIG_ERROR_TEXT];
+	struct config config, fresh;
+
+	(void)state;
+	config_defaults(&config);
+	assert_int_equal(read_text("[vdmd]\nsocket=/other\nworkers=3\nspin_us=1\n[limits]\nsessions=2\n"
+				   "[user 5]\nweight=9\n",
+				   &fresh, error),
+			 0);
+	config_apply(&config, &fresh, count_restart);
+	assert_int_equal(restarts, 2);
+	assert_string_equal(config.socket, "/run/vdmd/vdmd.sock");
+	assert_int_equal(config.workers, 0);
+	assert_int_equal(config.spin_us, 1);
+	assert_int_equal(config.limits.sessions, 2);
+	assert_int_equal(config.user_count, 1);
+	config_free(&config);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults_hold_without_a_file),
+		cmocka_unit_test(a_file_that_is_asked_for_has_to_be_there),
+		cmocka_unit_test(values_are_read),
+		cmocka_unit_test(a_users_section_goes_before_the_limits_for_everybody),
+		cmocka_unit_test(mistakes_are_named_by_file_and_line),
+		cmocka_unit_test(long_lines_do_no_harm),
+		cmocka_unit_test(what_is_printed_reads_back),
+		cmocka_unit_test(reloading_applies_what_it_can_and_tells_the_rest),
+	};
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	close(fd);
+
+	int result = cmocka_run_group_tests(tests, NULL, NULL);
+
+	unlink(path);
+	return result;
+}

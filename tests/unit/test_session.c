@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * daemon/session.c and daemon/request.c: each message, well formed and malformed, over a socket pair; and
+ * that a session leaves nothing behind.
+ */
+#include "daemon/session.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon/server.h"
+#include "proto/control.h"
+
+static struct server *server;
+static int client;
+static unsigned fds_before;
+
+static unsigned count_fds(void)
+{
+	DIR *directory = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	while (readdir(directory))
+		count++;
+	closedir(directory);
+	return count;
+}
+
+static void connect_client(void)
+{
+	int ends[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+	client = ends[0];
+	session_begin(server, ends[1]);
+}
+
+static int set_up(void **state)
+{
+	struct config config;
+
+	(void)state;
+	log_set_level(LOG_CRIT); /* violations are what is tested here */
+	config_defaults(&config);
+	config.workers = 1;
+	config.limits.rings_per_session = 2;
+	config.limits.entries_per_ring = 64;
+	config.limits.regions_per_session = 2;
+	config.limits.region_bytes = 1 << 20;
+	config.limits.mapped_bytes_per_user = 128 << 10;
+	config.limits.sessions_per_user = 2;
+	assert_int_equal(server_new(&config, &server), 0);
+	/* the first session makes the event loop open what it then keeps */
+	connect_client();
+	close(client);
+	while (server->session_count > 0)
+		sd_event_run(server->event, UINT64_MAX);
+	fds_before = count_fds();
+	connect_client();
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	if (client >= 0)
+		close(client);
+	while (server->session_count > 0)
+		sd_event_run(server->event, UINT64_MAX);
+	assert_int_equal(count_fds(), fds_before);
+	assert_int_equal(server->ring_count, 0);
+	assert_int_equal(server->region_count, 0);
+	assert_int_equal(server->mapped_bytes, 0);
+	assert_true(LIST_EMPTY(&server->users));
+	server_free(server);
+	return 0;
+}
+
+static void run_loop(void)
+{
+	while (sd_event_run(server->event, 0) > 0)
+		;
+}
+
+/* Send, have it handled, and receive. */
+static int ask(const void *message, const int *fds, unsigned count, struct vdm_packet *reply)
+{
+	assert_int_equal(vdm_packet_send(client, message, fds, count), 0);
+	run_loop();
+	return vdm_packet_receive(client, reply, 0);
+}
+
+static int ask_for(const void *message, const int *fds, unsigned count, uint32_t expected,
+		   struct vdm_packet *reply)
+{
+	int result = ask(message, fds, count, reply);
+
+	if (result)
+		return result;
+	if (reply->message.header.type == VDM_MESSAGE_REFUSED) {
+		assert_true(strlen(reply->message.refused.text) > 10);
+		assert_int_equal(reply->message.refused.request,
+				 ((const struct vdm_message_header *)message)->type);
+		return reply->message.refused.error;
+	}
+	assert_int_equal(reply->message.header.type, expected);
+	return 0;
+}
+
+static int hello(uint64_t magic, uint32_t version, uint64_t features, uint32_t reserved)
+{
+	struct vdm_message_hello message = {{VDM_MESSAGE_HELLO, sizeof message}, magic, version,
+					    reserved, features};
+	struct vdm_packet reply;
+
+	return ask_for(&message, NULL, 0, VDM_MESSAGE_WELCOME, &reply);
+}
+
+static void greet(void)
+{
+	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION, 0, 0), 0);
+}
+
+static int ring_create(uint32_t entries, uint32_t flags, struct vdm_packet *reply)
+{
+	struct vdm_message_ring_create message = {{VDM_MESSAGE_RING_CREATE, sizeof message}, entries,
+						  0, flags, 0};
+	int result = ask_for(&message, NULL, 0, VDM_MESSAGE_RING_CREATED, reply);
+
+	if (!result) {
+		assert_int_equal(reply->fd_count, VDM_RING_FD_COUNT);
+		vdm_packet_close(reply);
+	}
+	return result;
+}
+
+static int number(uint32_t type, uint32_t id, uint32_t reserved)
+{
+	struct vdm_message_ring_destroy message = {{type, sizeof message}, id, reserved};
+	struct vdm_packet reply;
+
+	return ask_for(&message, NULL, 0, VDM_MESSAGE_DONE, &reply);
+}
+
+static int region_add(int fd, uint64_t size, uint32_t flags, uint32_t *id)
+{
+	struct vdm_message_region_add message = {{VDM_MESSAGE_REGION_ADD, sizeof message}, size, flags, 0};
+	struct vdm_packet reply;
+	int result = ask_for(&message, &fd, 1, VDM_MESSAGE_REGION_ADDED, &reply);
+
+	if (!result)
+		*id = reply.message.region_added.region;
+	return result;
+}
+
+static int memory_file(size_t bytes)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_int_equal(fallocate(fd, 0, 0, (off_t)bytes), 0);
+	return fd;
+}
+
+static void greetings(void **state)
+{
+	(void)state;
+	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION + 1, 0, 0), -EPROTONOSUPPORT);
+	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION, 1ull << 63, 0), -EOPNOTSUPP);
+	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION, VDM_FEATURE_DURABLE, 0),
+			 -EOPNOTSUPP);
+	greet(); /* a refusal does not end the session */
+	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION, 0, 0), -ENOTCONN);
+	assert_int_equal(server->violated, 1);
+}
+
+/* Each violation ends the session, is counted, and gives back what came with it. */
+static void violations_end_the_session(void **state)
+{
+	struct vdm_packet reply;
+	int fds[] = {0, 1, 2, 0};
+
+	(void)state;
+	for (unsigned i = 0; i < 13; i++) {
+		union vdm_message message = {.hello = {{VDM_MESSAGE_HELLO, sizeof message.hello},
+						       VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION}};
+		unsigned fd_count = 0;
+
+		if (i >= 5)
+			greet();
+		if (i >= 5)
+			message.ring_create = (struct vdm_message_ring_create){
+				{VDM_MESSAGE_RING_CREATE, sizeof message.ring_create}, 4, 0, 0, 0};
+		switch (i) {
+		case 0:
+			message.hello.magic++;
+			break;
+		case 1:
+			message.hello.reserved = 1;
+			break;
+		case 2:
+			message.header.size = 24; /* a greeting that is too short */
+			break;
+		case 3:
+			fd_count = 1;
+			break;
+		case 4: /* no greeting */
+			message.status.header = (struct vdm_message_header){VDM_MESSAGE_STATUS, 8};
+			break;
+		case 5:
+			message.ring_create.flags = 1;
+			break;
+		case 6:
+			message.ring_create.reserved = 1;
+			break;
+		case 7:
+			message.header.type = 0;
+			break;
+		case 8:
+			message.header.type = VDM_MESSAGE_TYPE_COUNT;
+			break;
+		case 9:
+			message.header.type = UINT32_MAX;
+			break;
+		case 10:
+			message.header.type = VDM_MESSAGE_WELCOME;
+			break;
+		case 11:
+			fd_count = 4;
+			break;
+		case 12: /* no descriptor */
+			message.region_add = (struct vdm_message_region_add){
+				{VDM_MESSAGE_REGION_ADD, sizeof message.region_add}, 4096, 0, 0};
+			break;
+		}
+		assert_int_equal(ask(&message, fds, fd_count, &reply), -ENOTCONN);
+		assert_int_equal(server->session_count, 0);
+		assert_int_equal(server->violated, i + 1);
+		close(client);
+		assert_int_equal(count_fds(), fds_before);
+		connect_client();
+	}
+}
+
+static void messages_of_another_length_end_the_session(void **state)
+{
+	char bytes[4096] = {0};
+	struct vdm_packet reply;
+
+	(void)state;
+	for (size_t length = 1; length <= sizeof bytes; length = length * 2 + 1) {
+		const struct vdm_message_header header = {VDM_MESSAGE_STATUS, 8};
+
+		greet();
+		memcpy(bytes, &header, sizeof header);
+		if (length == 8)
+			continue;
+		assert_int_equal(send(client, bytes, length, 0), (ssize_t)length);
+		run_loop();
+		assert_int_equal(vdm_packet_receive(client, &reply, 0), -ENOTCONN);
+		close(client);
+		connect_client();
+	}
+}
+
+static void surplus_descriptors_are_closed(void **state)
+{
+	struct vdm_message_status message = {{VDM_MESSAGE_STATUS, sizeof message}};
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int) * 253)];
+	} control = {0};
+	struct iovec part = {&message, sizeof message};
+	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+				.msg_controllen = sizeof control};
+	struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
+
+	(void)state;
+	greet();
+	rights->cmsg_level = SOL_SOCKET;
+	rights->cmsg_type = SCM_RIGHTS;
+	rights->cmsg_len = CMSG_LEN(sizeof(int) * 253);
+	for (unsigned i = 0; i < 253; i++)
+		memcpy(CMSG_DATA(rights) + i * sizeof(int), &(int){0}, sizeof(int));
+	assert_int_equal(sendmsg(client, &header, 0), sizeof message);
+	run_loop();
+	assert_int_equal(server->violated, 1);
+	assert_int_equal(server->session_count, 0);
+}
+
+static void rings(void **state)
+{
+	struct vdm_packet reply;
+
+	(void)state;
+	greet();
+	assert_int_equal(ring_create(0, 0, &reply), -EINVAL);
+	assert_int_equal(ring_create(1, 0, &reply), -EINVAL);
+	assert_int_equal(ring_create(3, 0, &reply), -EINVAL);
+	assert_int_equal(ring_create(8192, 0, &reply), -EINVAL);
+	assert_int_equal(ring_create(UINT32_MAX, 0, &reply), -EINVAL);
+	assert_int_equal(ring_create(128, 0, &reply), -EDQUOT);
+	assert_non_null(strstr(reply.message.refused.text, "entries_per_ring"));
+	assert_int_equal(ring_create(64, 0, &reply), 0);
+
+	uint32_t id = reply.message.ring_created.ring;
+
+	assert_int_equal(ring_create(2, 0, &reply), 0);
+	assert_int_equal(ring_create(2, 0, &reply), -EDQUOT);
+	assert_non_null(strstr(reply.message.refused.text, "rings_per_session"));
+	assert_int_equal(server->ring_count, 2);
+	assert_int_equal(number(VDM_MESSAGE_RING_DESTROY, id + 100, 0), -ENOENT);
+	assert_int_equal(number(VDM_MESSAGE_RING_DESTROY, id, 0), 0);
+	assert_int_equal(number(VDM_MESSAGE_RING_DESTROY, id, 0), -ENOENT);
+	assert_int_equal(server->ring_count, 1);
+	assert_int_equal(ring_create(2, 0, &reply), 0);
+	assert_int_equal(number(VDM_MESSAGE_RING_DESTROY, id, 1), -ENOTCONN);
+}
+
+/* The client can neither resize the ring's memory nor write completions. */
+static void ring_memory_is_sealed(void **state)
+{
+	struct vdm_message_ring_create message = {{VDM_MESSAGE_RING_CREATE, sizeof message}, 4, 0, 0, 0};
+	struct vdm_packet reply;
+
+	(void)state;
+	greet();
+	assert_int_equal(ask_for(&message, NULL, 0, VDM_MESSAGE_RING_CREATED, &reply), 0);
+	for (unsigned i = VDM_RING_FD_SUBMISSION; i <= VDM_RING_FD_COMPLETION; i++) {
+		assert_int_equal(ftruncate(reply.fds[i], 0), -1);
+		assert_int_equal(ftruncate(reply.fds[i], 1 << 20), -1);
+		assert_int_equal(fcntl(reply.fds[i], F_GET_SEALS),
+				 F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	}
+
+	int fd = reply.fds[VDM_RING_FD_COMPLETION];
+
+	assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	assert_ptr_equal(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), MAP_FAILED);
+	vdm_packet_close(&reply);
+}
+
+static void regions(void **state)
+{
+	int first = memory_file(64 << 10), second = memory_file(64 << 10), third = memory_file(4096);
+	int large = memory_file(2 << 20);
+	uint32_t id = 0, other;
+
+	(void)state;
+	greet();
+	assert_int_equal(region_add(first, 64 << 10, 0, &id), 0);
+	assert_true(id != 0);
+	assert_int_equal(region_add(first, 4096, 0, &other), -EEXIST);
+	assert_int_equal(region_add(large, 2 << 20, 0, &other), -EDQUOT);  /* region_bytes */
+	assert_int_equal(region_add(large, 128 << 10, 0, &other), -EDQUOT); /* mapped_bytes_per_user */
+	assert_int_equal(region_add(second, 64 << 10, VDM_REGION_READ_ONLY, &other), 0);
+	assert_int_equal(region_add(third, 4096, 0, &other), -E2BIG);
+	assert_int_equal(server->mapped_bytes, 128 << 10);
+	assert_int_equal(number(VDM_MESSAGE_REGION_REMOVE, id + 1000, 0), -ENOENT);
+	assert_int_equal(number(VDM_MESSAGE_REGION_REMOVE, id, 0), 0);
+	assert_int_equal(number(VDM_MESSAGE_REGION_REMOVE, id, 0), -ENOENT);
+	assert_int_equal(server->mapped_bytes, 64 << 10);
+	assert_int_equal(region_add(third, 4096, 1u << 31, &other), -ENOTCONN);
+	close(first);
+	close(second);
+	close(third);
+	close(large);
+}
+
+static void a_session_that_ends_gives_everything_back(void **state)
+{
+	struct vdm_packet reply;
+	int fd = memory_file(4096);
+	uint32_t id;
+
+	(void)state;
+	greet();
+	assert_int_equal(ring_create(64, 0, &reply), 0);
+	assert_int_equal(region_add(fd, 4096, 0, &id), 0);
+	close(fd);
+	/* and tear_down() looks */
+}
+
+static void sessions_of_a_user_are_limited(void **state)
+{
+	int first = client, second;
+	struct vdm_packet reply;
+
+	(void)state;
+	connect_client();
+	second = client;
+	connect_client();
+	assert_int_equal(vdm_packet_receive(client, &reply, 0), 0);
+	assert_int_equal(reply.message.header.type, VDM_MESSAGE_REFUSED);
+	assert_int_equal(reply.message.refused.error, -EDQUOT);
+	assert_non_null(strstr(reply.message.refused.text, "sessions_per_user"));
+	assert_int_equal(server->session_count, 2);
+	assert_int_equal(server->refused, 1);
+	close(first);
+	close(second);
+	while (server->session_count > 0)
+		sd_event_run(server->event, UINT64_MAX);
+}
+
+/* A client that does not read its answers does not make the daemon wait. */
+static void a_client_that_does_not_read_is_ended(void **state)
+{
+	struct vdm_message_status message = {{VDM_MESSAGE_STATUS, sizeof message}};
+	unsigned sent = 0;
+
+	(void)state;
+	greet();
+	while (server->session_count > 0 && sent < 100000) {
+		if (vdm_packet_send(client, &message.header, NULL, 0) == 0)
+			sent++;
+		run_loop();
+	}
+	assert_int_equal(server->session_count, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+		TEST(greetings),
+		TEST(violations_end_the_session),
+		TEST(messages_of_another_length_end_the_session),
+		TEST(surplus_descriptors_are_closed),
+		TEST(rings),
+		TEST(ring_memory_is_sealed),
+		TEST(regions),
+		TEST(a_session_that_ends_gives_everything_back),
+		TEST(sessions_of_a_user_are_limited),
+		TEST(a_client_that_does_not_read_is_ended),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
