@@ -26,7 +26,8 @@ struct job {
 	unsigned running;   /* pieces that workers are moving now */
 	bool serial;        /* pieces have to follow each other: the ranges overlap */
 	bool backward;      /* and from the end to the beginning */
-	int32_t error;      /* 0, or why no further piece is handed out */
+	bool closed;        /* no further piece is handed out */
+	int32_t error;      /* 0, or why it was closed early */
 	struct job *next;   /* in the queue's list of free or of finished jobs */
 };
 
@@ -186,7 +187,7 @@ struct piece {
 void job_begin(struct engine_queue *queue, const struct operation *operation);
 struct piece job_take_piece(struct engine_queue *queue);
 void job_piece_done(struct job *job, int32_t error);
-/* Hand out nothing more of the queue's job, which fails with `error`. */
+/* Hand out nothing more of the queue's job, which fails with `error`. The queue must not be busy. */
 void job_cancel(struct engine_queue *queue, int32_t error);
 
 /* scheduler.c: whose turn it is. Holding the lock. */

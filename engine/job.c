@@ -24,9 +24,17 @@ void job_begin(struct engine_queue *queue, const struct operation *operation)
 	job->given = 0;
 	job->running = 0;
 	job->error = 0;
+	job->closed = false;
 	job->serial = operation_overlaps(operation);
 	job->backward = job->serial && operation->destination > operation->source;
 	queue->handing_out = job;
+}
+
+/* Hand out nothing more of it: its queue may go on to the next operation. */
+static void job_close(struct job *job)
+{
+	job->closed = true;
+	job->queue->handing_out = NULL;
 }
 
 struct piece job_take_piece(struct engine_queue *queue)
@@ -41,7 +49,7 @@ struct piece job_take_piece(struct engine_queue *queue)
 	job->given += piece.length;
 	job->running++;
 	if (job->given == job->operation.length)
-		queue->handing_out = NULL;
+		job_close(job);
 	return piece;
 }
 
@@ -57,14 +65,13 @@ static void job_finish(struct job *job)
 
 void job_piece_done(struct job *job, int32_t error)
 {
-	struct engine_queue *queue = job->queue;
-
 	job->running--;
 	if (error && !job->error)
 		job->error = error;
-	if (job->error && queue->handing_out == job)
-		queue->handing_out = NULL; /* the rest need not be moved: the operation has failed */
-	if (job->running == 0 && queue->handing_out != job)
+	/* Once it is closed, queue->handing_out belongs to who runs a batch of the queue. */
+	if (job->error && !job->closed)
+		job_close(job); /* the rest need not be moved: the operation has failed */
+	if (job->running == 0 && job->closed)
 		job_finish(job);
 }
 
@@ -75,7 +82,7 @@ void job_cancel(struct engine_queue *queue, int32_t error)
 	if (!job)
 		return;
 	job->error = error;
-	queue->handing_out = NULL;
+	job_close(job);
 	if (job->running == 0)
 		job_finish(job);
 }

@@ -276,9 +276,13 @@ void engine_queue_remove(struct engine_queue *queue, struct engine_counters *cou
 
 	engine_lock(engine);
 	queue->removed = true;
-	job_cancel(queue, -ECANCELED);
-	while (queue->busy || queue->jobs_active > 0)
+	for (;;) {
+		if (!queue->busy)
+			job_cancel(queue, -ECANCELED);
+		if (!queue->busy && queue->jobs_active == 0)
+			break;
 		engine_wait_progress(engine);
+	}
 	if (queue->holding) {
 		queue->holding = false;
 		queue_complete(queue, &queue->held, -ECANCELED);

@@ -21,8 +21,9 @@ unsigned count_memfd_mappings(pid_t pid);
 uint64_t context_switches(pid_t pid);
 
 /*
- * Wait until `figure(pid)` is `expected`; a test whose daemon never comes there ends at its guard
- * against hanging, after having said so.
+ * Wait until `figure(pid)` is at most `expected`, which was counted before: at that moment the daemon may still
+ * have had open what it had just answered with. A test whose daemon never comes there ends at its
+ * guard against hanging, after having said so.
  */
 void await_figure(const char *what, unsigned (*figure)(pid_t), pid_t pid, unsigned expected);
 
