@@ -39,6 +39,11 @@ const char *client_socket_path(const char *given)
 	return set && *set ? set : DEFAULT_SOCKET;
 }
 
+static bool has_all(uint32_t flags, uint32_t bits)
+{
+	return (flags & bits) == bits;
+}
+
 int options_complete(const struct vdm_options *given, const struct vdm_options *defaults,
 		     struct vdm_options *complete)
 {
@@ -61,8 +66,10 @@ int options_complete(const struct vdm_options *given, const struct vdm_options *
 	memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
 	if (options.flags & ~VDM_OPTION_VALID_FLAGS)
 		return fail(-EINVAL, "options.flags 0x%x has unknown bits", options.flags);
-	if (options.flags == VDM_OPTION_VALID_FLAGS)
+	if (has_all(options.flags, VDM_OPTION_REQUIRE_DAEMON | VDM_OPTION_LOCAL_ONLY))
 		return fail(-EINVAL, "options.flags says both require a daemon and look for none");
+	if (has_all(options.flags, VDM_OPTION_NOTIFY_NONE | VDM_OPTION_NOTIFY_POLLER))
+		return fail(-EINVAL, "options.flags names two notifiers: one at most can be used");
 	if (options.entries && !vdm_ring_entries_valid(options.entries))
 		return fail(-EINVAL, "options.entries is %u: it has to be a power of two from %d to %d",
 			    options.entries, VDM_RING_MIN_ENTRIES, VDM_RING_MAX_ENTRIES);

@@ -331,19 +331,3 @@ const struct region_extent *region_view_find(struct region_view *view, const voi
 	view->last = low - 1;
 	return &view->extents[low - 1];
 }
-
-bool client_offloads(struct vdm_client *client, const void *dest, const void *src, size_t n)
-{
-	struct vdm_client_info info = {.size = sizeof info};
-	struct region_view view = {0};
-
-	if (vdm_client_info(client, &info) < 0 || !info.connected || n < info.offload_threshold)
-		return false;
-	region_view_refresh(&view, client, 0);
-
-	const struct region_extent *extent = region_view_find(&view, dest, n);
-	bool offloads = extent && extent->writable && (!src || region_view_find(&view, src, n));
-
-	free(view.extents);
-	return offloads;
-}

@@ -36,10 +36,4 @@ void region_view_refresh(struct region_view *view, struct vdm_client *client, ui
 const struct region_extent *region_view_find(struct region_view *view, const void *address,
 					     size_t length);
 
-/*
- * Whether an operation on this memory would be offloaded by a ring of the client opened now: `src` is
- * NULL where there is none. Locks; for choosing between movers, not for the fast path.
- */
-bool client_offloads(struct vdm_client *client, const void *dest, const void *src, size_t n);
-
 #endif

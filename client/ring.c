@@ -279,15 +279,3 @@ void vdm_ring_cq_advance(struct vdm_ring *ring, unsigned count)
 	ring->cqe_head += count;
 	ring->used -= count;
 }
-
-uint64_t *ring_monitor_word(struct vdm_ring *ring)
-{
-	if (!ring->connected)
-		return NULL;
-
-	const struct vdm_completion *next =
-		&ring->completions[ring->cq_position & (ring->entries - 1)];
-
-	/* `operation` and `sequence` together: aligned, and written last */
-	return (uint64_t *)(uintptr_t)&next->operation;
-}

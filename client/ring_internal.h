@@ -80,9 +80,11 @@ int ring_open_inprocess(struct engine *engine, struct engine_account *account,
 			struct engine_space *space, uint32_t entries, uint32_t spin_us,
 			struct vdm_ring **ring);
 
-/* The 8-byte word that changes when the ring's next completion arrives; NULL when there is nobody at the
- * other end, for then completions arrive during submission. */
-uint64_t *ring_monitor_word(struct vdm_ring *ring);
+/* Collect completions and notice a dead daemon, without arming anything. */
+void ring_poll(struct vdm_ring *ring);
+
+/* Whether an operation on this memory would go to the daemon; `src` is NULL where there is none. */
+bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, size_t n);
 
 const struct ring_counters *ring_counters(const struct vdm_ring *ring);
 

@@ -86,6 +86,17 @@ static enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe *sqe, b
 	}
 }
 
+bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, size_t n)
+{
+	if (!ring->client || !ring->connected || n < ring->threshold)
+		return false;
+	region_view_refresh(&ring->view, ring->client, ring->connection);
+
+	const struct region_extent *to = region_view_find(&ring->view, dest, n);
+
+	return to && to->writable && (!src || region_view_find(&ring->view, src, n));
+}
+
 static void publish(struct vdm_ring *ring, const struct vdm_sqe *sqe, const struct place *place)
 {
 	struct vdm_descriptor *slot = &ring->descriptors[ring->sq_position & (ring->entries - 1)];

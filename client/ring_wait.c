@@ -142,7 +142,19 @@ static void look_for_death(struct vdm_ring *ring)
 	if (now - ring->death_looked_ms < DEATH_LOOK_MS)
 		return;
 	ring->death_looked_ms = now;
-	take_signals(ring);
+
+	/* The signals themselves stay: another thread, of a mover, may be sleeping for them. */
+	struct pollfd event = {.fd = ring->event_fd, .events = POLLRDHUP};
+
+	if (ring->connected && poll(&event, 1, 0) > 0)
+		ring_lost(ring);
+}
+
+void ring_poll(struct vdm_ring *ring)
+{
+	progress(ring);
+	if (ring_unseen(ring) == 0)
+		look_for_death(ring);
 }
 
 unsigned vdm_ring_peek_batch(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count)

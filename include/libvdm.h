@@ -7,5 +7,9 @@
 #include "libvdm/client.h"
 #include "libvdm/ring.h"
 #include "libvdm/status.h"
+#include "libvdm/future.h"
+#include "libvdm/vdm.h"
+#include "libvdm/movers.h"
+#include "libvdm/runtime.h"
 
 #endif

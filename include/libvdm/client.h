@@ -27,7 +27,12 @@ struct vdm_region;
 #define VDM_OPTION_REQUIRE_DAEMON (1u << 0)
 /* Do not look for a daemon. */
 #define VDM_OPTION_LOCAL_ONLY     (1u << 1)
-#define VDM_OPTION_VALID_FLAGS    (VDM_OPTION_REQUIRE_DAEMON | VDM_OPTION_LOCAL_ONLY)
+/* How a mover notifies (future.h), if not by wakers. */
+#define VDM_OPTION_NOTIFY_NONE    (1u << 2)
+#define VDM_OPTION_NOTIFY_POLLER  (1u << 3)
+#define VDM_OPTION_VALID_FLAGS                                                                     \
+	(VDM_OPTION_REQUIRE_DAEMON | VDM_OPTION_LOCAL_ONLY | VDM_OPTION_NOTIFY_NONE |              \
+	 VDM_OPTION_NOTIFY_POLLER)
 
 /* Optional abilities of a daemon, for `features` here and in struct vdm_client_info. */
 #define VDM_FEATURE_FILE_REGIONS (1ull << 0) /* file-backed regions and VDM_F_MEM_DURABLE */

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The mover through vdmd: a connection and a ring. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "client_internal.h"
+#include "error.h"
+#include "mover_internal.h"
+
+struct data_mover_daemon {
+	struct mover mover;
+	struct vdm_client *client;
+	bool owned;                /* the connection is ours to close */
+};
+
+static struct data_mover_daemon *open_mover(struct vdm_client *client, bool owned)
+{
+	struct data_mover_daemon *mover = calloc(1, sizeof *mover);
+	struct vdm_ring *ring = NULL;
+	int result = mover ? vdm_ring_open(client, NULL, &ring) : fail(-ENOMEM, "out of memory");
+
+	if (!result) {
+		const uint32_t flags = client->options.flags;
+		enum future_notifier_type notifier =
+			flags & VDM_OPTION_NOTIFY_NONE     ? FUTURE_NOTIFIER_NONE
+			: flags & VDM_OPTION_NOTIFY_POLLER ? FUTURE_NOTIFIER_POLLER
+							   : FUTURE_NOTIFIER_WAKER;
+
+		mover->client = client;
+		mover->owned = owned;
+		result = mover_init(&mover->mover, &ring, 1, vdm_ring_entries(ring), notifier);
+	}
+	if (result) {
+		free(mover);
+		return NULL;
+	}
+	return mover;
+}
+
+struct data_mover_daemon *data_mover_daemon_new(const struct vdm_options *options)
+{
+	struct vdm_client *client;
+
+	if (vdm_client_open(options, &client) < 0)
+		return NULL;
+
+	struct data_mover_daemon *mover = open_mover(client, true);
+
+	if (!mover)
+		vdm_client_close(client);
+	return mover;
+}
+
+struct data_mover_daemon *data_mover_daemon_default(void)
+{
+	struct vdm_client *client = vdm_client_default();
+
+	if (!client) {
+		fail(-ENOMEM, "out of memory");
+		return NULL;
+	}
+	return open_mover(client, false);
+}
+
+struct vdm *data_mover_daemon_get_vdm(struct data_mover_daemon *mover)
+{
+	return &mover->mover.vdm;
+}
+
+struct vdm_client *data_mover_daemon_get_client(struct data_mover_daemon *mover)
+{
+	return mover->client;
+}
+
+void data_mover_daemon_delete(struct data_mover_daemon *mover)
+{
+	if (!mover)
+		return;
+	mover_fini(&mover->mover);
+	if (mover->owned)
+		vdm_client_close(mover->client);
+	free(mover);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the movers have in common: operations that are created without a ring slot, started on a native ring by
+ * any thread, and found again by the index that travels as their user_data.
+ */
+#ifndef VDM_CLIENT_MOVER_INTERNAL_H
+#define VDM_CLIENT_MOVER_INTERNAL_H
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "libvdm/movers.h"
+#include "libvdm/ring.h"
+
+/* The rings of a mover: the first takes everything that the second does not. */
+enum { MOVER_RINGS = 2 };
+
+enum slot_state {
+	SLOT_NEW,      /* created, or started without success */
+	SLOT_RUNNING,
+	SLOT_WAKING,   /* its waker is being called: complete in a moment */
+	SLOT_SEEN,     /* the same, and its poller has looked meanwhile */
+	SLOT_COMPLETE
+};
+
+/* The mover's part of an operation. */
+struct slot {
+	struct mover *mover;
+	_Atomic uint32_t state;     /* enum slot_state; see mover.c */
+	_Atomic uint32_t next_free; /* index + 1 */
+	int32_t result;             /* 0 or a negative errno; written before the state is SLOT_WAKING */
+	bool notified;              /* counted in mover->notified */
+	struct future_waker waker;  /* wake is NULL: none. Guarded by the lock, read by its poller. */
+	uint64_t word;              /* FUTURE_NOTIFIER_POLLER: changes when it is complete */
+	struct slot *next_waking;   /* in a list of those whose wakers are to be called */
+};
+static_assert(sizeof(struct slot) <= 256, "small, for there are thousands");
+
+struct waker_thread {
+	pthread_t thread;
+	pthread_cond_t work;        /* mover->notified is no longer 0, or `stop` is set */
+	int stop_fd;                /* eventfd in its poll(2) */
+	bool started, stop;
+};
+
+struct mover {
+	struct vdm vdm;             /* first: what op_new is given */
+	uint32_t epoch;             /* of the process, see fork.h */
+	enum future_notifier_type notifier;
+	pthread_mutex_t lock;       /* guards the rings, and slots that are running */
+	struct vdm_ring *ring[MOVER_RINGS];
+	unsigned rings;             /* none: operations are executed when they are started */
+	bool second;                /* the second may be used */
+	uint32_t notified;          /* operations in flight that somebody sleeps for */
+	struct waker_thread waker;
+	_Atomic uint64_t free;      /* changes << 32 | index + 1 of the first free slot */
+	uint32_t slot_count;
+	struct slot *slots;
+};
+
+/*
+ * Set up a mover with `rings` rings, which it owns from now on, also on failure, for `entries` operations in
+ * flight. Returns 0 or a negative errno with its sentence.
+ */
+int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned rings, uint32_t entries,
+	       enum future_notifier_type notifier);
+
+/* Stop its thread and close its rings. */
+void mover_fini(struct mover *mover);
+
+/*
+ * Collect the completions that are there, holding the lock; wakers that are to be called are put before
+ * `waking`. Returns the list.
+ */
+struct slot *mover_collect(struct mover *mover, struct slot *waking);
+
+/* Call those wakers, without the lock. */
+void mover_wake(struct slot *waking);
+
+/* waker.c: see that somebody collects completions while pollers sleep. Holding the lock. Returns false if no
+ * thread can be had, and then nobody does. */
+bool waker_thread_engage(struct mover *mover);
+void waker_thread_stop(struct mover *mover);
+
+#endif

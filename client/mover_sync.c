@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The mover of the calling thread: one without a ring. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "error.h"
+#include "mover_internal.h"
+
+struct data_mover_sync {
+	struct mover mover;
+};
+
+struct data_mover_sync *data_mover_sync_new(void)
+{
+	struct data_mover_sync *mover = calloc(1, sizeof *mover);
+
+	if (!mover) {
+		fail(-ENOMEM, "out of memory");
+		return NULL;
+	}
+	if (mover_init(&mover->mover, NULL, 0, 0, FUTURE_NOTIFIER_NONE) < 0) {
+		free(mover);
+		return NULL;
+	}
+	return mover;
+}
+
+struct vdm *data_mover_sync_get_vdm(struct data_mover_sync *mover)
+{
+	return &mover->mover.vdm;
+}
+
+void data_mover_sync_delete(struct data_mover_sync *mover)
+{
+	if (!mover)
+		return;
+	mover_fini(&mover->mover);
+	free(mover);
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The thread that calls wakers. It is started when the first poller wants to sleep, and itself sleeps while
+ * nobody does: in pthread_cond_wait() when no operation in flight is to notify anybody, else in poll(2) on the
+ * rings' descriptors, without a timeout.
+ *
+ * No wakeup is lost: the thread peeks until the ring is empty, which arms the descriptor and looks once more
+ * (I6), and does so while holding the lock; a completion that comes after that makes the descriptor readable,
+ * whoever collects it.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "mover_internal.h"
+#include "ring_internal.h"
+
+/* Collect what is there, and have the descriptors tell of what comes. Holding the lock. */
+static struct slot *collect_and_arm(struct mover *mover)
+{
+	struct slot *waking = NULL;
+	struct vdm_cqe *cqe;
+
+	for (unsigned i = 0; i < mover->rings; i++)
+		while (vdm_ring_peek_cqe(mover->ring[i], &cqe) == 0)
+			waking = mover_collect(mover, waking);
+	return waking;
+}
+
+static void sleep_on_rings(struct mover *mover)
+{
+	struct pollfd fds[MOVER_RINGS + 1] = {{.fd = mover->waker.stop_fd, .events = POLLIN}};
+
+	for (unsigned i = 0; i < mover->rings; i++)
+		fds[i + 1] = (struct pollfd){.fd = vdm_ring_eventfd(mover->ring[i]), .events = POLLIN};
+	pthread_mutex_unlock(&mover->lock);
+	poll(fds, mover->rings + 1, -1);
+	pthread_mutex_lock(&mover->lock);
+}
+
+static void *waker_main(void *argument)
+{
+	struct mover *mover = argument;
+
+	pthread_mutex_lock(&mover->lock);
+	while (!mover->waker.stop) {
+		if (mover->notified == 0) {
+			pthread_cond_wait(&mover->waker.work, &mover->lock);
+			continue;
+		}
+
+		struct slot *waking = collect_and_arm(mover);
+
+		if (waking) {
+			pthread_mutex_unlock(&mover->lock);
+			mover_wake(waking);
+			pthread_mutex_lock(&mover->lock);
+		} else if (mover->notified > 0) {
+			sleep_on_rings(mover);
+		}
+	}
+	pthread_mutex_unlock(&mover->lock);
+	return NULL;
+}
+
+bool waker_thread_engage(struct mover *mover)
+{
+	sigset_t all, before;
+
+	if (mover->waker.started)
+		return true;
+	for (unsigned i = 0; i < mover->rings; i++)
+		if (vdm_ring_eventfd(mover->ring[i]) < 0)
+			return false;
+	if (mover->waker.stop_fd < 0)
+		mover->waker.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (mover->waker.stop_fd < 0)
+		return false;
+	/* signals are the program's threads' */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	mover->waker.started =
+		pthread_create(&mover->waker.thread, NULL, waker_main, mover) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (mover->waker.started)
+		pthread_setname_np(mover->waker.thread, "vdm-waker");
+	return mover->waker.started;
+}
+
+void waker_thread_stop(struct mover *mover)
+{
+	if (mover->waker.started) {
+		pthread_mutex_lock(&mover->lock);
+		mover->waker.stop = true;
+		pthread_cond_signal(&mover->waker.work);
+		pthread_mutex_unlock(&mover->lock);
+		eventfd_write(mover->waker.stop_fd, 1);
+		pthread_join(mover->waker.thread, NULL);
+	}
+	if (mover->waker.stop_fd >= 0)
+		close(mover->waker.stop_fd);
+}

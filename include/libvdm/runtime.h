@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Waiting for futures. A runtime sleeps while all that it waits for will wake it, and polls now and then what
+ * will not. Thread-safe: threads may share one.
+ */
+#ifndef LIBVDM_RUNTIME_H
+#define LIBVDM_RUNTIME_H
+
+#include <stddef.h>
+
+#include "future.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct runtime;
+
+/* NULL when memory is short. */
+struct runtime *runtime_new(void);
+/* Nobody may be waiting. NULL is allowed. */
+void runtime_delete(struct runtime *runtime);
+
+/* Poll until complete. What is complete already is left alone. */
+void runtime_wait(struct runtime *runtime, struct future *future);
+/* The same for `nfuts` futures at once; those that are asynchronous are started first. */
+void runtime_wait_multiple(struct runtime *runtime, struct future *futs[], size_t nfuts);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,193 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Compare README and manual pages with the programs, the library and the headers that they describe.
+#
+# Usage: VDMD= VDMCTL= VDM_BENCH= LIBVDM= INCLUDE= CC= test_documents.sh SOURCE_DIRECTORY
+set -u
+export LC_ALL=C
+
+source_dir=$1
+man=$source_dir/man
+failures=0
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+
+wrong() {
+	echo "WRONG: $*" >&2
+	failures=$((failures + 1))
+}
+
+# Lines that are in only one of two lists. only_in LIST OTHER
+only_in() {
+	comm -23 <(sort -u <<<"$1") <(sort -u <<<"$2") | sed '/^$/d'
+}
+
+# Options: what --help names is described in the page, and the page names no other.
+check_options() {
+	local program=$1 page=$man/$2 help_options described named option help
+
+	help=$("$program" --help) || wrong "${program##*/} --help fails"
+	help_options=$(grep -oE -- '--[a-z][a-z0-9-]*' <<<"$help")
+	described=$(sed -nE '/^\.It /s/.*Fl Fl ([a-z0-9-]+).*/--\1/p' "$page")
+	named=$(grep -oE 'Fl Fl [a-z0-9-]+( \| [a-z-]+)*' "$page" | sed 's/Fl Fl //; s/ | /\n/g' | sed 's/^/--/')
+	[ -n "$help_options" ] || wrong "${program##*/} --help names no option"
+	for option in $(only_in "$help_options" "$described"); do
+		wrong "$2 does not describe $option, which ${program##*/} --help names"
+	done
+	for option in $(only_in "$named" "$help_options"); do
+		wrong "$2 has $option, which ${program##*/} --help does not name"
+	done
+	"$program" --version | grep -qE '[0-9]+\.[0-9]+\.[0-9]+' || wrong "${program##*/} --version"
+	"$program" --no-such-option >/dev/null 2>&1
+	[ $? -eq 2 ] || wrong "${program##*/} does not exit with 2 at a bad option, as $2 says"
+}
+
+# Every "section key default" of the page, except those that only a user's section has.
+documented_keys() {
+	awk '
+		/^\.Ss \\&\[/ { section = $2; gsub(/\\&|\[|\]/, "", section) }
+		/^\.Ss/ && !/\\&\[/ { section = "" }
+		/^\.Sh/ { section = "" }
+		section != "" && section != "user" && /^\.It Va / {
+			sub(/ ?\)$/, ""); print section, $3, $NF
+		}' "$man/vdmd.conf.5"
+}
+
+printed_keys() {
+	"$VDMD" --print-config --config /dev/null |
+		awk '/^\[/ { gsub(/[][]/, ""); section = $0 } / = / && !/^[;#]/ { print section, $1, $3 }'
+}
+
+accepted() {
+	printf '%s\n' "$1" "$2 = $3" >"$work/vdmd.conf"
+	"$VDMD" --print-config --config "$work/vdmd.conf" >/dev/null 2>&1
+}
+
+# Ranges, which the page gives as "1 to 65535": both ends are accepted, what lies beyond is not.
+check_range() {
+	local section=$1 key=$2 least=$3 most=$4 below beyond
+
+	below=$((${least%[KMGT]} - 1)) beyond=$((${most%[KMGT]} + 1))
+	[[ $most == *[KMGT] ]] && beyond+=${most: -1}
+	[[ $least == *[KMGT] ]] && below+=${least: -1}
+	accepted "$section" "$key" "$least" || wrong "vdmd.conf.5: $key = $least is refused"
+	accepted "$section" "$key" "$most" || wrong "vdmd.conf.5: $key = $most is refused"
+	accepted "$section" "$key" "$below" && wrong "vdmd.conf.5: $key = $below is accepted"
+	accepted "$section" "$key" "$beyond" && wrong "vdmd.conf.5: $key = $beyond is accepted"
+}
+
+check_configuration() {
+	local difference printed section key least most ranges=0
+
+	printed=$(printed_keys)
+	[ -n "$printed" ] || wrong "vdmd --print-config prints no key"
+	while read -r difference; do
+		[ -z "$difference" ] || wrong "vdmd.conf.5 lacks or misstates: $difference"
+	done < <(only_in "$printed" "$(documented_keys)")
+	while read -r difference; do
+		[ -z "$difference" ] || wrong "vdmd.conf.5 has, and vdmd --print-config has not: $difference"
+	done < <(only_in "$(documented_keys)" "$printed")
+
+	while read -r section key least most; do
+		[ "$section" = user ] && section='user 0'
+		check_range "[$section]" "$key" "$least" "$most"
+		ranges=$((ranges + 1))
+	done < <(awk '
+		/^\.Ss/ { section = $2; gsub(/\\&|\[|\]/, "", section) }
+		/^\.It Va / { key = $3 }
+		/^\.El/ { key = "" }
+		key != "" && match($0, /[0-9]+[KMGT]? to [0-9]+[KMGT]?/) {
+			split(substr($0, RSTART, RLENGTH), ends, " to "); print section, key, ends[1], ends[2]; key = ""
+		}' "$man/vdmd.conf.5")
+	[ "$ranges" -ge 8 ] || wrong "vdmd.conf.5: only $ranges ranges were found"
+
+	# the example of the page is one, apart from the user it names
+	sed -n '/^\.Sh EXAMPLES/,/^\.Ed/p' "$man/vdmd.conf.5" | sed -n '/^\.Bd/,/^\.Ed/{/^\./d;p}' |
+		sed 's/user postgres/user 0/' >"$work/example.conf"
+	grep -q . "$work/example.conf" && "$VDMD" --print-config --config "$work/example.conf" >/dev/null ||
+		wrong "vdmd.conf.5: vdmd refuses the example"
+}
+
+# Functions: every one that the library exports is in its page, and the page has no other.
+check_functions() {
+	local function exported page_functions
+
+	exported=$(nm -D --defined-only "$LIBVDM" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' |
+		grep -vE '^(_|__)')
+	page_functions=$(sed -nE 's/^\.F[no] "?([a-z][a-z0-9_]*).*/\1/p' "$man/libvdm.3")
+	[ -n "$exported" ] || wrong "no function was found in $LIBVDM"
+	for function in $(only_in "$exported" "$page_functions"); do
+		wrong "libvdm.3 does not have $function, which the library exports"
+	done
+	for function in $page_functions; do
+		grep -qw -- "$function" "$source_dir"/include/libvdm/*.h ||
+			wrong "libvdm.3 has $function, which no header declares"
+	done
+}
+
+# The program in the page is compiled and run; without a daemon it does its work itself.
+check_page_program() {
+	local flags=(-std=c17 -Wall -Wextra -Werror "-I$source_dir/include" "-I$INCLUDE")
+
+	[ -n "${SANITIZE:-}" ] && flags+=("-fsanitize=$SANITIZE")
+	sed -n '/^\.Sh EXAMPLES/,/^\.Ed/p' "$man/libvdm.3" | sed -n '/^\.Bd/,/^\.Ed/{/^\./d;p}' |
+		sed 's/\\e/\\/g' >"$work/page.c"
+	if ! "$CC" "${flags[@]}" -o "$work/page" "$work/page.c" "$LIBVDM" -Wl,-rpath,"$(dirname "$LIBVDM")"; then
+		wrong "libvdm.3: the example does not compile"
+	elif [ "$(VDM_SOCKET=$work/none "$work/page")" != "1048576 bytes" ]; then
+		wrong "libvdm.3: the example does not copy"
+	fi
+}
+
+# Sizes of messages and places of fields, which the headers assert.
+check_protocol() {
+	local page=$man/vdm-protocol.7 name size line structure field offset
+
+	while read -r name size; do
+		[ "$name" = header ] && continue
+		grep -qE "^\.It Li ${name^^} No \([0-9]+, $size bytes" "$page" ||
+			wrong "vdm-protocol.7: ${name^^} has $size bytes"
+	done < <(sed -nE 's/.*sizeof\(struct vdm_message_([a-z_]+)\) == ([0-9]+).*/\1 \2/p' \
+		"$source_dir/proto/control.h")
+	# the types are counted from 1
+	while read -r line name; do
+		grep -qE "^\.It Li $name No \($line," "$page" || wrong "vdm-protocol.7: $name is type $line"
+	done < <(sed -nE '/^enum vdm_message_type/,/^}/s/^\tVDM_MESSAGE_([A-Z_]+).*/\1/p' \
+		"$source_dir/proto/control.h" | grep -v TYPE_COUNT | cat -n)
+	while read -r structure field offset; do
+		[[ $field == reserved* ]] && field=reserved
+		[ "$structure" = client_line ] && structure='Sleeping client'
+		[ "$structure" = daemon_line ] && structure='Sleeping daemon'
+		sed -n "/^\.Ss ${structure^}/,/^\.Ed/p" "$page" | grep -qE "^ ?$offset  [ui][0-9]+ +$field" ||
+			wrong "vdm-protocol.7: $field of $structure is at $offset"
+	done < <(sed -nE \
+		's/^static_assert\(offsetof\(struct vdm_([a-z_]+), ([a-z0-9_]+)\) == ([0-9]+).*/\1 \2 \3/p' \
+		"$source_dir/proto/ring.h")
+}
+
+check_readme() {
+	local readme=$source_dir/README.md path
+
+	sed -n '/^```c$/,/^```$/{/^```/d;p}' "$readme" >"$work/readme.c"
+	diff -u <(grep -v SPDX-License-Identifier "$source_dir/examples/README_example.c") "$work/readme.c" ||
+		wrong "README.md: the program is not examples/README_example.c"
+	# what it names in its table of places, and what it links to, exists
+	while read -r path; do
+		[ -e "$source_dir/$path" ] || wrong "README.md names $path, which does not exist"
+	done < <(sed -nE 's/^\| `([^`]+)`.*/\1/p; s/.*\]\(([a-zA-Z][^):]*)\).*/\1/p' "$readme")
+	for path in demo check; do
+		[ -x "$source_dir/$path" ] || wrong "README.md has the command ./$path, which does not exist"
+	done
+}
+
+check_options "$VDMD" vdmd.8
+check_options "$VDMCTL" vdmctl.1
+check_options "$VDM_BENCH" vdm-bench.1
+check_configuration
+check_functions
+check_page_program
+check_protocol
+check_readme
+
+[ "$failures" -eq 0 ] && echo "README and manual pages agree with the programs"
+exit $((failures > 0))

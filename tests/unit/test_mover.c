@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * client/mover*.c and waker.c: the contract of a mover, for each of them. The daemon mover runs without a daemon
+ * here; with one it runs in the integration tests.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <libvdm.h>
+
+static struct data_mover_threads *threads;
+static struct data_mover_sync *synchronous;
+static struct data_mover_daemon *daemonic;
+static struct vdm *vdms[3];
+
+static int set_up(void **state)
+{
+	const struct vdm_options options = {.size = sizeof options, .flags = VDM_OPTION_LOCAL_ONLY};
+
+	(void)state;
+	threads = data_mover_threads_new(2, 16, FUTURE_NOTIFIER_WAKER);
+	synchronous = data_mover_sync_new();
+	daemonic = data_mover_daemon_new(&options);
+	assert_true(threads && synchronous && daemonic);
+	vdms[0] = data_mover_threads_get_vdm(threads);
+	vdms[1] = data_mover_sync_get_vdm(synchronous);
+	vdms[2] = data_mover_daemon_get_vdm(daemonic);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	data_mover_threads_delete(threads);
+	data_mover_sync_delete(synchronous);
+	data_mover_daemon_delete(daemonic);
+	return 0;
+}
+
+static enum vdm_operation_result run(struct vdm_operation_future future)
+{
+	FUTURE_BUSY_POLL(&future);
+	return FUTURE_OUTPUT(&future)->result;
+}
+
+static void all_operations_do_what_they_say(void **state)
+{
+	(void)state;
+	for (unsigned m = 0; m < 3; m++) {
+		static char bytes[1 << 20], from[1 << 20];
+		static const char constant[] = "read-only source";
+		char stack[64];
+
+		for (size_t i = 0; i < sizeof from; i++)
+			from[i] = (char)(i * 31 + i / 256);
+		struct vdm_operation_future copy = vdm_memcpy(vdms[m], bytes, from, sizeof bytes, 0);
+
+		FUTURE_BUSY_POLL(&copy);
+		assert_int_equal(FUTURE_OUTPUT(&copy)->type, VDM_OPERATION_MEMCPY);
+		assert_int_equal(FUTURE_OUTPUT(&copy)->result, VDM_SUCCESS);
+		assert_ptr_equal(FUTURE_OUTPUT(&copy)->output.memcpy.dest, bytes);
+		assert_memory_equal(bytes, from, sizeof bytes);
+		assert_int_equal(run(vdm_memmove(vdms[m], bytes + 1, bytes, sizeof bytes - 1, 0)),
+				 VDM_SUCCESS);
+		assert_memory_equal(bytes + 1, from, sizeof bytes - 1);
+		assert_int_equal(run(vdm_memset(vdms[m], bytes, 0x1ff, 1000, VDM_F_NO_CACHE_HINT)),
+				 VDM_SUCCESS);
+		assert_int_equal((unsigned char)bytes[999], 0xff);
+		assert_int_equal(bytes[1000], from[999]);
+		assert_int_equal(run(vdm_memcpy(vdms[m], stack, (void *)(uintptr_t)constant,
+						sizeof constant, 0)),
+				 VDM_SUCCESS);
+		assert_string_equal(stack, constant);
+		assert_int_equal(run(vdm_memcpy(vdms[m], NULL, NULL, 0, 0)), VDM_SUCCESS);
+		assert_int_equal(run(vdm_memset(vdms[m], NULL, 0, 0, 0)), VDM_SUCCESS);
+	}
+}
+
+/* Defects 2 and 9: a flush ended the process, and every failure was a success. */
+static void flush_orders_and_what_cannot_be_done_says_so(void **state)
+{
+	static char bytes[4096];
+
+	(void)state;
+	for (unsigned m = 0; m < 3; m++) {
+		assert_int_equal(run(vdm_flush(vdms[m], bytes, sizeof bytes, 0)), VDM_SUCCESS);
+		assert_false(vdm_is_supported(vdms[m], (unsigned)VDM_F_MEM_DURABLE));
+		assert_int_equal(run(vdm_flush(vdms[m], bytes, 1, VDM_F_MEM_DURABLE)),
+				 VDM_ERROR_JOB_CORRUPTED);
+		assert_int_equal(run(vdm_memset(vdms[m], bytes, 1, 10, VDM_F_MEM_DURABLE)),
+				 VDM_ERROR_JOB_CORRUPTED);
+		assert_int_equal(run(vdm_memset(vdms[m], bytes, 1, 10, (uint64_t)1 << 40)),
+				 VDM_ERROR_JOB_CORRUPTED);
+		assert_int_equal(bytes[0], 0);
+	}
+}
+
+static void the_operation_is_read_when_it_is_started(void **state)
+{
+	(void)state;
+	for (unsigned m = 0; m < 3; m++) {
+		char right[16] = "", wrong[16] = "";
+		struct vdm_operation_future born = vdm_memset(vdms[m], wrong, 'x', 4, 0), moved;
+
+		born.data.operation.data.memset.str = right;
+		born.data.operation.data.memset.n = 5;
+		memcpy(&moved, &born, sizeof moved);
+		memset(&born, 0xee, sizeof born);
+		FUTURE_BUSY_POLL(&moved);
+		assert_string_equal(right, "xxxxx");
+		assert_string_equal(wrong, "");
+		assert_ptr_equal(FUTURE_OUTPUT(&moved)->output.memset.str, right);
+	}
+}
+
+/* Defect 7, and the limit: what is never started takes no ring slot and blocks nobody. */
+static void operations_that_are_never_started_block_nobody(void **state)
+{
+	static struct vdm_operation_future idle[100000];
+	static char byte;
+
+	(void)state;
+	for (unsigned m = 0; m < 3; m++) {
+		unsigned made = 0;
+
+		while (made < 100000) {
+			idle[made] = vdm_memset(vdms[m], &byte, 1, 1, 0);
+			if (FUTURE_STATE(&idle[made]) == FUTURE_STATE_COMPLETE)
+				break;
+			made++;
+		}
+		assert_true(made > 100 && made < 100000);
+		assert_int_equal(FUTURE_OUTPUT(&idle[made])->result, VDM_ERROR_OUT_OF_MEMORY);
+		assert_int_equal(FUTURE_OUTPUT(&idle[made])->type, VDM_OPERATION_MEMSET);
+		assert_int_equal(future_has_property(&idle[made], FUTURE_PROPERTY_ASYNC), 0);
+		/* finishing one makes room for one, however often */
+		for (unsigned i = 0; i < 1000; i++) {
+			FUTURE_BUSY_POLL(&idle[made / 2]);
+			assert_int_equal(FUTURE_OUTPUT(&idle[made / 2])->result, VDM_SUCCESS);
+			idle[made / 2] = vdm_memset(vdms[m], &byte, 1, 1, 0);
+			assert_int_equal(FUTURE_STATE(&idle[made / 2]), FUTURE_STATE_IDLE);
+		}
+		while (made > 0) {
+			made--;
+			FUTURE_BUSY_POLL(&idle[made]);
+		}
+	}
+}
+
+/* More than the ring has entries: those beyond try again. */
+static void a_full_ring_means_later(void **state)
+{
+	static char bytes[200][4096];
+	struct vdm_operation_future future[200];
+
+	(void)state;
+	for (unsigned i = 0; i < 200; i++)
+		future[i] = vdm_memset(vdms[0], bytes[i], (int)i, sizeof bytes[i], 0);
+	for (unsigned left = 200; left > 0;) {
+		left = 0;
+		for (unsigned i = 0; i < 200; i++)
+			left += future_poll(FUTURE_AS_RUNNABLE(&future[i]), NULL) !=
+				FUTURE_STATE_COMPLETE;
+	}
+	for (unsigned i = 0; i < 200; i++)
+		assert_int_equal((unsigned char)bytes[i][4095], i);
+}
+
+struct wait {
+	sem_t semaphore;
+	unsigned calls;
+};
+
+static void post(void *data)
+{
+	struct wait *wait = data;
+
+	wait->calls++;
+	sem_post(&wait->semaphore);
+}
+
+/*
+ * Defects 4 and 5: who is woken finds the operation complete, and may free the waker's data and the future the
+ * moment that he sees it.
+ */
+static void woken_means_complete_and_then_nobody_touches_the_waker(void **state)
+{
+	static char to[1 << 16], from[1 << 16];
+
+	(void)state;
+	for (unsigned i = 0; i < 20000; i++) {
+		struct wait *wait = malloc(sizeof *wait);
+		struct vdm_operation_future *future = malloc(sizeof *future);
+		struct future_notifier notifier = {.waker = {wait, post}};
+
+		sem_init(&wait->semaphore, 0, 0);
+		wait->calls = 0;
+		*future = vdm_memcpy(vdms[0], to, from, 1 + i % sizeof to, 0);
+		if (future_poll(FUTURE_AS_RUNNABLE(future), &notifier) != FUTURE_STATE_COMPLETE) {
+			assert_int_equal(notifier.notifier_used, FUTURE_NOTIFIER_WAKER);
+			/* should it be too early once, there is another wake to come */
+			do
+				sem_wait(&wait->semaphore);
+			while (future_poll(FUTURE_AS_RUNNABLE(future), NULL) !=
+			       FUTURE_STATE_COMPLETE);
+			assert_true(wait->calls > 0);
+		}
+		assert_int_equal(FUTURE_OUTPUT(future)->result, VDM_SUCCESS);
+		sem_destroy(&wait->semaphore);
+		memset(wait, 0xee, sizeof *wait);
+		memset(future, 0xee, sizeof *future);
+		free(wait);
+		free(future);
+	}
+}
+
+static void another_notifier_replaces_the_first(void **state)
+{
+	static char to[4 << 20], from[4 << 20];
+	struct wait first, second;
+
+	(void)state;
+	for (unsigned i = 0; i < 200; i++) {
+		struct future_notifier before = {.waker = {&first, post}};
+		struct future_notifier after = {.waker = {&second, post}};
+
+		sem_init(&first.semaphore, 0, 0);
+		sem_init(&second.semaphore, 0, 0);
+		first.calls = second.calls = 0;
+		struct vdm_operation_future copy = vdm_memcpy(vdms[0], to, from, sizeof to, 0);
+
+		/* with none, then with one, then with another */
+		if (future_poll(FUTURE_AS_RUNNABLE(&copy), NULL) == FUTURE_STATE_COMPLETE ||
+		    future_poll(FUTURE_AS_RUNNABLE(&copy), &before) == FUTURE_STATE_COMPLETE)
+			continue;
+		enum future_state now = future_poll(FUTURE_AS_RUNNABLE(&copy), &after);
+
+		if (now != FUTURE_STATE_COMPLETE &&
+		    after.notifier_used == FUTURE_NOTIFIER_WAKER) {
+			do
+				sem_wait(&second.semaphore);
+			while (future_poll(FUTURE_AS_RUNNABLE(&copy), NULL) !=
+			       FUTURE_STATE_COMPLETE);
+			assert_int_equal(first.calls, 0);
+		} else {
+			FUTURE_BUSY_POLL(&copy);
+		}
+	}
+}
+
+struct self_poller {
+	pthread_mutex_t lock; /* a future is polled by one thread at a time */
+	struct vdm_operation_future future;
+	_Atomic int done;
+};
+
+static void poll_yourself(void *data)
+{
+	struct self_poller *self = data;
+
+	pthread_mutex_lock(&self->lock);
+	enum future_state now = future_poll(FUTURE_AS_RUNNABLE(&self->future), NULL);
+
+	pthread_mutex_unlock(&self->lock);
+	if (now == FUTURE_STATE_COMPLETE)
+		self->done = 1;
+}
+
+static void a_waker_may_poll_its_own_future(void **state)
+{
+	static char to[1 << 20], from[1 << 20];
+
+	(void)state;
+	for (unsigned i = 0; i < 200; i++) {
+		struct self_poller self = {.lock = PTHREAD_MUTEX_INITIALIZER};
+		struct future_notifier notifier = {.waker = {&self, poll_yourself}};
+
+		self.future = vdm_memcpy(vdms[0], to, from, sizeof to, 0);
+		pthread_mutex_lock(&self.lock);
+		enum future_state now = future_poll(FUTURE_AS_RUNNABLE(&self.future), &notifier);
+
+		pthread_mutex_unlock(&self.lock);
+		if (now == FUTURE_STATE_COMPLETE)
+			continue;
+		/* from now on the future is the waker's to poll */
+		if (notifier.notifier_used != FUTURE_NOTIFIER_WAKER) {
+			FUTURE_BUSY_POLL(&self.future);
+			continue;
+		}
+		while (!self.done)
+			sched_yield();
+		assert_int_equal(FUTURE_OUTPUT(&self.future)->result, VDM_SUCCESS);
+	}
+}
+
+static void pollers_see_a_word_change(void **state)
+{
+	struct data_mover_threads *mover = data_mover_threads_new(1, 8, FUTURE_NOTIFIER_POLLER);
+	static char to[4 << 20], from[4 << 20];
+
+	(void)state;
+	assert_non_null(mover);
+	for (unsigned i = 0; i < 50; i++) {
+		struct future_notifier notifier = {0};
+		struct vdm_operation_future copy =
+			vdm_memcpy(data_mover_threads_get_vdm(mover), to, from, sizeof to, 0);
+
+		if (future_poll(FUTURE_AS_RUNNABLE(&copy), &notifier) == FUTURE_STATE_COMPLETE)
+			continue;
+		assert_int_equal(notifier.notifier_used, FUTURE_NOTIFIER_POLLER);
+		/* nobody polls meanwhile */
+		while (__atomic_load_n(notifier.poller.ptr_to_monitor, __ATOMIC_RELAXED) == 0)
+			sched_yield();
+		FUTURE_BUSY_POLL(&copy);
+		assert_int_equal(FUTURE_OUTPUT(&copy)->result, VDM_SUCCESS);
+	}
+	data_mover_threads_delete(mover);
+}
+
+static void without_a_notifier_one_polls(void **state)
+{
+	struct data_mover_threads *mover = data_mover_threads_new(1, 8, FUTURE_NOTIFIER_NONE);
+	struct future_notifier notifier = {.waker = {NULL, post}, .notifier_used = FUTURE_NOTIFIER_WAKER};
+	static char to[1 << 20], from[1 << 20];
+
+	(void)state;
+	struct vdm_operation_future copy =
+		vdm_memcpy(data_mover_threads_get_vdm(mover), to, from, sizeof to, 0);
+
+	future_poll(FUTURE_AS_RUNNABLE(&copy), &notifier);
+	assert_int_equal(notifier.notifier_used, FUTURE_NOTIFIER_NONE);
+	FUTURE_BUSY_POLL(&copy);
+	data_mover_threads_delete(mover);
+}
+
+/* Defect 8. */
+static void impossible_movers_are_refused(void **state)
+{
+	(void)state;
+	assert_null(data_mover_threads_new(0, 16, FUTURE_NOTIFIER_WAKER));
+	assert_non_null(strstr(vdm_last_error(), "0 threads"));
+	assert_null(data_mover_threads_new(1, 0, FUTURE_NOTIFIER_WAKER));
+	assert_non_null(strstr(vdm_last_error(), "ringbuf_size"));
+	assert_null(data_mover_threads_new(1000000, 16, FUTURE_NOTIFIER_WAKER));
+	assert_null(data_mover_threads_new(1, 1, (enum future_notifier_type)7));
+	struct data_mover_threads *smallest = data_mover_threads_new(1, 1, FUTURE_NOTIFIER_NONE);
+	char byte = 0;
+
+	assert_int_equal(run(vdm_memset(data_mover_threads_get_vdm(smallest), &byte, 5, 1, 0)),
+			 VDM_SUCCESS);
+	assert_int_equal(byte, 5);
+	data_mover_threads_delete(smallest);
+}
+
+static _Atomic unsigned custom_calls, custom_flags;
+
+static void *custom_copy(void *dest, const void *src, size_t n, unsigned flags)
+{
+	custom_calls++;
+	custom_flags |= flags;
+	return memcpy(dest, src, n);
+}
+
+static void own_functions_are_used_and_taken_back(void **state)
+{
+	static char to[1 << 20], from[1 << 20];
+
+	(void)state;
+	data_mover_threads_set_memcpy_fn(threads, custom_copy);
+	assert_int_equal(run(vdm_memcpy(vdms[0], to, from, sizeof to, VDM_F_NO_CACHE_HINT)), VDM_SUCCESS);
+	assert_int_equal(custom_calls, 1);
+	assert_true(custom_flags & (unsigned)VDM_F_NO_CACHE_HINT);
+	data_mover_threads_set_memcpy_fn(threads, NULL);
+	assert_int_equal(run(vdm_memcpy(vdms[0], to, from, sizeof to, 0)), VDM_SUCCESS);
+	assert_int_equal(custom_calls, 1);
+}
+
+struct crowd {
+	pthread_t thread;
+	unsigned char *bytes;
+	unsigned char value;
+};
+
+static void *work(void *argument)
+{
+	struct crowd *crowd = argument;
+	struct vdm_operation_future future[8];
+
+	for (unsigned round = 0; round < 300; round++) {
+		struct wait wait = {.calls = 0};
+		struct future_notifier notifier = {.waker = {&wait, post}};
+
+		sem_init(&wait.semaphore, 0, 0);
+		for (unsigned i = 0; i < 8; i++)
+			future[i] = vdm_memset(vdms[round % 2 ? 0 : 2], crowd->bytes + i * 1000,
+					       crowd->value + (int)round, 1000, 0);
+		for (unsigned left = 8; left > 0;) {
+			left = 0;
+			for (unsigned i = 0; i < 8; i++)
+				left += future_poll(FUTURE_AS_RUNNABLE(&future[i]),
+						    round % 3 ? &notifier : NULL) !=
+					FUTURE_STATE_COMPLETE;
+		}
+		sem_destroy(&wait.semaphore);
+		for (unsigned i = 0; i < 8000; i++)
+			if (crowd->bytes[i] != (unsigned char)(crowd->value + round))
+				return "a byte is wrong";
+	}
+	return NULL;
+}
+
+static void threads_share_a_mover(void **state)
+{
+	struct crowd crowd[4];
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		crowd[i].bytes = malloc(8000);
+		crowd[i].value = (unsigned char)(i * 50);
+		pthread_create(&crowd[i].thread, NULL, work, &crowd[i]);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		void *problem;
+
+		pthread_join(crowd[i].thread, &problem);
+		assert_null(problem);
+		free(crowd[i].bytes);
+	}
+}
+
+static void in_a_forked_child_operations_fail(void **state)
+{
+	char byte = 0;
+	int status;
+
+	(void)state;
+	assert_int_equal(run(vdm_memset(vdms[0], &byte, 1, 1, 0)), VDM_SUCCESS);
+	pid_t child = fork();
+
+	if (child == 0) {
+		int failed = 0;
+
+		for (unsigned m = 0; m < 3; m++)
+			failed |= run(vdm_memset(vdms[m], &byte, 2, 1, 0)) != VDM_ERROR_JOB_CORRUPTED;
+		failed |= byte != 1;
+		tear_down(NULL);
+		/* and the child's own mover works */
+		threads = data_mover_threads_new(1, 4, FUTURE_NOTIFIER_WAKER);
+		failed |= run(vdm_memset(data_mover_threads_get_vdm(threads), &byte, 3, 1, 0)) != 0;
+		failed |= byte != 3;
+		_exit(failed);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_equal(run(vdm_memset(vdms[0], &byte, 4, 1, 0)), VDM_SUCCESS);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(all_operations_do_what_they_say),
+		cmocka_unit_test(flush_orders_and_what_cannot_be_done_says_so),
+		cmocka_unit_test(the_operation_is_read_when_it_is_started),
+		cmocka_unit_test(operations_that_are_never_started_block_nobody),
+		cmocka_unit_test(a_full_ring_means_later),
+		cmocka_unit_test(woken_means_complete_and_then_nobody_touches_the_waker),
+		cmocka_unit_test(another_notifier_replaces_the_first),
+		cmocka_unit_test(a_waker_may_poll_its_own_future),
+		cmocka_unit_test(pollers_see_a_word_change),
+		cmocka_unit_test(without_a_notifier_one_polls),
+		cmocka_unit_test(impossible_movers_are_refused),
+		cmocka_unit_test(own_functions_are_used_and_taken_back),
+		cmocka_unit_test(threads_share_a_mover),
+		cmocka_unit_test(in_a_forked_child_operations_fail),
+	};
+
+	alarm(100); /* a wakeup that is lost is a test that fails, not one that hangs */
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* client/runtime.c: waiting for futures of every kind, without burning a CPU and without sleeping for ever. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <libvdm.h>
+
+static struct runtime *runtime;
+static struct data_mover_threads *mover;
+static struct data_mover_sync *synchronous;
+
+static int set_up(void **state)
+{
+	(void)state;
+	runtime = runtime_new();
+	mover = data_mover_threads_new(1, 16, FUTURE_NOTIFIER_WAKER);
+	synchronous = data_mover_sync_new();
+	return !(runtime && mover && synchronous);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	runtime_delete(runtime);
+	data_mover_threads_delete(mover);
+	data_mover_sync_delete(synchronous);
+	return 0;
+}
+
+/* Defect 3: never returned. */
+static void waiting_for_what_is_complete_returns(void **state)
+{
+	struct vdm_operation_future born, done;
+	struct future *both[] = {&born.base, &done.base};
+	char byte;
+
+	(void)state;
+	FUTURE_INIT_COMPLETE(&born);
+	done = vdm_memset(data_mover_threads_get_vdm(mover), &byte, 1, 1, 0);
+	FUTURE_BUSY_POLL(&done);
+	runtime_wait(runtime, &born.base);
+	runtime_wait(runtime, &done.base);
+	runtime_wait_multiple(runtime, both, 2);
+	runtime_wait_multiple(runtime, NULL, 0);
+}
+
+/* Defect 6: the caller's array stays as it is. */
+static void futures_of_every_kind_at_once(void **state)
+{
+	static char bytes[64][50000];
+	struct vdm_operation_future future[64];
+	struct future *futures[64], *order[64];
+
+	(void)state;
+	for (unsigned i = 0; i < 64; i++) {
+		if (i % 5 == 0)
+			FUTURE_INIT_COMPLETE(&future[i]);
+		else
+			future[i] = vdm_memset(i % 5 == 1 ? data_mover_sync_get_vdm(synchronous)
+							  : data_mover_threads_get_vdm(mover),
+					       bytes[i], (int)i, sizeof bytes[i], 0);
+		futures[i] = order[i] = FUTURE_AS_RUNNABLE(&future[i]);
+	}
+	runtime_wait_multiple(runtime, futures, 64);
+	assert_memory_equal(futures, order, sizeof order);
+	for (unsigned i = 0; i < 64; i++) {
+		assert_int_equal(FUTURE_STATE(&future[i]), FUTURE_STATE_COMPLETE);
+		if (i % 5) {
+			assert_int_equal(FUTURE_OUTPUT(&future[i])->result, VDM_SUCCESS);
+			assert_int_equal(bytes[i][49999], i);
+		}
+	}
+}
+
+static void what_was_started_without_a_notifier_wakes_too(void **state)
+{
+	static char to[8 << 20], from[8 << 20];
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		struct vdm_operation_future copy =
+			vdm_memcpy(data_mover_threads_get_vdm(mover), to, from, sizeof to, 0);
+
+		future_poll(FUTURE_AS_RUNNABLE(&copy), NULL);
+		runtime_wait(runtime, FUTURE_AS_RUNNABLE(&copy));
+		assert_int_equal(FUTURE_OUTPUT(&copy)->result, VDM_SUCCESS);
+	}
+}
+
+/* A future of the program's own: complete when a thread says so, and then it calls the waker, if it has one. */
+struct slow_data {
+	struct slow_state *state;
+};
+
+struct slow_state {
+	pthread_mutex_t lock;
+	struct future_waker waker;
+	int use_waker, complete;
+	_Atomic unsigned polls;
+};
+
+struct slow_output {
+	int unused;
+};
+
+FUTURE(slow, struct slow_data, struct slow_output);
+
+static enum future_state slow_task(struct future_context *context, struct future_notifier *notifier)
+{
+	struct slow_state *state = ((struct slow_data *)future_context_get_data(context))->state;
+
+	pthread_mutex_lock(&state->lock);
+	state->polls++;
+	if (state->use_waker) {
+		state->waker = notifier->waker;
+		notifier->notifier_used = FUTURE_NOTIFIER_WAKER;
+	}
+	enum future_state now = state->complete ? FUTURE_STATE_COMPLETE : FUTURE_STATE_RUNNING;
+
+	pthread_mutex_unlock(&state->lock);
+	return now;
+}
+
+static void *complete_later(void *argument)
+{
+	struct slow_state *state = argument;
+
+	nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+	pthread_mutex_lock(&state->lock);
+	state->complete = 1;
+	struct future_waker waker = state->waker;
+
+	pthread_mutex_unlock(&state->lock);
+	if (state->use_waker)
+		FUTURE_WAKER_WAKE(&waker);
+	return NULL;
+}
+
+static void wait_for_slow(int use_waker, unsigned most_polls)
+{
+	struct slow_state state = {.lock = PTHREAD_MUTEX_INITIALIZER, .use_waker = use_waker};
+	struct slow future = {.data = {.state = &state}};
+	pthread_t thread;
+
+	FUTURE_INIT(&future, slow_task);
+	pthread_create(&thread, NULL, complete_later, &state);
+	runtime_wait(runtime, FUTURE_AS_RUNNABLE(&future));
+	pthread_join(thread, NULL);
+	assert_int_equal(FUTURE_STATE(&future), FUTURE_STATE_COMPLETE);
+	assert_true(state.polls < most_polls);
+}
+
+/* It sleeps: in 50 ms a busy wait would poll a hundred thousand times. */
+static void it_sleeps_until_it_is_woken(void **state)
+{
+	(void)state;
+	wait_for_slow(1, 1000);
+}
+
+static void it_polls_now_and_then_what_does_not_wake(void **state)
+{
+	(void)state;
+	wait_for_slow(0, 5000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(waiting_for_what_is_complete_returns),
+		cmocka_unit_test(futures_of_every_kind_at_once),
+		cmocka_unit_test(what_was_started_without_a_notifier_wakes_too),
+		cmocka_unit_test(it_sleeps_until_it_is_woken),
+		cmocka_unit_test(it_polls_now_and_then_what_does_not_wake),
+	};
+
+	alarm(60);
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the measurements share: the setting they run in, the clock, and their results. */
+#ifndef VDM_BENCH_H
+#define VDM_BENCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <libvdm.h>
+
+/* Where client and worker run. On one CPU both are the same. */
+struct bench {
+	int quick;              /* shorter runs */
+	int client_cpu, worker_cpu;
+	unsigned workers;       /* of the daemon */
+	struct vdm_client *client;
+};
+
+/* Print what went wrong with vdm_last_error() or errno text, stop a private daemon, and exit with 1. */
+_Noreturn void bench_fail(const char *what, const char *why);
+
+/* timing.c */
+uint64_t now_ns(void);                  /* CLOCK_MONOTONIC */
+/* Between two looks at a word that another CPU writes. Without it the looks disturb the writer: a bounced
+ * line then takes twice as long. */
+static inline void spin_pause(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+void pin_to_cpu(int cpu);               /* the calling thread; a CPU that is not there is ignored */
+void sort_samples(uint64_t *samples, size_t count);
+/* Of sorted samples; `per_mille` 500 is the median. */
+uint64_t percentile(const uint64_t *samples, size_t count, unsigned per_mille);
+double median(double *values, size_t count); /* sorts them */
+
+/* harness.c: a private daemon beside this program, or the one at `socket`. */
+void harness_start(struct bench *bench, const char *socket);
+void harness_stop(struct bench *bench);
+
+/* pool.c: a conventional worker pool inside a process: mutex, condition variable, completion flag. */
+struct pool;
+struct pool_job {
+	void *dest;
+	const void *src;
+	size_t length;
+	_Atomic int done;
+	struct pool_job *next;
+};
+struct pool *pool_start(unsigned threads, int first_cpu);
+void pool_submit(struct pool *pool, struct pool_job *job);
+void pool_wait(struct pool_job *job);
+void pool_stop(struct pool *pool);
+
+/* json.c: one object on standard output, or a table of the same lines. */
+void json_begin(int as_json);
+void json_end(void);
+void json_value(const char *key, double value);
+void json_object(const char *key);      /* NULL within a list */
+void json_object_end(void);
+void json_list(const char *key);
+void json_list_end(void);
+
+/* The measurements. */
+void measure_pingpong(struct bench *bench);
+void measure_latency(struct bench *bench);
+void measure_rate(struct bench *bench);
+void measure_submit(struct bench *bench);
+void measure_bandwidth(struct bench *bench);
+
+#endif
