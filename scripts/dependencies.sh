@@ -1,0 +1,59 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# dependencies.sh build|check
+#
+# See that the Debian packages are installed that building, or building and testing, needs. Says nothing and
+# exits with 0 when they are. Installs what is missing if it may (as root, or through sudo without a password);
+# else prints the command that would, and exits with 1.
+set -u
+
+build="gcc libc6-dev make cmake pkg-config libsystemd-dev libinih-dev"
+check="$build g++ git libcmocka-dev clang libclang-rt-14-dev spin mandoc systemd systemd-container dbus strace procps python3"
+
+case ${1:-} in
+build) packages=$build ;;
+check) packages=$check ;;
+*)
+	sed -n '3,7s/^# \{0,1\}//p' "$0" >&2
+	exit 2
+	;;
+esac
+
+if ! command -v dpkg-query >/dev/null; then
+	echo "This is not Debian; what is needed has these names there: $packages" >&2
+	exit 0 # the configuration step says what it does not find
+fi
+
+# The names of those that are not installed.
+missing() {
+	for package in $packages; do
+		case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) in
+		installed) ;;
+		*) printf '%s ' "$package" ;;
+		esac
+	done
+}
+
+wanted=$(missing)
+[ -n "$wanted" ] || exit 0
+
+sudo=
+if [ "$(id -u)" != 0 ]; then
+	if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+		sudo="sudo -n"
+	else
+		echo "Packages are missing. Install them with:" >&2
+		echo "    sudo apt-get update && sudo apt-get install --no-install-recommends $wanted" >&2
+		exit 1
+	fi
+fi
+
+echo "Installing Debian packages: $wanted" >&2
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+if ! { $sudo apt-get update && $sudo env DEBIAN_FRONTEND=noninteractive \
+	apt-get install -y --no-install-recommends $wanted; } >"$log" 2>&1; then
+	cat "$log" >&2
+	echo "The packages could not be installed." >&2
+	exit 1
+fi
