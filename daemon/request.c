@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -148,8 +149,7 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 	result = ring ? ring_make(ring, request->entries, request->first_sequence, fds) : -ENOMEM;
 	if (result) {
 		free(ring);
-		refuse(text, result, "vdmd cannot make a ring: it is out of %s",
-		       result == -EMFILE || result == -ENFILE ? "descriptors (LimitNOFILE)" : "memory");
+		refuse(text, result, "vdmd cannot make a ring: %s", strerror(-result));
 		return reply_refused(session, VDM_MESSAGE_RING_CREATE, result, text);
 	}
 	ring->id = ++session->rings_made;
@@ -160,7 +160,7 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 	result = serve_ring(session, ring, request->first_sequence);
 	if (result) {
 		session_remove_ring(session, ring, false);
-		refuse(text, result, "vdmd cannot serve another ring: it is out of memory");
+		refuse(text, result, "vdmd cannot serve another ring: %s", strerror(-result));
 		result = reply_refused(session, VDM_MESSAGE_RING_CREATE, result, text);
 	} else {
 		struct vdm_message_ring_created created = {
@@ -316,7 +316,8 @@ static int handle_status(struct session *session, struct vdm_packet *packet, con
 	(void)reason;
 	if (fd < 0)
 		return reply_refused(session, VDM_MESSAGE_STATUS,
-				     refuse(text, fd, "vdmd is out of memory or descriptors"), text);
+				     refuse(text, fd, "vdmd cannot write a report: %s", strerror(-fd)),
+				     text);
 
 	int result = vdm_packet_send(session->socket, &reply.header, &fd, 1);
 

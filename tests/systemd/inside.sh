@@ -1,0 +1,117 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# inside.sh PREFIX: in a booted system in which vdmd has just been installed, do what an operator does.
+set -u
+prefix=$1
+export PATH=$prefix/bin:/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_PAGER=
+cd /vdmd-test || exit 1
+
+fail() {
+	echo "FAILED: $1"
+	exit 1
+}
+
+ok() {
+	echo "ok: $1"
+}
+
+property() {
+	systemctl show -p "$1" --value vdmd.service
+}
+
+# until SECONDS COMMAND...: wait for it to succeed
+until_true() {
+	local patience=$1
+	shift
+	for ((i = 0; i < patience * 20; i++)); do
+		"$@" >/dev/null 2>&1 && return 0
+		sleep 0.05
+	done
+	return 1
+}
+
+new_pid() {
+	local pid
+	pid=$(property MainPID)
+	[ "$pid" != 0 ] && [ "$pid" != "$1" ] && systemctl is-active --quiet vdmd.service
+}
+
+logged() {
+	journalctl --no-pager -u vdmd.service -o cat | grep -qF -- "$1"
+}
+
+ldconfig
+systemd-sysusers "$prefix"/lib/sysusers.d/vdmd.conf || fail "systemd-sysusers"
+getent passwd vdmd >/dev/null && getent group vdm >/dev/null || fail "the user vdmd and the group vdm"
+for user in alice bob mallory; do
+	useradd --no-create-home $user || fail "useradd $user"
+done
+usermod -aG vdm alice && usermod -aG vdm bob || fail "usermod"
+
+systemctl daemon-reload
+systemctl enable --quiet vdmd.socket || fail "enabling the socket"
+systemctl start vdmd.socket || fail "starting the socket"
+[ "$(systemctl is-active vdmd.service)" = inactive ] || fail "the service waits for its first client"
+[ "$(stat -c '%a %G' /run/vdmd/vdmd.sock)" = "660 vdm" ] || fail "mode and group of the socket"
+ok "installed; the socket is there and the service is not running"
+
+flags=$(PKG_CONFIG_PATH=$prefix/lib/pkgconfig:$prefix/lib/$(cc -print-multiarch 2>/dev/null)/pkgconfig \
+	pkg-config --cflags --libs libvdm) || fail "pkg-config"
+# shellcheck disable=SC2086
+cc -o example README_example.c $flags || fail "compiling the README's program with $flags"
+chmod 0755 example
+runuser -u alice ./example || fail "the README's program as alice"
+systemctl is-active --quiet vdmd.service || fail "the service was not started by its first client"
+vdmctl status --json >status.json || fail "vdmctl status"
+grep -q '"memcpy": *1[,}]' status.json || fail "the copy was not counted: $(cat status.json)"
+ok "socket activation; the README's program was served as an ordinary user"
+
+runuser -u bob ./example || fail "the README's program as bob"
+vdmctl status --json | grep -q '"memcpy": *2[,}]' || fail "the second user's copy was not counted"
+if runuser -u mallory vdmctl status 2>refusal; then
+	fail "mallory, who is not in the group, was let in"
+fi
+grep -q "group" refusal || fail "the refusal does not mention the group: $(cat refusal)"
+ok "two users are served, and one who is not in the group is not"
+
+pid=$(property MainPID)
+[ "$(property NRestarts)" = 0 ] || fail "it was restarted before anything happened"
+[ "$(stat -c %U /proc/"$pid")" = vdmd ] || fail "it does not run as vdmd"
+grep -q '^CapEff:[[:space:]]*0*$' /proc/"$pid"/status || fail "it has capabilities"
+systemctl reload vdmd.service || fail "reload"
+until_true 5 logged "configuration reloaded" || fail "the reload was not logged"
+printf '[vdmd]\nspin_us = 20\nno_such_key = 1\n' >/etc/vdmd.conf
+systemctl reload vdmd.service || fail "reload of a bad configuration"
+until_true 5 logged "/etc/vdmd.conf:3: " || fail "the mistake in the configuration was not logged"
+rm /etc/vdmd.conf
+[ "$(property MainPID)" = "$pid" ] && systemctl is-active --quiet vdmd.service ||
+	fail "it did not outlive the reloads"
+runuser -u alice ./example >/dev/null || fail "a client after the reloads"
+journalctl --no-pager -u vdmd.service -o verbose | grep -q 'PRIORITY=3' || fail "priorities in the journal"
+ok "reload, and a mistake in the configuration is named and does no harm"
+
+kill -KILL "$pid"
+until_true 10 new_pid "$pid" || fail "it was not restarted after SIGKILL"
+runuser -u alice ./example >/dev/null || fail "a client after the restart"
+ok "restarted after SIGKILL"
+
+mkdir -p /run/systemd/system/vdmd.service.d
+printf '[Service]\nWatchdogSec=1s\n' >/run/systemd/system/vdmd.service.d/test.conf
+systemctl daemon-reload
+systemctl restart vdmd.service || fail "restart"
+pid=$(property MainPID)
+sleep 3 # three times the watchdog's interval: it is being fed
+[ "$(property MainPID)" = "$pid" ] || fail "the watchdog was not fed"
+kill -STOP "$pid"
+until_true 30 new_pid "$pid" || fail "the watchdog did not notice a daemon that is stopped"
+runuser -u alice ./example >/dev/null || fail "a client after the watchdog"
+ok "the watchdog is fed, and fires on a stopped daemon"
+
+pid=$(property MainPID)
+begin=$(date +%s%N)
+systemctl stop vdmd.service vdmd.socket || fail "stop"
+milliseconds=$((($(date +%s%N) - begin) / 1000000))
+[ ! -e /proc/"$pid" ] || fail "it is still there"
+[ "$(property Result)" = success ] || fail "it did not end well: $(property Result)"
+[ $milliseconds -lt 2000 ] || fail "stopping took $milliseconds ms"
+ok "stopped in $milliseconds ms"
