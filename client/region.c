@@ -93,6 +93,18 @@ static int touch_pages(int fd, size_t size)
 	return result;
 }
 
+/* The daemon wants all pages of a file to be there: see vdm-protocol(7). */
+static int make_whole(int fd, bool writable)
+{
+	struct stat status;
+
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	if (status.st_blocks * 512 >= status.st_size)
+		return 0;
+	return (writable ? allocate_pages : touch_pages)(fd, (size_t)status.st_size);
+}
+
 int vdm_region_alloc(struct vdm_client *client, size_t bytes, struct vdm_region **out)
 {
 	size_t page = page_size();
@@ -197,7 +209,7 @@ int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t b
 	if (region->fd < 0)
 		result = -errno;
 	if (!result)
-		result = region->writable ? allocate_pages(region->fd, bytes) : touch_pages(region->fd, bytes);
+		result = make_whole(region->fd, region->writable);
 	if (!result && !address) {
 		int protection = region->writable ? PROT_READ | PROT_WRITE : PROT_READ;
 

@@ -21,8 +21,10 @@
 struct limits {
 	uint64_t sessions;              /* of all users */
 	uint64_t sessions_per_user;
+	uint64_t rings_per_user;
 	uint64_t rings_per_session;
 	uint64_t entries_per_ring;
+	uint64_t regions_per_user;
 	uint64_t regions_per_session;
 	uint64_t region_bytes;          /* of one region */
 	uint64_t mapped_bytes_per_user;

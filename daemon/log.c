@@ -16,6 +16,15 @@
 #define LIMIT_MESSAGES 10
 #define LIMIT_SECONDS  30
 
+/* Users share these by their number, and outlive their sessions in them: reconnecting gains nothing. */
+#define LIMITS 64
+
+static struct log_limit {
+	uint64_t interval;   /* number of the current one */
+	unsigned logged;     /* in it */
+	unsigned suppressed; /* in it */
+} limits[LIMITS];
+
 static bool to_journal;
 static int least = LOG_INFO;
 
@@ -80,9 +89,9 @@ void log_message(int level, const struct log_peer *peer, const char *format, ...
 	va_end(arguments);
 }
 
-void log_limited(struct log_limit *limit, int level, const struct log_peer *peer, const char *format,
-		 ...)
+void log_limited(int level, const struct log_peer *peer, const char *format, ...)
 {
+	struct log_limit *limit = &limits[peer->uid % LIMITS];
 	struct timespec now;
 	va_list arguments;
 

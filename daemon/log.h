@@ -17,13 +17,6 @@ struct log_peer {
 	char command[16]; /* proc(5) comm, printable */
 };
 
-/* Messages about one user are limited, so that no client can fill the log. */
-struct log_limit {
-	uint64_t interval;   /* number of the current one */
-	unsigned logged;     /* in it */
-	unsigned suppressed; /* in it */
-};
-
 void log_open(void);
 void log_set_level(int level);
 
@@ -31,8 +24,8 @@ void log_set_level(int level);
 void log_message(int level, const struct log_peer *peer, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* The same about a client's doing, and at most a few in a while. */
-void log_limited(struct log_limit *limit, int level, const struct log_peer *peer, const char *format,
-		 ...) __attribute__((format(printf, 4, 5)));
+/* The same about a client's doing, and at most a few in a while for each user, so that none can fill the log. */
+void log_limited(int level, const struct log_peer *peer, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 #endif

@@ -69,18 +69,20 @@ int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 		result = check_mode(fd, flags, seals, text);
 	if (result)
 		return result;
-	if (!(seals & F_SEAL_SHRINK) && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0)
-		return refuse(text, -EPERM, "the memfd cannot be sealed against shrinking: create it with "
-					    "MFD_ALLOW_SEALING, and seal it before opening it read-only");
-	/* Only now is its size a fact that lasts. */
+	/* Not sealed here: that could wait for a lock of the file for as long as the client likes to hold it. */
+	if (!(seals & F_SEAL_SHRINK))
+		return refuse(text, -EPERM, "the memfd is not sealed against shrinking: create it with "
+					    "MFD_ALLOW_SEALING, and add F_SEAL_SHRINK");
+	/* So its size is a fact that lasts. */
 	if (fstat(fd, &status) < 0)
 		return refuse(text, -errno, "the descriptor cannot be used: %s", strerror(errno));
 	if (status.st_size < 0 || (uint64_t)status.st_size < size)
 		return refuse(text, -EFBIG, "the region would have %llu bytes but the memfd has %lld",
 			      (unsigned long long)size, (long long)status.st_size);
-	if ((uint64_t)status.st_blocks * BLOCK < size)
-		return refuse(text, -ENODATA, "the memfd has pages that are not allocated: fallocate(2) it "
-					      "first, so that they are charged to you");
+	/* of the whole file, for which pages of it there are is not to be had without changing its offset */
+	if (status.st_blocks * BLOCK < status.st_size)
+		return refuse(text, -ENODATA, "the memfd has pages that are not allocated: fallocate(2) all of "
+					      "it first, so that they are charged to you");
 	region->device = status.st_dev;
 	region->inode = status.st_ino;
 	return 0;

@@ -5,9 +5,11 @@
  * session, what cannot be granted is refused with a sentence, and both leave nothing behind.
  */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "refusal.h"
@@ -26,7 +28,7 @@ static int reply_refused(struct session *session, uint32_t request, int error,
 					      .error = error};
 
 	refuse(refused.text, 0, "%s", text);
-	log_limited(&session->user->log_limit, error == -EDQUOT ? LOG_WARNING : LOG_DEBUG, &session->peer,
+	log_limited(error == -EDQUOT ? LOG_WARNING : LOG_DEBUG, &session->peer,
 		    "refused: %s", text);
 	return vdm_packet_send(session->socket, &refused.header, NULL, 0);
 }
@@ -93,7 +95,8 @@ static void note_violation(void *context, const char *reason)
 	eventfd_write(session->server->violation_fd, 1);
 }
 
-static int check_ring(const struct session *session, const struct vdm_message_ring_create *request,
+/* Whether there may be another; it is charged. */
+static int check_ring(struct session *session, const struct vdm_message_ring_create *request,
 		      char text[VDM_REFUSAL_TEXT])
 {
 	if (!vdm_ring_entries_valid(request->entries))
@@ -107,6 +110,10 @@ static int check_ring(const struct session *session, const struct vdm_message_ri
 	if (session->ring_count >= session->limits.rings_per_session)
 		return refuse(text, -EDQUOT, "the session has as many rings as it may, %u: raise "
 			      "rings_per_session in vdmd's configuration", session->ring_count);
+	if (user_charge(session->user, RESOURCE_RINGS, 1, session->user->limits.rings_per_user) < 0)
+		return refuse(text, -EDQUOT, "user %u has as many rings as he may, %llu: raise "
+			      "rings_per_user in vdmd's configuration", (unsigned)session->user->uid,
+			      (unsigned long long)session->user->limits.rings_per_user);
 	return 0;
 }
 
@@ -149,6 +156,7 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 	result = ring ? ring_make(ring, request->entries, request->first_sequence, fds) : -ENOMEM;
 	if (result) {
 		free(ring);
+		user_release(session->user, RESOURCE_RINGS, 1);
 		refuse(text, result, "vdmd cannot make a ring: %s", strerror(-result));
 		return reply_refused(session, VDM_MESSAGE_RING_CREATE, result, text);
 	}
@@ -156,7 +164,6 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 	LIST_INSERT_HEAD(&session->rings, ring, entry);
 	session->ring_count++;
 	session->server->ring_count++;
-	user_charge(session->user, RESOURCE_RINGS, 1, UINT64_MAX);
 	result = serve_ring(session, ring, request->first_sequence);
 	if (result) {
 		session_remove_ring(session, ring, false);
@@ -225,13 +232,19 @@ static int enter_region(struct session *session, const struct vdm_message_region
 {
 	struct user *user = session->user;
 
+	if (user_charge(user, RESOURCE_REGIONS, 1, user->limits.regions_per_user) < 0)
+		return refuse(text, -EDQUOT, "user %u has as many regions as he may, %llu: raise "
+			      "regions_per_user in vdmd's configuration", (unsigned)user->uid,
+			      (unsigned long long)user->limits.regions_per_user);
 	if (user_charge(user, RESOURCE_MAPPED_BYTES, request->size,
-			user->limits.mapped_bytes_per_user) < 0)
+			user->limits.mapped_bytes_per_user) < 0) {
+		user_release(user, RESOURCE_REGIONS, 1);
 		return refuse(text, -EDQUOT, "user %u may have %llu bytes of regions and has %llu: %llu more "
 			      "need a higher mapped_bytes_per_user in vdmd's configuration",
 			      (unsigned)user->uid, (unsigned long long)user->limits.mapped_bytes_per_user,
 			      (unsigned long long)user->used[RESOURCE_MAPPED_BYTES],
 			      (unsigned long long)request->size);
+	}
 
 	int result = region_map(fd, request->size, request->flags, region, text);
 
@@ -245,9 +258,9 @@ static int enter_region(struct session *session, const struct vdm_message_region
 	}
 	if (result) {
 		user_release(user, RESOURCE_MAPPED_BYTES, request->size);
+		user_release(user, RESOURCE_REGIONS, 1);
 		return result;
 	}
-	user_charge(user, RESOURCE_REGIONS, 1, UINT64_MAX);
 	LIST_INSERT_HEAD(&session->regions, region, entry);
 	session->region_count++;
 	session->mapped_bytes += region->size;
@@ -325,23 +338,35 @@ static int handle_status(struct session *session, struct vdm_packet *packet, con
 	return result;
 }
 
+/*
+ * Descriptors that are on their way count as the sender's, by user id (unix(7), ETOOMANYREFS): a client that lets
+ * them pile up would use up what all have.
+ */
+static bool has_unread_answers(const struct session *session)
+{
+	int unread;
+
+	return ioctl(session->socket, SIOCOUTQ, &unread) < 0 || unread > 0;
+}
+
 int session_handle(struct session *session, struct vdm_packet *packet, const char **reason)
 {
 	static const struct {
 		int (*handle)(struct session *, struct vdm_packet *, const char **);
 		uint32_t size;
 		unsigned fds;
+		bool answers_with_fds;
 	} handlers[VDM_MESSAGE_TYPE_COUNT] = {
 		[VDM_MESSAGE_HELLO] = {handle_hello, sizeof(struct vdm_message_hello), 0},
 		[VDM_MESSAGE_RING_CREATE] = {handle_ring_create,
-					     sizeof(struct vdm_message_ring_create), 0},
+					     sizeof(struct vdm_message_ring_create), 0, true},
 		[VDM_MESSAGE_RING_DESTROY] = {handle_ring_destroy,
 					      sizeof(struct vdm_message_ring_destroy), 0},
 		[VDM_MESSAGE_REGION_ADD] = {handle_region_add, sizeof(struct vdm_message_region_add),
 					    1},
 		[VDM_MESSAGE_REGION_REMOVE] = {handle_region_remove,
 					       sizeof(struct vdm_message_region_remove), 0},
-		[VDM_MESSAGE_STATUS] = {handle_status, sizeof(struct vdm_message_status), 0},
+		[VDM_MESSAGE_STATUS] = {handle_status, sizeof(struct vdm_message_status), 0, true},
 	};
 	const uint32_t type = packet->message.header.type;
 
@@ -359,6 +384,10 @@ int session_handle(struct session *session, struct vdm_packet *packet, const cha
 	}
 	if (packet->truncated)
 		return reply_refused(session, type, -EMFILE, "vdmd is out of descriptors (LimitNOFILE)");
+	if (handlers[type].answers_with_fds && has_unread_answers(session)) {
+		*reason = "it asked for descriptors without having read the answer before";
+		return -EPROTO;
+	}
 	if (packet->fd_count != handlers[type].fds) {
 		*reason = "a message has not the number of descriptors of its type";
 		return -EPROTO;

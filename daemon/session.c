@@ -46,7 +46,7 @@ static void read_command(struct log_peer *peer)
 			*c = '?';
 }
 
-/* A descriptor for the process that connected; -1 if it cannot be had. */
+/* A descriptor for the process that connected; -1 if it cannot be had, or the process has ended. */
 static int open_peer(int socket, pid_t pid)
 {
 	socklen_t size = sizeof(int);
@@ -130,7 +130,7 @@ static int watch(struct session *session)
 	if (result >= 0)
 		result = sd_event_add_time_relative(event, &session->on_silence, CLOCK_MONOTONIC,
 						    GREETING_US, 1000000, on_silence, session);
-	if (result >= 0 && session->peer_fd >= 0)
+	if (result >= 0)
 		result = sd_event_add_io(event, &session->on_peer_end, session->peer_fd, EPOLLIN,
 					 on_peer_end, session);
 	return result < 0 ? result : 0;
@@ -157,7 +157,7 @@ int session_begin(struct server *server, int socket)
 
 	read_command(&peer);
 	if (user_charge(user, RESOURCE_SESSIONS, 1, user->limits.sessions_per_user) < 0) {
-		log_limited(&user->log_limit, LOG_WARNING, &peer,
+		log_limited(LOG_WARNING, &peer,
 			    "refused: the user has %llu sessions, as many as sessions_per_user allows",
 			    (unsigned long long)user->used[RESOURCE_SESSIONS]);
 		refuse(text, 0, "user %u has as many sessions as he may, %llu: raise sessions_per_user in "
@@ -186,9 +186,13 @@ int session_begin(struct server *server, int socket)
 	LIST_INSERT_HEAD(&server->sessions, session, entry);
 	server->session_count++;
 
-	int result = engine_space_new(server->engine, (uint32_t)session->limits.regions_per_session,
-				      &session->space);
+	/* whose end cannot be noticed has no session */
+	int result = session->peer_fd < 0 ? -EMFILE : 0;
 
+	if (!result)
+		result = engine_space_new(server->engine,
+					  (uint32_t)session->limits.regions_per_session,
+					  &session->space);
 	if (!result)
 		result = watch(session);
 	if (result) {
@@ -299,7 +303,7 @@ void session_end(struct session *session)
 
 void session_violated(struct session *session, const char *reason)
 {
-	log_limited(&session->user->log_limit, LOG_WARNING, &session->peer,
+	log_limited(LOG_WARNING, &session->peer,
 		    "session ended for breaking the protocol: %s", reason);
 	session->server->violated++;
 	session_end(session);

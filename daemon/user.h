@@ -30,7 +30,6 @@ struct user {
 	uint64_t used[RESOURCE_COUNT];
 	struct limits limits;            /* in force for him */
 	struct engine_account *account;
-	struct log_limit log_limit;
 };
 
 LIST_HEAD(user_list, user);

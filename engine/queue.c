@@ -110,7 +110,9 @@ size_t queue_batch(struct engine_queue *queue, struct worker *worker)
 			atomic_signal_fence(memory_order_seq_cst);
 			worker->guard.armed = 0;
 		}
-		cost += operation->length > OPERATION_COST ? operation->length : OPERATION_COST;
+		/* nobody is charged for bytes that were not moved */
+		cost += !operation->error && operation->length > OPERATION_COST ? operation->length
+										 : OPERATION_COST;
 		queue_complete(queue, operation, operation->error);
 	}
 	return cost;

@@ -6,7 +6,8 @@
  * with a header, and the file descriptors that belong to it (SCM_RIGHTS, unix(7)). The client
  * asks, the daemon answers each request once and in order, with the reply named beside the request
  * or with VDM_MESSAGE_REFUSED. A message that is malformed (unknown type, wrong size, wrong number
- * of descriptors, reserved bits set, a request before the greeting) ends the session; a request
+ * of descriptors, reserved bits set, a request before the greeting, a request that is answered with
+ * descriptors while an earlier answer is unread) ends the session; a request
  * that is well formed but cannot be granted is refused and the session goes on.
  */
 #ifndef VDM_PROTO_CONTROL_H

@@ -73,6 +73,7 @@ static void set_up(void)
 	empty = memfd_create("empty", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	REQUIRE(good >= 0 && unsealable >= 0 && empty >= 0);
 	REQUIRE(fallocate(good, 0, 0, 16384) == 0);
+	REQUIRE(fcntl(good, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
 	REQUIRE(fallocate(unsealable, 0, 0, 16384) == 0);
 	hang_up(connect_client()); /* so that what is opened once is open */
 }

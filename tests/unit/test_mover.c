@@ -177,7 +177,7 @@ static void a_full_ring_means_later(void **state)
 
 struct wait {
 	sem_t semaphore;
-	unsigned calls;
+	_Atomic unsigned calls; /* one waker may serve several operations, and be called by several threads */
 };
 
 static void post(void *data)

@@ -59,6 +59,8 @@ static int set_up(void **state)
 	config.limits.region_bytes = 1 << 20;
 	config.limits.mapped_bytes_per_user = 128 << 10;
 	config.limits.sessions_per_user = 2;
+	config.limits.rings_per_user = 3;
+	config.limits.regions_per_user = 3;
 	assert_int_equal(server_new(&config, &server), 0);
 	/* the first session makes the event loop open what it then keeps */
 	connect_client();
@@ -168,6 +170,7 @@ static int memory_file(size_t bytes)
 	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	assert_int_equal(fallocate(fd, 0, 0, (off_t)bytes), 0);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
 	return fd;
 }
 
@@ -390,6 +393,37 @@ static void a_session_that_ends_gives_everything_back(void **state)
 	/* and tear_down() looks */
 }
 
+/* All sessions of a user share what he may have. */
+static void limits_of_a_user_hold_over_his_sessions(void **state)
+{
+	int first = client, fd[4];
+	struct vdm_packet reply;
+	uint32_t id;
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++)
+		fd[i] = memory_file(4096);
+	greet();
+	assert_int_equal(ring_create(2, 0, &reply), 0);
+	assert_int_equal(ring_create(2, 0, &reply), 0);
+	assert_int_equal(region_add(fd[0], 4096, 0, &id), 0);
+	assert_int_equal(region_add(fd[1], 4096, 0, &id), 0);
+	connect_client();
+	greet();
+	assert_int_equal(ring_create(2, 0, &reply), 0);
+	assert_int_equal(ring_create(2, 0, &reply), -EDQUOT);
+	assert_non_null(strstr(reply.message.refused.text, "rings_per_user"));
+	assert_int_equal(region_add(fd[2], 4096, 0, &id), 0);
+	assert_int_equal(region_add(fd[3], 4096, 0, &id), -EDQUOT);
+	close(first);
+	while (server->session_count > 1)
+		sd_event_run(server->event, UINT64_MAX);
+	assert_int_equal(ring_create(2, 0, &reply), 0);
+	assert_int_equal(region_add(fd[3], 4096, 0, &id), 0);
+	for (unsigned i = 0; i < 4; i++)
+		close(fd[i]);
+}
+
 static void sessions_of_a_user_are_limited(void **state)
 {
 	int first = client, second;
@@ -411,10 +445,27 @@ static void sessions_of_a_user_are_limited(void **state)
 		sd_event_run(server->event, UINT64_MAX);
 }
 
+/* Descriptors on their way are the daemon's, by number: nobody may let them pile up. */
+static void answers_with_descriptors_have_to_be_read(void **state)
+{
+	struct vdm_message_status message = {{VDM_MESSAGE_STATUS, sizeof message}};
+	struct vdm_packet reply;
+
+	(void)state;
+	greet();
+	assert_int_equal(ask_for(&message, NULL, 0, VDM_MESSAGE_STATUS_REPLY, &reply), 0);
+	vdm_packet_close(&reply);
+	assert_int_equal(vdm_packet_send(client, &message.header, NULL, 0), 0);
+	assert_int_equal(vdm_packet_send(client, &message.header, NULL, 0), 0);
+	run_loop();
+	assert_int_equal(server->session_count, 0);
+	assert_int_equal(server->violated, 1);
+}
+
 /* A client that does not read its answers does not make the daemon wait. */
 static void a_client_that_does_not_read_is_ended(void **state)
 {
-	struct vdm_message_status message = {{VDM_MESSAGE_STATUS, sizeof message}};
+	struct vdm_message_ring_destroy message = {{VDM_MESSAGE_RING_DESTROY, sizeof message}, 1, 0};
 	unsigned sent = 0;
 
 	(void)state;
@@ -439,7 +490,9 @@ int main(void)
 		TEST(ring_memory_is_sealed),
 		TEST(regions),
 		TEST(a_session_that_ends_gives_everything_back),
+		TEST(limits_of_a_user_hold_over_his_sessions),
 		TEST(sessions_of_a_user_are_limited),
+		TEST(answers_with_descriptors_have_to_be_read),
 		TEST(a_client_that_does_not_read_is_ended),
 	};
 
