@@ -123,8 +123,11 @@ int client_converse(int socket, const struct vdm_message_header *request, const 
 	int result = vdm_packet_send(socket, request, fds, sent_fds);
 
 	/* who has hung up may have said why before */
-	if (result == 0 || result == -ENOTCONN)
+	if (result == 0 || result == -ENOTCONN) {
 		result = vdm_packet_receive(socket, reply, 1);
+		if (result)
+			vdm_packet_close(reply);
+	}
 	if (result == -EMFILE)
 		return fail(-EMFILE, "this process has too many open files to take what vdmd sends");
 	if (result == -ENOTCONN)

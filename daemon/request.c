@@ -384,6 +384,10 @@ int session_handle(struct session *session, struct vdm_packet *packet, const cha
 	}
 	if (packet->truncated)
 		return reply_refused(session, type, -EMFILE, "vdmd is out of descriptors (LimitNOFILE)");
+	if (packet->fd_count > 0 && session->user->reaping > REAPER_LIMIT) {
+		*reason = "the descriptors that it has passed take too long to close";
+		return -EPROTO;
+	}
 	if (handlers[type].answers_with_fds && has_unread_answers(session)) {
 		*reason = "it asked for descriptors without having read the answer before";
 		return -EPROTO;

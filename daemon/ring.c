@@ -90,6 +90,8 @@ static int make_channels(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
 	/* Why no eventfd for this one: see enum vdm_ring_fd. */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
 		return -errno;
+	/* nothing is to be received at our end: it would have to be closed with it */
+	shutdown(ends[0], SHUT_RD);
 	ring->signal_fd = ends[0];
 	client_fds[VDM_RING_FD_EVENT] = ends[1];
 	return 0;
@@ -132,12 +134,23 @@ void ring_unmake(struct ring *ring)
 	close_if_open(&ring->signal_fd);
 }
 
-void ring_empty(struct ring *ring)
+void ring_reap(struct ring *ring, struct reaper *reaper, struct user *user, bool empty)
 {
-	const size_t submission = vdm_submission_size(ring->entries);
+	struct reaping *reaping = reaping_new(user, 2);
 
-	/* punching a hole through a mapping needs one that may be written, madvise(2) */
-	if (mprotect(ring->submission, submission, PROT_READ | PROT_WRITE) == 0)
-		madvise(ring->submission, submission, MADV_REMOVE);
-	madvise(ring->completion, vdm_completion_size(ring->entries), MADV_REMOVE);
+	if (!reaping) {
+		ring_unmake(ring);
+		return;
+	}
+	reaping->memory[0].base = ring->submission;
+	reaping->memory[0].size = vdm_submission_size(ring->entries);
+	reaping->memory[0].empty = empty;
+	reaping->memory[1].base = ring->completion;
+	reaping->memory[1].size = vdm_completion_size(ring->entries);
+	reaping->memory[1].empty = empty;
+	reaping->memory_count = 2;
+	reaping->fds[0] = ring->doorbell_fd;
+	reaping->fds[1] = ring->signal_fd;
+	reaping->fd_count = 2;
+	reaper_submit(reaper, reaping);
 }

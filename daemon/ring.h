@@ -10,6 +10,7 @@
 #include <sys/queue.h>
 
 #include "engine/engine.h"
+#include "reaper.h"
 #include "proto/control.h"
 #include "proto/ring.h"
 
@@ -38,9 +39,10 @@ int ring_make(struct ring *ring, uint32_t entries, uint32_t first_sequence,
 void ring_unmake(struct ring *ring);
 
 /*
- * Give back the pages of its memory, which would otherwise stay ours for as long as the client keeps the
- * files open. For a ring that the client itself has destroyed: completions that he has not read are lost.
+ * The same in the background; and with `empty` give back the pages of its memory, which would otherwise stay
+ * charged to us for as long as the client keeps the files open. For a client that has done with the ring, or that
+ * we have done with: completions that it has not read are lost.
  */
-void ring_empty(struct ring *ring);
+void ring_reap(struct ring *ring, struct reaper *reaper, struct user *user, bool empty);
 
 #endif

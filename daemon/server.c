@@ -85,6 +85,8 @@ int server_new(struct config *config, struct server **out)
 
 		result = engine_new(&options, &server->engine);
 	}
+	if (result >= 0)
+		result = reaper_new(server->event, &server->reaper);
 	if (result < 0) {
 		server_free(server);
 		return result;
@@ -96,9 +98,11 @@ int server_new(struct config *config, struct server **out)
 void server_free(struct server *server)
 {
 	server->announcing = false;
+	server->stopping = true;
 	server_stop_listening(server);
 	while (!LIST_EMPTY(&server->sessions))
 		session_end(LIST_FIRST(&server->sessions));
+	reaper_free(server->reaper);
 	engine_delete(server->engine);
 	sd_event_source_disable_unref(server->on_violation);
 	sd_event_unref(server->event);
@@ -124,15 +128,17 @@ static int accept_in_distress(struct server *server, int listen_fd)
 	close(server->reserve_fd);
 
 	int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	bool accepted = fd >= 0;
 
-	if (fd >= 0) {
+	if (accepted) {
 		__builtin_memcpy(refused.text, text, sizeof text);
 		vdm_packet_send(fd, &refused.header, NULL, 0);
-		close(fd);
+		shutdown(fd, SHUT_RDWR);
+		reaper_close(server->reaper, NULL, &fd, 1);
 		server->refused++;
 	}
 	server->reserve_fd = open_reserve();
-	return fd >= 0 ? 0 : -EAGAIN;
+	return accepted ? 0 : -EAGAIN;
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *context)

@@ -8,6 +8,7 @@
 #include "config.h"
 #include "engine/engine.h"
 #include "listener.h"
+#include "reaper.h"
 #include "session.h"
 #include "user.h"
 
@@ -15,6 +16,7 @@ struct server {
 	sd_event *event;
 	struct config config;
 	struct engine *engine;
+	struct reaper *reaper;
 	struct listener listener;
 	struct user_list users;
 	struct session_list sessions;
@@ -24,6 +26,7 @@ struct server {
 	int reserve_fd;                   /* to be closed when descriptors run out; see accept_one() */
 	uint64_t began_ns;
 	bool announcing;                  /* sd_notify() what sessions there are */
+	bool stopping;                    /* the end of a session is not its client's doing */
 
 	uint32_t ring_count, region_count;
 	uint64_t mapped_bytes;

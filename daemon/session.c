@@ -59,7 +59,7 @@ static int open_peer(int socket, pid_t pid)
 }
 
 /* What cannot become a session is told why; the client reads it in answer to its greeting. */
-static int turn_away(struct server *server, int socket, int error, const char *text)
+static int turn_away(struct server *server, struct user *user, int socket, int error, const char *text)
 {
 	struct vdm_message_refused refused = {.header = {VDM_MESSAGE_REFUSED, sizeof refused},
 					      .request = VDM_MESSAGE_HELLO,
@@ -67,7 +67,8 @@ static int turn_away(struct server *server, int socket, int error, const char *t
 
 	snprintf(refused.text, sizeof refused.text, "%s", text);
 	vdm_packet_send(socket, &refused.header, NULL, 0);
-	close(socket);
+	shutdown(socket, SHUT_RDWR);
+	reaper_close(server->reaper, user, &socket, 1);
 	server->refused++;
 	return error;
 }
@@ -87,8 +88,8 @@ static int on_message(sd_event_source *source, int fd, uint32_t events, void *co
 			return 0;
 		if (result == 0 || result == -EMFILE) {
 			result = session_handle(session, &packet, &reason);
-			vdm_packet_close(&packet);
 		}
+		reaper_close(session->server->reaper, session->user, packet.fds, packet.fd_count);
 		if (result == -EPROTO || result == -EMSGSIZE) {
 			session_violated(session, reason);
 			return 0;
@@ -144,18 +145,26 @@ int session_begin(struct server *server, int socket)
 	struct user *user;
 
 	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
-		return turn_away(server, socket, -errno, "vdmd cannot tell who connects");
+		return turn_away(server, NULL, socket, -errno, "vdmd cannot tell who connects");
+	if (user_get(&server->users, server->engine, &server->config, credentials.uid, &user) < 0)
+		return turn_away(server, NULL, socket, -ENOMEM, "vdmd is out of memory");
 	if (server->session_count >= server->config.limits.sessions) {
 		refuse(text, 0, "vdmd has as many sessions as it may, %u: raise sessions in [limits] of "
 				"its configuration", server->session_count);
-		return turn_away(server, socket, -EDQUOT, text);
+		turn_away(server, user, socket, -EDQUOT, text);
+		user_put(user);
+		return -EDQUOT;
 	}
-	if (user_get(&server->users, server->engine, &server->config, credentials.uid, &user) < 0)
-		return turn_away(server, socket, -ENOMEM, "vdmd is out of memory");
 
 	struct log_peer peer = {.pid = credentials.pid, .uid = credentials.uid};
 
 	read_command(&peer);
+	if (user->reaping > REAPER_LIMIT) {
+		turn_away(server, user, socket, -EDQUOT, "what this user has passed to vdmd takes too long to "
+							 "close: wait until it is");
+		user_put(user);
+		return -EDQUOT;
+	}
 	if (user_charge(user, RESOURCE_SESSIONS, 1, user->limits.sessions_per_user) < 0) {
 		log_limited(LOG_WARNING, &peer,
 			    "refused: the user has %llu sessions, as many as sessions_per_user allows",
@@ -163,16 +172,18 @@ int session_begin(struct server *server, int socket)
 		refuse(text, 0, "user %u has as many sessions as he may, %llu: raise sessions_per_user in "
 				"[limits] of vdmd's configuration", (unsigned)credentials.uid,
 		       (unsigned long long)user->limits.sessions_per_user);
+		turn_away(server, user, socket, -EDQUOT, text);
 		user_put(user);
-		return turn_away(server, socket, -EDQUOT, text);
+		return -EDQUOT;
 	}
 
 	struct session *session = calloc(1, sizeof *session);
 
 	if (!session) {
 		user_release(user, RESOURCE_SESSIONS, 1);
+		turn_away(server, user, socket, -ENOMEM, "vdmd is out of memory");
 		user_put(user);
-		return turn_away(server, socket, -ENOMEM, "vdmd is out of memory");
+		return -ENOMEM;
 	}
 	session->server = server;
 	session->user = user;
@@ -199,7 +210,7 @@ int session_begin(struct server *server, int socket)
 		/* the socket is needed for the answer, and closed with it */
 		session->socket = -1;
 		session_end(session);
-		return turn_away(server, socket, result, "vdmd is out of memory or descriptors");
+		return turn_away(server, NULL, socket, result, "vdmd is out of memory or descriptors");
 	}
 	server->accepted++;
 	log_message(LOG_DEBUG, &session->peer, "connected");
@@ -224,9 +235,7 @@ void session_remove_ring(struct session *session, struct ring *ring, bool empty)
 		engine_queue_remove(ring->queue, &counters);
 	add_engine_counters(&session->ended, &counters);
 	LIST_REMOVE(ring, entry);
-	if (empty)
-		ring_empty(ring);
-	ring_unmake(ring);
+	ring_reap(ring, session->server->reaper, session->user, empty);
 	free(ring);
 	session->ring_count--;
 	session->server->ring_count--;
@@ -282,14 +291,17 @@ void session_end(struct session *session)
 	sd_event_source_disable_unref(session->on_peer_end);
 	sd_event_source_disable_unref(session->on_silence);
 	while (!LIST_EMPTY(&session->rings))
-		session_remove_ring(session, LIST_FIRST(&session->rings), false);
+		session_remove_ring(session, LIST_FIRST(&session->rings), !server->stopping);
 	while (!LIST_EMPTY(&session->regions))
 		session_remove_region(session, LIST_FIRST(&session->regions));
 	if (session->space)
 		engine_space_delete(session->space);
 	report_counters_add(&server->ended, &session->ended);
-	if (session->socket >= 0)
-		close(session->socket);
+	if (session->socket >= 0) {
+		/* at once, as the client sees it; what it has left unread in it is closed with it */
+		shutdown(session->socket, SHUT_RDWR);
+		reaper_close(server->reaper, session->user, &session->socket, 1);
+	}
 	if (session->peer_fd >= 0)
 		close(session->peer_fd);
 	log_message(LOG_DEBUG, &session->peer, "ended");

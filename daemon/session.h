@@ -65,7 +65,7 @@ void session_violated(struct session *session, const char *reason);
  */
 int session_handle(struct session *session, struct vdm_packet *packet, const char **reason);
 
-/* Give back a ring or a region of it. `empty`: the client has done with the ring, see ring_empty(). */
+/* Give back a ring or a region of it. `empty`: the client has done with the ring, see ring_reap(). */
 void session_remove_ring(struct session *session, struct ring *ring, bool empty);
 void session_remove_region(struct session *session, struct region *region);
 

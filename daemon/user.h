@@ -26,7 +26,9 @@ enum resource {
 struct user {
 	LIST_ENTRY(user) entry;
 	uid_t uid;
-	unsigned references;             /* sessions */
+	unsigned references;             /* sessions, and what is being reaped */
+	unsigned reaping;                /* what is being reaped */
+	unsigned reaper_threads;         /* that are at it; guarded by the reaper's lock */
 	uint64_t used[RESOURCE_COUNT];
 	struct limits limits;            /* in force for him */
 	struct engine_account *account;

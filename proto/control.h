@@ -183,11 +183,14 @@ union vdm_message {
 	struct vdm_message_refused refused;
 };
 
+/* Most descriptors that a message can be made to carry: SCM_MAX_FD of unix(7). */
+#define VDM_PACKET_MAX_FDS 253
+
 /* A message as it came, with the descriptors that the receiver now owns. */
 struct vdm_packet {
 	union vdm_message message;
 	size_t size; /* bytes received */
-	int fds[VDM_MESSAGE_MAX_FDS];
+	int fds[VDM_PACKET_MAX_FDS];
 	unsigned fd_count;
 	int truncated; /* descriptors were lost, for this process may not have more of them */
 };
@@ -204,8 +207,8 @@ int vdm_packet_send(int socket, const struct vdm_message_header *message, const 
  * Receive one message. `wait` says whether to block for it. Returns 0; -EAGAIN where there is none;
  * -ENOTCONN at the end of the connection; -EMSGSIZE for a message longer than any, or cut short;
  * -EPROTO for more descriptors than any message has; -EMFILE when this process has no room for the
- * descriptors, and then the message itself is there all the same; or another negative errno. All
- * descriptors of a failed receive are closed. On success the caller owns packet->fds.
+ * descriptors, and then the message itself is there all the same; or another negative errno. In any
+ * case the caller owns packet->fds: closing them may take as long as the sender likes.
  */
 int vdm_packet_receive(int socket, struct vdm_packet *packet, int wait);
 

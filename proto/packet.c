@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Moving one control message and its file descriptors. The rule that matters is that no descriptor
- * is ever lost: whatever recvmsg(2) installed is either handed to the caller or closed here, also
- * when the message is refused.
+ * is ever lost: whatever recvmsg(2) installed is handed to the caller, also when the message is refused.
  */
 #include "control.h"
 
@@ -10,9 +9,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-/* SCM_MAX_FD of unix(7): the most that the kernel delivers in one message. */
-#define KERNEL_MAX_FDS 253
 
 int vdm_packet_send(int socket, const struct vdm_message_header *message, const int *fds,
 		    unsigned fd_count)
@@ -52,7 +48,7 @@ int vdm_packet_receive(int socket, struct vdm_packet *packet, int wait)
 {
 	union {
 		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int) * KERNEL_MAX_FDS)];
+		char space[CMSG_SPACE(sizeof(int) * VDM_PACKET_MAX_FDS)];
 	} control;
 	struct iovec part = {.iov_base = &packet->message, .iov_len = sizeof packet->message};
 	struct msghdr header = {.msg_iov = &part,
@@ -60,7 +56,6 @@ int vdm_packet_receive(int socket, struct vdm_packet *packet, int wait)
 				.msg_control = &control,
 				.msg_controllen = sizeof control};
 	ssize_t received;
-	int surplus = 0;
 
 	packet->fd_count = 0;
 	packet->truncated = 0;
@@ -83,35 +78,26 @@ int vdm_packet_receive(int socket, struct vdm_packet *packet, int wait)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-			if (packet->fd_count < VDM_MESSAGE_MAX_FDS) {
-				packet->fds[packet->fd_count++] = fd;
-			} else {
-				close(fd);
-				surplus = 1;
-			}
+			packet->fds[packet->fd_count++] = fd; /* there is room for all of them */
 		}
 	}
 	packet->size = (size_t)received;
 
-	int error = 0;
-
 	if (received == 0)
-		error = -ENOTCONN;
-	else if (header.msg_flags & MSG_TRUNC)
-		error = -EMSGSIZE;
-	else if (surplus)
-		error = -EPROTO;
-	else if (packet->size < sizeof packet->message.header ||
-		 packet->message.header.size != packet->size)
-		error = -EMSGSIZE;
-	else if (header.msg_flags & MSG_CTRUNC) {
+		return -ENOTCONN;
+	if (header.msg_flags & MSG_TRUNC)
+		return -EMSGSIZE;
+	if (packet->fd_count > VDM_MESSAGE_MAX_FDS)
+		return -EPROTO;
+	if (packet->size < sizeof packet->message.header ||
+	    packet->message.header.size != packet->size)
+		return -EMSGSIZE;
+	if (header.msg_flags & MSG_CTRUNC) {
 		/* there is room for all that the kernel delivers, so it could not install them */
 		packet->truncated = 1;
-		error = -EMFILE;
+		return -EMFILE;
 	}
-	if (error)
-		vdm_packet_close(packet);
-	return error;
+	return 0;
 }
 
 void vdm_packet_close(struct vdm_packet *packet)

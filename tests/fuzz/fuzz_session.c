@@ -51,7 +51,8 @@ static int connect_client(void)
 static void hang_up(int client)
 {
 	close(client);
-	for (unsigned i = 0; i < 1000 && server->session_count > 0; i++)
+	/* also until everything of its has been closed */
+	for (unsigned i = 0; i < 1000 && (server->session_count > 0 || !LIST_EMPTY(&server->users)); i++)
 		sd_event_run(server->event, 10000);
 	REQUIRE(server->session_count == 0 && server->ring_count == 0 && server->region_count == 0);
 	REQUIRE(server->mapped_bytes == 0 && LIST_EMPTY(&server->users));

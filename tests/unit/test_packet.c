@@ -83,7 +83,7 @@ static void a_message_arrives_with_its_descriptors(void **state)
 	assert_int_equal(open_fds(), before);
 }
 
-static void malformed_messages_are_refused_and_their_descriptors_closed(void **state)
+static void descriptors_of_malformed_messages_are_the_callers_too(void **state)
 {
 	union vdm_message message = {.header = {VDM_MESSAGE_STATUS, sizeof(struct vdm_message_status)}};
 	struct vdm_packet packet;
@@ -94,15 +94,23 @@ static void malformed_messages_are_refused_and_their_descriptors_closed(void **s
 	for (unsigned fds = 0; fds <= VDM_MESSAGE_MAX_FDS; fds++) {
 		send_raw(&message, 4, fds); /* shorter than a header */
 		assert_int_equal(vdm_packet_receive(ends[1], &packet, 1), -EMSGSIZE);
+		assert_int_equal(packet.fd_count, fds);
+		vdm_packet_close(&packet);
 		send_raw(&message, 16, fds); /* longer than the header says */
 		assert_int_equal(vdm_packet_receive(ends[1], &packet, 1), -EMSGSIZE);
+		assert_int_equal(packet.fd_count, fds);
+		vdm_packet_close(&packet);
 		send_raw(large, sizeof large, fds); /* longer than any message */
 		assert_int_equal(vdm_packet_receive(ends[1], &packet, 1), -EMSGSIZE);
+		assert_int_equal(packet.fd_count, fds);
+		vdm_packet_close(&packet);
 		assert_int_equal(open_fds(), before);
 	}
 	for (unsigned fds = VDM_MESSAGE_MAX_FDS + 1; fds <= 253; fds += 31) {
 		send_raw(&message, sizeof(struct vdm_message_status), fds);
 		assert_int_equal(vdm_packet_receive(ends[1], &packet, 1), -EPROTO);
+		assert_int_equal(packet.fd_count, fds);
+		vdm_packet_close(&packet);
 		assert_int_equal(open_fds(), before);
 	}
 }
@@ -137,7 +145,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_message_arrives_with_its_descriptors, setup, teardown),
 		cmocka_unit_test_setup_teardown(
-			malformed_messages_are_refused_and_their_descriptors_closed, setup, teardown),
+			descriptors_of_malformed_messages_are_the_callers_too, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_empty_socket_and_an_ended_one_are_told_apart, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(sending_never_blocks, setup, teardown),

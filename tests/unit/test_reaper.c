@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* daemon/reaper.c: what is slow to close keeps nobody waiting but its owner. */
+#include "daemon/reaper.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon/server.h"
+
+/* The two ends of a TCP connection with more underway than fits, so that closing one lingers for ten seconds. */
+static int lingering(int *other)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct linger linger = {.l_onoff = 1, .l_linger = 10};
+	socklen_t size = sizeof address;
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	static char bytes[65536];
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+	connect(fd, (struct sockaddr *)&address, sizeof address);
+	*other = accept(listener, NULL, NULL);
+	assert_true(*other >= 0);
+	close(listener);
+	while (send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) > 0)
+		;
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger), 0);
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	return fd;
+}
+
+static void a_socket_that_lingers_delays_its_own_user_alone(void **state)
+{
+	struct user slow = {.references = 1}, quick = {.references = 1};
+	struct reaper *reaper;
+	sd_event *event;
+	int fd[20], other[20], ends[2];
+
+	(void)state;
+	assert_true(sd_event_new(&event) >= 0);
+	assert_int_equal(reaper_new(event, &reaper), 0);
+	uint64_t began = monotonic_ns();
+
+	for (unsigned i = 0; i < 20; i++) {
+		fd[i] = lingering(&other[i]);
+		reaper_close(reaper, &slow, &fd[i], 1);
+		assert_int_equal(fd[i], -1);
+	}
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	int copy = ends[0];
+
+	reaper_close(reaper, &quick, &ends[0], 1);
+	while (quick.reaping > 0)
+		sd_event_run(event, UINT64_MAX);
+	assert_int_equal(fcntl(copy, F_GETFD), -1);
+	assert_int_equal(quick.references, 1);
+	assert_int_equal(slow.reaping, 20);
+	/* ten seconds is what a single one would have taken: this is no measurement */
+	assert_true(monotonic_ns() - began < 5000000000);
+	/* with the other ends gone there is nothing to linger for */
+	for (unsigned i = 0; i < 20; i++)
+		close(other[i]);
+	while (slow.reaping > 0)
+		sd_event_run(event, UINT64_MAX);
+	assert_int_equal(slow.references, 1);
+	close(ends[1]);
+	reaper_free(reaper);
+	sd_event_unref(event);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_socket_that_lingers_delays_its_own_user_alone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
