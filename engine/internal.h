@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The engine's own structures. One lock guards them all. Who holds it polls the rings; a worker lets go
- * of it while it moves many bytes, or whenever another worker is awake, so it is contended only by
- * those who have nothing to copy.
+ * of it while it moves bytes or signals, so it is contended only by those who have nothing to copy.
  */
 #ifndef VDM_ENGINE_INTERNAL_H
 #define VDM_ENGINE_INTERNAL_H
@@ -132,7 +131,7 @@ struct engine {
 	bool whole;                    /* kernels are the caller's: give them whole operations */
 	_Atomic uint32_t spin_us;
 	uint64_t doorbells_looked;     /* ns at the last look at the doorbells */
-	unsigned until_clock;          /* steps until the next look */
+	unsigned until_clock;          /* steps until the next look at the clock */
 	uint64_t backlog;              /* bytes served since a worker last found nothing to do */
 
 	int epoll_fd;                  /* doorbells of the queues that are not polled */
@@ -174,9 +173,12 @@ bool queue_ready(struct engine_queue *queue);
 size_t queue_batch(struct engine_queue *queue, struct worker *worker);
 /* Post the completion of an operation. */
 void queue_complete(struct engine_queue *queue, const struct operation *operation, int32_t error);
-/* Post the completions of finished jobs, and signal. Holding the lock. */
-void queue_finish_jobs(struct engine_queue *queue);
-void queue_signal(struct engine_queue *queue);
+/* Post the completions of finished jobs, unless somebody else owns the queue; whether there were any. Holding
+ * the lock. */
+bool queue_finish_jobs(struct engine_queue *queue);
+/* Signal if the client has asked for it; whether it has. By who owns the queue, and by workers without the lock:
+ * how long it takes to wake who waits is up to the client. */
+bool queue_signal(struct engine_queue *queue);
 
 /* job.c: operations that are cut into pieces. All holding the lock, except job_begin(). */
 struct piece {

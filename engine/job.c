@@ -59,8 +59,6 @@ static void job_finish(struct job *job)
 
 	job->next = queue->finished;
 	queue->finished = job;
-	if (!queue->busy)
-		queue_finish_jobs(queue);
 }
 
 void job_piece_done(struct job *job, int32_t error)

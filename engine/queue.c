@@ -150,7 +150,7 @@ void queue_complete(struct engine_queue *queue, const struct operation *operatio
 	atomic_store_explicit(&slot->sequence, position + 1, memory_order_release);
 }
 
-void queue_signal(struct engine_queue *queue)
+bool queue_signal(struct engine_queue *queue)
 {
 	/* full barrier between publishing completions and reading the announcement (I6); partner: the client,
 	 * which arms, passes a full barrier, looks again and only then sleeps */
@@ -159,24 +159,25 @@ void queue_signal(struct engine_queue *queue)
 	uint32_t arm = atomic_load_explicit(&queue->client_line->arm, memory_order_acquire);
 
 	if (arm == queue->signalled)
-		return;
+		return false;
 
 	uint32_t wanted = atomic_load_explicit(&queue->client_line->wanted, memory_order_relaxed);
 
 	if ((int32_t)(queue->tail - wanted) < 0)
-		return;
+		return false;
 	queue->signalled = arm;
 
 	static const uint64_t one = 1;
 
 	/* Fails only if the client does not read, or has gone: then it needs no signal. */
 	send(queue->signal_fd, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return true;
 }
 
-void queue_finish_jobs(struct engine_queue *queue)
+bool queue_finish_jobs(struct engine_queue *queue)
 {
-	if (!queue->finished)
-		return;
+	if (!queue->finished || queue->busy)
+		return false;
 	while (queue->finished) {
 		struct job *job = queue->finished;
 
@@ -186,7 +187,7 @@ void queue_finish_jobs(struct engine_queue *queue)
 		queue->free_jobs = job;
 		queue->jobs_active--;
 	}
-	queue_signal(queue);
+	return true;
 }
 
 static int take_slot(struct engine *engine, struct engine_queue *queue)
@@ -279,8 +280,11 @@ void engine_queue_remove(struct engine_queue *queue, struct engine_counters *cou
 	engine_lock(engine);
 	queue->removed = true;
 	for (;;) {
-		if (!queue->busy)
+		if (!queue->busy) {
 			job_cancel(queue, -ECANCELED);
+			if (queue_finish_jobs(queue))
+				queue_signal(queue);
+		}
 		if (!queue->busy && queue->jobs_active == 0)
 			break;
 		engine_wait_progress(engine);

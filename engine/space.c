@@ -102,6 +102,8 @@ void space_revoke(struct engine_space *space, uint32_t region)
 			queue->held.error = -EFAULT;
 		if (queue->handing_out && operation_uses(&queue->handing_out->operation, region))
 			job_cancel(queue, -EFAULT);
+		if (queue_finish_jobs(queue))
+			queue_signal(queue);
 	}
 	while (region_in_piece(space, region))
 		engine_wait_progress(space->engine);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What a worker does all day. Leader and followers: whoever holds the lock polls the rings and takes
- * what it finds. While it is the only one awake it keeps the lock even while it serves small operations,
- * so that at light load the lock costs nothing; otherwise it lets go, and another takes over polling. A
+ * what it finds. To execute it, and to signal, it lets go, for who is served decides how long that takes:
+ * another may take over polling. (For rings of this process's own, while it is the only one awake, it keeps
+ * the lock: then it costs nothing.) A
  * worker that finds nothing parks if another is awake. The last one awake polls until every ring has
  * been quiet for a while, and then sleeps on the doorbells, for as long as it takes: no timer.
  */
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "space.h"
 
 /* Waking a thread costs the waker 2 us and takes 30 us on a virtual CPU that has gone idle, in which
  * the waker alone moves about this many bytes. */
@@ -70,21 +72,51 @@ static void wake_another(struct engine *engine)
 	pthread_cond_signal(&engine->surplus);
 }
 
+/* Own a queue without the lock, and give both back. */
+static void leave_with(struct engine *engine, struct engine_queue *queue)
+{
+	queue->busy = true;
+	engine->moving++;
+	engine_unlock(engine);
+}
+
+static void come_back_with(struct engine *engine, struct engine_queue *queue)
+{
+	engine_lock(engine);
+	engine->moving--;
+	queue->busy = false;
+}
+
+static void finish_jobs(struct engine *engine, struct engine_queue *queue)
+{
+	bool sent = false;
+
+	while (queue_finish_jobs(queue)) {
+		leave_with(engine, queue);
+		sent |= queue_signal(queue);
+		come_back_with(engine, queue);
+	}
+	if (sent) /* and that may have taken long: look at the clock soon */
+		engine->until_clock = 1;
+}
+
 static void end_batch(struct worker *worker, size_t cost)
 {
 	struct engine_queue *queue = worker->batch;
+	struct engine *engine = worker->engine;
 
 	worker->batch = NULL;
-	queue_signal(queue);
+	bool sent = queue_signal(queue);
+
 	if (worker->unlocked) {
 		worker->unlocked = false;
-		engine_lock(worker->engine);
-		worker->engine->moving--;
-		queue->busy = false;
+		come_back_with(engine, queue);
 	}
-	queue_finish_jobs(queue);
+	if (sent)
+		engine->until_clock = 1;
+	finish_jobs(engine, queue);
 	scheduler_charge(queue, cost);
-	engine_tell_progress(worker->engine);
+	engine_tell_progress(engine);
 }
 
 static void run_batch(struct worker *worker, struct engine_queue *queue)
@@ -93,11 +125,10 @@ static void run_batch(struct worker *worker, struct engine_queue *queue)
 
 	worker->batch = queue;
 	worker->kernels = engine->kernels;
-	if (engine->awake > 1) {
-		queue->busy = true;
+	/* Who is not trusted can make a page of his memory take long to come: not while others wait. */
+	if (engine->awake > 1 || queue->space->size > 0) {
 		worker->unlocked = true;
-		engine->moving++;
-		engine_unlock(engine);
+		leave_with(engine, queue);
 	}
 	end_batch(worker, queue_batch(queue, worker));
 }
@@ -110,6 +141,7 @@ static void end_piece(struct worker *worker, int32_t error)
 	worker->job = NULL;
 	worker->engine->moving--;
 	job_piece_done(job, error);
+	finish_jobs(worker->engine, job->queue);
 	engine_tell_progress(worker->engine);
 }
 
