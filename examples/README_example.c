@@ -19,5 +19,5 @@ int main(void)
 	/* here the program computes something */
 	if (vdm_ring_wait_cqe(ring, &cqe) || cqe->result)
 		return fprintf(stderr, "the copy failed\n"), 1;
-	printf("vdmd copied %zu bytes\n", n);
+	printf("%zu bytes copied\n", n);
 }
