@@ -297,7 +297,7 @@ void region_view_refresh(struct region_view *view, struct vdm_client *client, ui
 		realloc(view->extents, (count ? count : 1) * sizeof *extents);
 
 	view->count = 0;
-	view->last = 0;
+	view->last[REGION_DESTINATION] = view->last[REGION_SOURCE] = 0;
 	if (extents) {
 		view->extents = extents;
 		view->changes = atomic_load_explicit(&client->changes, memory_order_relaxed);
@@ -314,18 +314,10 @@ void region_view_refresh(struct region_view *view, struct vdm_client *client, ui
 	pthread_mutex_unlock(&client->lock);
 }
 
-static bool extent_holds(const struct region_extent *extent, uintptr_t begin, size_t length)
-{
-	return begin >= extent->begin && begin <= extent->end && length <= extent->end - begin;
-}
-
-const struct region_extent *region_view_find(struct region_view *view, const void *address,
-					     size_t length)
+const struct region_extent *region_view_search(struct region_view *view, enum region_use use,
+					       const void *address, size_t length)
 {
 	uintptr_t begin = (uintptr_t)address;
-
-	if (view->last < view->count && extent_holds(&view->extents[view->last], begin, length))
-		return &view->extents[view->last];
 
 	/* the last extent that begins at or before the address */
 	uint32_t low = 0, high = view->count;
@@ -340,6 +332,6 @@ const struct region_extent *region_view_find(struct region_view *view, const voi
 	}
 	if (low == 0 || !extent_holds(&view->extents[low - 1], begin, length))
 		return NULL;
-	view->last = low - 1;
+	view->last[use] = low - 1;
 	return &view->extents[low - 1];
 }

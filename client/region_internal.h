@@ -22,7 +22,7 @@ struct region_extent {
 struct region_view {
 	uint32_t changes;       /* of the client, when it was copied */
 	uint32_t count;
-	uint32_t last;          /* where the last look-up succeeded */
+	uint32_t last[2];       /* where the last look-up of each kind succeeded */
 	struct region_extent *extents;
 };
 
@@ -32,8 +32,26 @@ struct region_view {
  */
 void region_view_refresh(struct region_view *view, struct vdm_client *client, uint32_t connection);
 
+/* The kinds of look-ups: mostly a program's destinations lie in one region and its sources in another. */
+enum region_use { REGION_DESTINATION, REGION_SOURCE };
+
+static inline bool extent_holds(const struct region_extent *extent, uintptr_t begin, size_t length)
+{
+	return begin >= extent->begin && begin <= extent->end && length <= extent->end - begin;
+}
+
 /* The extent that holds all of [address, address + length), or NULL. */
-const struct region_extent *region_view_find(struct region_view *view, const void *address,
-					     size_t length);
+const struct region_extent *region_view_search(struct region_view *view, enum region_use use,
+					       const void *address, size_t length);
+
+static inline const struct region_extent *region_view_find(struct region_view *view, enum region_use use,
+							   const void *address, size_t length)
+{
+	uint32_t last = view->last[use];
+
+	if (last < view->count && extent_holds(&view->extents[last], (uintptr_t)address, length))
+		return &view->extents[last];
+	return region_view_search(view, use, address, length);
+}
 
 #endif

@@ -52,14 +52,14 @@ static bool locate(struct vdm_ring *ring, const struct vdm_sqe *sqe, struct plac
 		place->source_offset = has_source(sqe) ? (uintptr_t)sqe->src : 0;
 		return true;
 	}
-	extent = region_view_find(&ring->view, sqe->dest, sqe->length);
+	extent = region_view_find(&ring->view, REGION_DESTINATION, sqe->dest, sqe->length);
 	if (!extent) /* one that may only be read is found too: the daemon says -EACCES, we would be killed */
 		return false;
 	place->destination_region = extent->id;
 	place->destination_offset = (uintptr_t)sqe->dest - extent->begin;
 	if (!has_source(sqe))
 		return true;
-	extent = region_view_find(&ring->view, sqe->src, sqe->length);
+	extent = region_view_find(&ring->view, REGION_SOURCE, sqe->src, sqe->length);
 	if (!extent)
 		return false;
 	place->source_region = extent->id;
@@ -92,9 +92,9 @@ bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, siz
 		return false;
 	region_view_refresh(&ring->view, ring->client, ring->connection);
 
-	const struct region_extent *to = region_view_find(&ring->view, dest, n);
+	const struct region_extent *to = region_view_find(&ring->view, REGION_DESTINATION, dest, n);
 
-	return to && to->writable && (!src || region_view_find(&ring->view, src, n));
+	return to && to->writable && (!src || region_view_find(&ring->view, REGION_SOURCE, src, n));
 }
 
 static void publish(struct vdm_ring *ring, const struct vdm_sqe *sqe, const struct place *place)
@@ -103,6 +103,7 @@ static void publish(struct vdm_ring *ring, const struct vdm_sqe *sqe, const stru
 	uint32_t index = ring->free_pending;
 	struct pending *pending = &ring->pending[index];
 	bool moves = sqe->opcode != VDM_OP_NOP && sqe->opcode != VDM_OP_FLUSH;
+	uint64_t length = moves ? sqe->length : 0;
 
 	ring->free_pending = pending->next;
 	pending->user_data = sqe->user_data;
@@ -117,7 +118,7 @@ static void publish(struct vdm_ring *ring, const struct vdm_sqe *sqe, const stru
 	slot->reserved0 = 0;
 	slot->destination_offset = place->destination_offset;
 	slot->source_offset = place->source_offset;
-	slot->length = moves ? sqe->length : 0;
+	slot->length = length;
 	slot->pattern = sqe->opcode == VDM_OP_MEMSET ? sqe->value : 0;
 	slot->user_data = index;
 	slot->reserved1 = 0;
@@ -126,7 +127,7 @@ static void publish(struct vdm_ring *ring, const struct vdm_sqe *sqe, const stru
 	ring->sq_position++;
 	ring->in_flight++;
 	ring_count(&ring->counters.offloaded, 1);
-	ring_count(&ring->counters.offloaded_bytes, slot->length);
+	ring_count(&ring->counters.offloaded_bytes, length);
 }
 
 static void complete_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, int result)
@@ -236,10 +237,18 @@ void ring_advance(struct vdm_ring *ring)
 	if (ring->client && ring->connected)
 		region_view_refresh(&ring->view, ring->client, ring->connection);
 	while (ring->taken != ring->submitted) {
+		const struct vdm_sqe *first = entry_at(ring, ring->taken);
 		uint32_t length = 1;
 		struct place place;
 		bool waits;
 
+		/* mostly it is one operation by itself, for the daemon */
+		if (!(first->flags & VDM_SQE_LINK) && !check(first) &&
+		    choose_lane(ring, first, false, &place) == LANE_REMOTE) {
+			ring->taken++;
+			publish(ring, first, &place);
+			continue;
+		}
 		while (entry_at(ring, ring->taken + length - 1)->flags & VDM_SQE_LINK)
 			length++; /* ends: the last entry of a submit has no link */
 

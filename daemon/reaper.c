@@ -11,8 +11,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "server.h"
+
 #define MAX_THREADS       16
 #define THREADS_PER_USER  4
+
+/* A user may have so much waiting; and so much if nothing of it has come to an end for a while. */
+#define MOST_WAITING 1024
+#define MOST_STUCK   64
+#define STUCK_NS     2000000000ull
 
 /* At the end, what is stuck is left to the kernel, which does not wait when a process exits (socket(7)). */
 #define PATIENCE_MS 200
@@ -105,6 +112,7 @@ static void collect(struct reaper *reaper)
 			return;
 		if (reaping->user) {
 			reaping->user->reaping--;
+			reaping->user->reaped_ns = monotonic_ns();
 			user_put(reaping->user);
 		}
 		free(reaping);
@@ -216,13 +224,20 @@ static void engage_thread(struct reaper *reaper)
 void reaper_submit(struct reaper *reaper, struct reaping *reaping)
 {
 	if (reaping->user) {
+		if (reaping->user->reaping++ == 0)
+			reaping->user->reaped_ns = monotonic_ns();
 		reaping->user->references++;
-		reaping->user->reaping++;
 	}
 	pthread_mutex_lock(&reaper->lock);
 	STAILQ_INSERT_TAIL(&reaper->waiting, reaping, entry);
 	engage_thread(reaper);
 	pthread_mutex_unlock(&reaper->lock);
+}
+
+bool reaper_overloaded(const struct user *user)
+{
+	return user->reaping > MOST_WAITING ||
+	       (user->reaping > MOST_STUCK && monotonic_ns() - user->reaped_ns > STUCK_NS);
 }
 
 void reaper_close(struct reaper *reaper, struct user *user, int *fds, unsigned count)

@@ -15,9 +15,6 @@
 
 #include "user.h"
 
-/* A user who has more than this waiting to be closed gets no more sessions, and may pass no more descriptors. */
-#define REAPER_LIMIT 64
-
 struct reaper;
 
 /* What is to be done together, in this order: pages given back, memory unmapped, descriptors closed. */
@@ -38,6 +35,10 @@ int reaper_new(sd_event *event, struct reaper **reaper);
 
 /* Wait a moment for what is being closed, and free everything that nothing is stuck in. */
 void reaper_free(struct reaper *reaper);
+
+/* Whether so much of a user's waits to be closed, or so long already, that he is to get no more sessions and may
+ * pass no more descriptors. */
+bool reaper_overloaded(const struct user *user);
 
 /* Room for so many descriptors; NULL when memory is short: then there is nothing for it but to close them here. */
 struct reaping *reaping_new(struct user *user, unsigned fds);

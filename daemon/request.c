@@ -384,7 +384,7 @@ int session_handle(struct session *session, struct vdm_packet *packet, const cha
 	}
 	if (packet->truncated)
 		return reply_refused(session, type, -EMFILE, "vdmd is out of descriptors (LimitNOFILE)");
-	if (packet->fd_count > 0 && session->user->reaping > REAPER_LIMIT) {
+	if (packet->fd_count > 0 && reaper_overloaded(session->user)) {
 		*reason = "the descriptors that it has passed take too long to close";
 		return -EPROTO;
 	}

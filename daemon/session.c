@@ -159,7 +159,7 @@ int session_begin(struct server *server, int socket)
 	struct log_peer peer = {.pid = credentials.pid, .uid = credentials.uid};
 
 	read_command(&peer);
-	if (user->reaping > REAPER_LIMIT) {
+	if (reaper_overloaded(user)) {
 		turn_away(server, user, socket, -EDQUOT, "what this user has passed to vdmd takes too long to "
 							 "close: wait until it is");
 		user_put(user);

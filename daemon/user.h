@@ -28,6 +28,7 @@ struct user {
 	uid_t uid;
 	unsigned references;             /* sessions, and what is being reaped */
 	unsigned reaping;                /* what is being reaped */
+	uint64_t reaped_ns;              /* when something last was, or there was nothing to reap */
 	unsigned reaper_threads;         /* that are at it; guarded by the reaper's lock */
 	uint64_t used[RESOURCE_COUNT];
 	struct limits limits;            /* in force for him */

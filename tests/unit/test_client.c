@@ -220,7 +220,7 @@ static void extents_are_found_by_every_address_in_them_and_no_other(void **state
 			for (int i = 0; i < 3; i++)
 				if (at >= extents[i].begin && at + n <= extents[i].end)
 					want = &extents[i]; /* n == 0 at a border: either will do */
-			const struct region_extent *got = region_view_find(&view, (void *)at, n);
+			const struct region_extent *got = region_view_find(&view, REGION_SOURCE, (void *)at, n);
 
 			if (n > 0)
 				assert_ptr_equal(got, want);
@@ -228,9 +228,9 @@ static void extents_are_found_by_every_address_in_them_and_no_other(void **state
 				assert_int_equal(got == NULL, want == NULL);
 		}
 	}
-	assert_null(region_view_find(&view, (void *)1500, SIZE_MAX));
+	assert_null(region_view_find(&view, REGION_SOURCE, (void *)1500, SIZE_MAX));
 	view.count = 0;
-	assert_null(region_view_find(&view, (void *)1500, 1));
+	assert_null(region_view_find(&view, REGION_SOURCE, (void *)1500, 1));
 }
 
 static void a_child_is_in_another_epoch_and_so_is_its_child(void **state)
