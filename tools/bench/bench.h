@@ -13,6 +13,7 @@ struct bench {
 	int client_cpu, worker_cpu;
 	unsigned workers;       /* of the daemon */
 	struct vdm_client *client;
+	const char *socket;     /* of the daemon */
 };
 
 /* Print what went wrong with vdm_last_error() or errno text, stop a private daemon, and exit with 1. */
@@ -69,5 +70,11 @@ void measure_latency(struct bench *bench);
 void measure_rate(struct bench *bench);
 void measure_submit(struct bench *bench);
 void measure_bandwidth(struct bench *bench);
+void measure_idle(struct bench *bench);
+void measure_wake(struct bench *bench);
+void measure_future(struct bench *bench);
+void measure_mover(struct bench *bench);
+/* ns in the submitting thread for each operation of a batch of futures; for measure_submit() */
+double future_submit_ns(struct bench *bench, unsigned batches);
 
 #endif

@@ -107,7 +107,8 @@ void harness_start(struct bench *bench, const char *socket)
 {
 	if (!socket)
 		start_daemon(bench);
-	connect_client(bench, socket ? socket : private_socket);
+	bench->socket = socket ? socket : private_socket;
+	connect_client(bench, bench->socket);
 	pin_to_cpu(bench->client_cpu);
 
 	struct vdm_client_info info = {.size = sizeof info};

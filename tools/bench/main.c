@@ -37,6 +37,10 @@ static void run_suite(struct bench *bench, const char *socket, int json)
 	measure_rate(bench);
 	measure_submit(bench);
 	measure_bandwidth(bench);
+	measure_future(bench);
+	measure_mover(bench);
+	measure_wake(bench);
+	measure_idle(bench);
 	json_end();
 	harness_stop(bench);
 }

@@ -128,6 +128,7 @@ void measure_submit(struct bench *bench)
 	json_object("submit");
 	json_value("batch", BATCH);
 	json_value("vdm_ns_per_op", median(each, ROUNDS));
+	json_value("future_ns_per_op", future_submit_ns(bench, batches / 4));
 	json_object_end();
 	vdm_ring_close(ring);
 	vdm_region_release(region);
