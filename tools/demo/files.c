@@ -60,7 +60,7 @@ int files_largest(struct files *files, const char *directory, size_t count)
 {
 	found = files;
 	wanted = count;
-	if (nftw(directory, look, 32, FTW_PHYS | FTW_MOUNT) < 0 || files->count == 0) {
+	if (nftw(directory, look, 32, FTW_PHYS) < 0 || files->count == 0) {
 		fprintf(stderr, "vdm-demo: no files to copy below %s: name some\n", directory);
 		return -1;
 	}
