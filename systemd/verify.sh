@@ -7,7 +7,8 @@ directory=$(mktemp -d)
 trap 'rm -rf "$directory"' EXIT
 cp "$1"/vdmd.socket "$directory"
 # the program is not installed yet, nor are its manual pages
-sed -e "s#$3#$2#" -e '/^Documentation=/d' "$1"/vdmd.service >"$directory"/vdmd.service
+ln -s "$2" "$directory"/vdmd
+sed -e "s#$3#$directory/vdmd#" -e '/^Documentation=/d' "$1"/vdmd.service >"$directory"/vdmd.service
 sed -i '/^Documentation=/d' "$directory"/vdmd.socket
 output=$(systemd-analyze verify "$directory"/vdmd.socket "$directory"/vdmd.service 2>&1) || true
 # other units of this machine are none of our business
