@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
+#include "clock.h"
 #include "log.h"
 #include "options.h"
 #include "server.h"

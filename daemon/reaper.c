@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "server.h"
+#include "clock.h"
 
 #define MAX_THREADS       16
 #define THREADS_PER_USER  4

@@ -8,9 +8,9 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 
 /* Connections that are accepted before other events' turn. */
@@ -18,14 +18,6 @@
 
 /* When the kernel has no memory for a connection, it is tried again after so long. */
 #define ACCEPT_RETRY_US 100000
-
-uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 /* Workers have found violations: end those sessions. */
 static int on_violation(sd_event_source *source, int fd, uint32_t events, void *context)

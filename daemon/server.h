@@ -55,7 +55,4 @@ void server_announce(struct server *server);
 /* Take over a new configuration. */
 void server_reconfigure(struct server *server, struct config *fresh);
 
-/* ns, CLOCK_MONOTONIC */
-uint64_t monotonic_ns(void);
-
 #endif

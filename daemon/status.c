@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "server.h"
 
 static int may_see(const struct session *session, uid_t reader)

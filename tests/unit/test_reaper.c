@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "daemon/server.h"
+#include "daemon/clock.h"
 
 /* The two ends of a TCP connection with more underway than fits, so that closing one lingers for ten seconds. */
 static int lingering(int *other)
