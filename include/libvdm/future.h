@@ -38,7 +38,7 @@ struct future_context {
 	uint32_t padding;
 };
 
-/* Called by any thread when the future ought to be polled; must not block for long. */
+/* Called by any thread when the future ought to be polled, perhaps more than once; must not block for long. */
 typedef void (*future_waker_wake_fn)(void *data);
 
 /* `data` may be freed once the future has been seen complete. */

@@ -53,7 +53,8 @@ has '/nonexistent/socket'
 if [ "${VDM_TEST_SLOW:-0}" = 0 ]; then
 	"$bench" --quick --json --socket "$VDM_SOCKET" >"$output" || exit 1
 	is_json
-	for key in schema pingpong_rtt_ns latency rate submit bandwidth future mover wake idle; do
+	for key in schema pingpong_rtt_ns latency rate submit bandwidth overlap breakeven_bytes future mover wake idle \
+		saturated clients; do
 		has "\"$key\""
 	done
 fi

@@ -40,6 +40,8 @@ double median(double *values, size_t count); /* sorts them */
 /* harness.c: a private daemon beside this program, or the one at `socket`. */
 void harness_start(struct bench *bench, const char *socket);
 void harness_stop(struct bench *bench);
+/* Let the threads of a private daemon run on every CPU. */
+void harness_unpin_daemon(void);
 
 /* pool.c: a conventional worker pool inside a process: mutex, condition variable, completion flag. */
 struct pool;
@@ -70,6 +72,10 @@ void measure_latency(struct bench *bench);
 void measure_rate(struct bench *bench);
 void measure_submit(struct bench *bench);
 void measure_bandwidth(struct bench *bench);
+void measure_overlap(struct bench *bench);
+void measure_breakeven(struct bench *bench);
+void measure_clients(struct bench *bench);
+void measure_saturated(struct bench *bench);
 void measure_idle(struct bench *bench);
 void measure_wake(struct bench *bench);
 void measure_future(struct bench *bench);

@@ -2,9 +2,11 @@
 /* A daemon for the measurements alone: started beside this program, and gone when it ends. */
 #include "bench.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,6 +129,24 @@ static void check_lanes(struct bench *bench)
 	if (counters.local_small || counters.local_outside || counters.local_disconnected ||
 	    counters.failed)
 		bench_fail("figures are void", "some operations failed or ran in vdm-bench, not in vdmd");
+}
+
+void harness_unpin_daemon(void)
+{
+	char path[64];
+	cpu_set_t all;
+
+	snprintf(path, sizeof path, "/proc/%d/task", (int)daemon_pid);
+	DIR *tasks = daemon_pid > 0 ? opendir(path) : NULL;
+
+	CPU_ZERO(&all);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		CPU_SET(cpu, &all);
+	for (struct dirent *e; tasks && (e = readdir(tasks));)
+		if (e->d_name[0] != '.')
+			sched_setaffinity((pid_t)strtol(e->d_name, NULL, 10), sizeof all, &all);
+	if (tasks)
+		closedir(tasks);
 }
 
 void harness_stop(struct bench *bench)

@@ -37,10 +37,15 @@ static void run_suite(struct bench *bench, const char *socket, int json)
 	measure_rate(bench);
 	measure_submit(bench);
 	measure_bandwidth(bench);
+	measure_overlap(bench);
+	measure_breakeven(bench);
 	measure_future(bench);
 	measure_mover(bench);
 	measure_wake(bench);
 	measure_idle(bench);
+	/* from here on the daemon's workers may go anywhere */
+	measure_saturated(bench);
+	measure_clients(bench);
 	json_end();
 	harness_stop(bench);
 }
