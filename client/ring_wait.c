@@ -2,6 +2,7 @@
 /* Finding completions: peeking, spinning, sleeping, and being told by a descriptor. */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -243,7 +244,10 @@ int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned co
 			deadline = now + timeout->tv_sec * 1000000000ll + timeout->tv_nsec;
 		if (deadline && now >= deadline)
 			return -ETIME;
-		if (now >= spin_end) {
+		if (now < spin_end) {
+			/* who waits on a busy machine waits for somebody who needs the CPU */
+			sched_yield();
+		} else {
 			int result = sleep_for(ring, count - ring_unseen(ring), deadline);
 
 			if (result)
