@@ -50,6 +50,15 @@ expect 1 "$vdmctl" status --socket /nonexistent/socket
 has '/nonexistent/socket'
 expect 1 "$bench" --socket /nonexistent/socket
 has '/nonexistent/socket'
+expect 2 "$bench" sweep --sizes 0
+has 'first,last'
+for wait in spin sleep peek poll; do
+	expect 0 "$bench" sweep --sizes '100,64K,*9' --depths '1,9,+4' --processes 2 --wait $wait --verify \
+		--milliseconds 5 --format csv --socket "$VDM_SOCKET"
+	[ "$(wc -l <"$output")" = 10 ] || { cat "$output"; exit 1; }
+done
+expect 0 "$bench" sweep --sizes 1M --cold --verify --milliseconds 20 --format json --socket "$VDM_SOCKET"
+is_json
 if [ "${VDM_TEST_SLOW:-0}" = 0 ]; then
 	"$bench" --quick --json --socket "$VDM_SOCKET" >"$output" || exit 1
 	is_json

@@ -66,6 +66,10 @@ void json_object_end(void);
 void json_list(const char *key);
 void json_list_end(void);
 
+/* sweep.c: the command `sweep`, with its own arguments. Returns the exit status. */
+int sweep_main(struct bench *bench, int argc, char **argv);
+void sweep_help(void);
+
 /* The measurements. */
 void measure_pingpong(struct bench *bench);
 void measure_latency(struct bench *bench);
@@ -77,6 +81,8 @@ void measure_breakeven(struct bench *bench);
 void measure_clients(struct bench *bench);
 void measure_saturated(struct bench *bench);
 void measure_idle(struct bench *bench);
+/* CPU seconds that the daemon has used, all threads. */
+double daemon_cpu_s(struct bench *bench);
 void measure_wake(struct bench *bench);
 void measure_future(struct bench *bench);
 void measure_mover(struct bench *bench);

@@ -62,16 +62,28 @@ static struct usage usage_of(uint32_t pid)
 	return usage;
 }
 
-void measure_idle(struct bench *bench)
+static uint32_t daemon_process(struct bench *bench)
 {
-	struct timespec seconds = {.tv_sec = bench->quick ? 2 : 10};
 	struct vdm_status *status;
 
 	if (vdm_status_read(bench->socket, &status))
-		bench_fail("idle", vdm_last_error());
+		bench_fail("reading the daemon's status", vdm_last_error());
 	uint32_t pid = status->pid;
 
 	free(status);
+	return pid;
+}
+
+double daemon_cpu_s(struct bench *bench)
+{
+	return usage_of(daemon_process(bench)).cpu_s;
+}
+
+void measure_idle(struct bench *bench)
+{
+	struct timespec seconds = {.tv_sec = bench->quick ? 2 : 10};
+	uint32_t pid = daemon_process(bench);
+
 	nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL); /* what came before is over */
 	struct usage before = usage_of(pid);
 

@@ -12,13 +12,16 @@ enum { EXIT_USAGE = 2 };
 static void print_help(void)
 {
 	printf("Usage: vdm-bench [suite] [--quick] [--json] [--socket PATH]\n"
+	       "       vdm-bench sweep [OPTION]...\n"
 	       "Measure offload against an in-process pool and plain memcpy.\n\n"
 	       "  --quick        shorter runs\n"
 	       "  --json         print one JSON object\n"
 	       "  --socket PATH  measure this daemon; default: a private one, started for the run\n"
 	       "  --help         print this and exit\n"
 	       "  --version      print the version and exit\n\n"
-	       "Exit status: 0 success, 1 no daemon or a failed operation, 2 wrong usage.\n"
+);
+	sweep_help();
+	printf("\nExit status: 0 success, 1 no daemon or a failed operation, 2 wrong usage.\n"
 	       "See vdm-bench(1).\n");
 }
 
@@ -63,6 +66,9 @@ int main(int argc, char **argv)
 	int json = 0;
 	int option;
 
+	bench.worker_cpu = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 1 : 0;
+	if (argc > 1 && !strcmp(argv[1], "sweep"))
+		return sweep_main(&bench, argc - 1, argv + 1);
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (option) {
 		case QUICK:
@@ -85,11 +91,10 @@ int main(int argc, char **argv)
 		}
 	}
 	if (optind < argc && (optind + 1 < argc || strcmp(argv[optind], "suite"))) {
-		fprintf(stderr, "vdm-bench: \"%s\" is not expected; the one command is \"suite\"\n",
+		fprintf(stderr, "vdm-bench: \"%s\" is not expected; the commands are \"suite\" and \"sweep\"\n",
 			argv[argc - 1]);
 		return bad_usage();
 	}
-	bench.worker_cpu = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 1 : 0;
 	run_suite(&bench, socket, json);
 	return fflush(stdout) || ferror(stdout) ? 1 : 0;
 }
