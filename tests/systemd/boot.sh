@@ -22,6 +22,8 @@ work=$(mktemp -d /tmp/vdmd-systemd.XXXXXX) || exit 1
 container=
 clean_up() {
 	if [ -n "$container" ]; then
+		# its first process takes all others of the container with it
+		pkill -KILL -P "$container"
 		kill -KILL "$container" 2>/dev/null
 		wait "$container" 2>/dev/null
 	fi

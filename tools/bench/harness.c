@@ -20,6 +20,7 @@ static char directory[] = "/tmp/vdm-bench.XXXXXX";
 static char private_socket[sizeof directory + 16];
 static char config[sizeof directory + 16];
 static pid_t daemon_pid;
+static pid_t owner;            /* the process that started it */
 
 static void remove_daemon(void)
 {
@@ -31,6 +32,14 @@ static void remove_daemon(void)
 	unlink(private_socket);
 	unlink(config);
 	rmdir(directory);
+}
+
+/* Interrupted: leave nothing behind. What it calls is safe in a handler, signal-safety(7). */
+static void on_signal(int number)
+{
+	if (getpid() == owner) /* not a client process of ours */
+		remove_daemon();
+	_exit(128 + number);
 }
 
 void bench_fail(const char *what, const char *why)
@@ -63,8 +72,14 @@ static void become_daemon(const struct bench *bench)
 
 static void start_daemon(const struct bench *bench)
 {
+	const struct sigaction action = {.sa_handler = on_signal};
+
 	if (!mkdtemp(directory))
 		bench_fail(directory, strerror(errno));
+	owner = getpid();
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
 	snprintf(private_socket, sizeof private_socket, "%s/vdmd.sock", directory);
 	snprintf(config, sizeof config, "%s/conf", directory);
 	FILE *file = fopen(config, "we");

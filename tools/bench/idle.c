@@ -18,18 +18,14 @@ struct usage {
 static void add_thread(const char *directory, struct usage *usage)
 {
 	char path[512], line[512];
-	unsigned long user, system, switches;
+	unsigned long long ns;
+	unsigned long switches;
 
-	snprintf(path, sizeof path, "%s/stat", directory);
+	snprintf(path, sizeof path, "%s/schedstat", directory);
 	FILE *file = fopen(path, "re");
 
-	if (file && fgets(line, sizeof line, file)) {
-		const char *fields = strrchr(line, ')'); /* after the name, proc(5) */
-
-		if (fields && sscanf(fields, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-				     &user, &system) == 2)
-			usage->cpu_s += (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
-	}
+	if (file && fscanf(file, "%llu", &ns) == 1) /* time on a CPU, proc(5) */
+		usage->cpu_s += (double)ns / 1e9;
 	if (file)
 		fclose(file);
 	snprintf(path, sizeof path, "%s/status", directory);
