@@ -26,7 +26,7 @@ set datafile separator ","
 set multiplot layout 1,2 title "vdmd, one worker; ${machine:-unknown CPU}, $(nproc) CPUs, Linux $(uname -r | cut -d. -f1,2)"
 set logscale xy
 set grid
-set format x "%.0b%B"
+set xtics ("64" 64, "1 KiB" 1024, "16 KiB" 16384, "256 KiB" 262144, "4 MiB" 4194304, "64 MiB" 67108864)
 set xlabel "bytes of a copy"
 set key left top
 set ylabel "microseconds, one at a time"
