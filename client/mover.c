@@ -259,6 +259,7 @@ static int op_start(void *data, const struct vdm_operation *operation,
 	if (sqe) {
 		fill_sqe(sqe, operation);
 		sqe->user_data = (uint64_t)(slot - mover->slots);
+		slot->fresh = true;
 		set_state(slot, SLOT_RUNNING);
 		vdm_ring_submit(ring);
 		if (ring_unseen(ring) > 0) /* what ran in this thread is complete already */
@@ -371,7 +372,9 @@ static enum future_state op_check(void *data, const struct vdm_operation *operat
 	struct slot *waking = NULL;
 
 	(void)operation;
-	if (state_of(slot) == SLOT_RUNNING) {
+	if (slot->fresh) { /* started a moment ago, in the same poll */
+		slot->fresh = false;
+	} else if (state_of(slot) == SLOT_RUNNING) {
 		if (fork_happened(mover->epoch)) {
 			complete_now(slot, fork_error());
 		} else if (pthread_mutex_trylock(&mover->lock) == 0) {

@@ -32,6 +32,7 @@ struct slot {
 	_Atomic uint32_t state;     /* enum slot_state; see mover.c */
 	_Atomic uint32_t next_free; /* index + 1 */
 	int32_t result;             /* 0 or a negative errno; written before the state is SLOT_WAKING */
+	bool fresh;                 /* started, and not yet looked at. Its poller's. */
 	bool notified;              /* counted in mover->notified */
 	struct future_waker waker;  /* wake is NULL: none. Guarded by the lock, read by its poller. */
 	uint64_t word;              /* FUTURE_NOTIFIER_POLLER: changes when it is complete */

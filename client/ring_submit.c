@@ -43,7 +43,7 @@ static bool has_source(const struct vdm_sqe *sqe)
 	return sqe->opcode == VDM_OP_MEMCPY || sqe->opcode == VDM_OP_MEMMOVE;
 }
 
-static bool locate(struct vdm_ring *ring, const struct vdm_sqe *sqe, struct place *place)
+static inline bool locate(struct vdm_ring *ring, const struct vdm_sqe *sqe, struct place *place)
 {
 	const struct region_extent *extent;
 
@@ -68,7 +68,7 @@ static bool locate(struct vdm_ring *ring, const struct vdm_sqe *sqe, struct plac
 }
 
 /* `large` says that the operation is to be treated as above the threshold. */
-static enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe *sqe, bool large,
+static inline enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe *sqe, bool large,
 			     struct place *place)
 {
 	*place = (struct place){0};
@@ -97,7 +97,7 @@ bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, siz
 	return to && to->writable && (!src || region_view_find(&ring->view, REGION_SOURCE, src, n));
 }
 
-static void publish(struct vdm_ring *ring, const struct vdm_sqe *sqe, const struct place *place)
+static inline void publish(struct vdm_ring *ring, const struct vdm_sqe *sqe, const struct place *place)
 {
 	struct vdm_descriptor *slot = &ring->descriptors[ring->sq_position & (ring->entries - 1)];
 	uint32_t index = ring->free_pending;

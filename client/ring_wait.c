@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/cpu.h"
 #include "error.h"
 #include "fork.h"
 #include "ring_internal.h"
@@ -21,15 +22,6 @@
 /* Turns of a spinning wait between two looks at the clock: about a microsecond. */
 #define SPINS_PER_CLOCK 32
 
-static void cpu_relax(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("isb" ::: "memory");
-#endif
-}
-
 static int64_t clock_ns(clockid_t clock)
 {
 	struct timespec now;
@@ -38,7 +30,7 @@ static int64_t clock_ns(clockid_t clock)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static void report(struct vdm_ring *ring, struct pending *pending, uint64_t value, int32_t result)
+static inline void report(struct vdm_ring *ring, struct pending *pending, uint64_t value, int32_t result)
 {
 	struct vdm_cqe *cqe = &ring->cqes[ring->cqe_tail++ & (ring->entries - 1)];
 

@@ -20,9 +20,6 @@
 /* What is assumed where the system does not say how large its last-level cache is. */
 #define DEFAULT_CACHE_BYTES ((size_t)32 << 20)
 
-/* Streaming is not worth its fences below this size, whatever the caller hints. */
-#define STREAMING_MINIMUM 4096
-
 static struct {
 	const char *name;
 	size_t threshold;
@@ -136,8 +133,10 @@ static void choose(void)
 
 static bool streams(size_t n, unsigned flags)
 {
+	if (n < KERNEL_STREAMING_MINIMUM)
+		return false;
 	pthread_once(&chosen, choose);
-	if (!streaming.copy || n < STREAMING_MINIMUM)
+	if (!streaming.copy)
 		return false;
 	return n >= streaming.threshold || (flags & KERNEL_NO_CACHE);
 }

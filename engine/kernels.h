@@ -12,6 +12,9 @@
 /* For `flags`: write around the cache whatever the size. Same bit as VDM_F_NO_CACHE_HINT. */
 #define KERNEL_NO_CACHE (1u << 1)
 
+/* Streaming is not worth its fences below this size in bytes, whatever the caller hints. */
+#define KERNEL_STREAMING_MINIMUM 4096
+
 struct kernels {
 	/* As memcpy(3), memmove(3), memset(3). NULL members stand for the default. */
 	void *(*copy)(void *dest, const void *src, size_t n, unsigned flags);

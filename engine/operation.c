@@ -6,8 +6,6 @@
 
 #include "space.h"
 
-#define DESCRIPTOR_WORDS (sizeof(struct vdm_descriptor) / sizeof(uint64_t))
-
 enum descriptor_state descriptor_state(const struct vdm_descriptor *slot, uint32_t position,
 				       uint32_t entries)
 {
@@ -25,9 +23,16 @@ void descriptor_fetch(const struct vdm_descriptor *slot, struct vdm_descriptor *
 	uint64_t *to = (uint64_t *)copy;
 
 	/* relaxed: ordered by the acquire of descriptor_state(). Atomic, so that the compiler can neither
-	 * read a word twice nor come back for it later, whatever the producer is doing to it. */
-	for (size_t i = 0; i < DESCRIPTOR_WORDS; i++)
-		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	 * read a word twice nor come back for it later, whatever the producer is doing to it. A line each,
+	 * since compilers do not unroll loops of atomic accesses. */
+	to[0] = __atomic_load_n(&from[0], __ATOMIC_RELAXED);
+	to[1] = __atomic_load_n(&from[1], __ATOMIC_RELAXED);
+	to[2] = __atomic_load_n(&from[2], __ATOMIC_RELAXED);
+	to[3] = __atomic_load_n(&from[3], __ATOMIC_RELAXED);
+	to[4] = __atomic_load_n(&from[4], __ATOMIC_RELAXED);
+	to[5] = __atomic_load_n(&from[5], __ATOMIC_RELAXED);
+	to[6] = __atomic_load_n(&from[6], __ATOMIC_RELAXED);
+	to[7] = __atomic_load_n(&from[7], __ATOMIC_RELAXED);
 }
 
 static int check_form(const struct vdm_descriptor *d)
@@ -100,10 +105,11 @@ bool operation_overlaps(const struct operation *operation)
 
 unsigned operation_kernel_flags(const struct operation *operation)
 {
-	return (operation->flags & VDM_DESCRIPTOR_NO_CACHE) ||
-			       operation->length >= kernels_streaming_threshold()
-		       ? KERNEL_NO_CACHE
-		       : 0;
+	if (operation->flags & VDM_DESCRIPTOR_NO_CACHE)
+		return KERNEL_NO_CACHE;
+	if (operation->length < KERNEL_STREAMING_MINIMUM)
+		return 0;
+	return operation->length >= kernels_streaming_threshold() ? KERNEL_NO_CACHE : 0;
 }
 
 void operation_run(const struct operation *operation, size_t offset, size_t length,

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cpu.h"
 #include "internal.h"
 #include "space.h"
 
@@ -26,15 +27,6 @@
 #define DOORBELL_LOOK_NS  20000
 
 #define DOORBELLS_AT_ONCE 32
-
-static void cpu_relax(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("isb" ::: "memory"); /* "yield" is a no-op on most cores */
-#endif
-}
 
 static uint64_t clock_now(void)
 {
