@@ -346,7 +346,7 @@ int vdm_client_info(struct vdm_client *client, struct vdm_client_info *info)
 	};
 
 	if (full.connected) {
-		full.features = client->welcome.features;
+		full.features = client->welcome.features & VDM_FEATURE_FILE_REGIONS; /* others are the library's */
 		full.workers = client->welcome.workers;
 		full.max_entries = client->welcome.max_entries;
 		full.max_rings = client->welcome.max_rings;

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "engine/barrier.h"
 #include "error.h"
 #include "fork.h"
 #include "ring_internal.h"
@@ -105,6 +106,7 @@ static int ring_create(struct vdm_ring *ring)
 	ring->event_fd = vdm_packet_take(&reply, VDM_RING_FD_EVENT);
 	vdm_packet_close(&reply);
 	ring_attach(ring, submission, completion);
+	ring->asymmetric = (ring->client->welcome.features & VDM_FEATURE_BARRIER) && barrier_register();
 	ring->connection = ring->client->connections;
 	return 0;
 }
@@ -188,6 +190,7 @@ int ring_open_inprocess(struct engine *engine, struct engine_account *account,
 	if (!result) {
 		vdm_ring_prepare(submission, completion, entries, 0);
 		ring_attach(ring, submission, completion);
+		ring->asymmetric = barrier_is_asymmetric() && barrier_register();
 
 		struct engine_queue_options options = {
 			.account = account,

@@ -29,6 +29,7 @@ struct vdm_ring {
 	size_t threshold;
 	uint32_t connection;          /* of the client, that the ring belongs to */
 	bool connected;               /* there is somebody at the other end */
+	bool asymmetric;              /* the barriers of the other end reach this process */
 	struct region_view view;
 
 	/* Shared memory; NULL if never connected. */

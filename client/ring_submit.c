@@ -29,8 +29,9 @@ struct place {
 
 static int check(const struct vdm_sqe *sqe)
 {
-	if (sqe->opcode > VDM_OP_FLUSH || (sqe->flags & ~VALID_FLAGS) || sqe->reserved0 ||
-	    sqe->reserved[0] || sqe->reserved[1] || sqe->reserved[2])
+	/* all at once: mostly there is nothing wrong */
+	if ((sqe->opcode > VDM_OP_FLUSH) | (sqe->flags & (uint16_t)~VALID_FLAGS) | sqe->reserved0 |
+	    ((sqe->reserved[0] | sqe->reserved[1] | sqe->reserved[2]) != 0))
 		return -EINVAL;
 	if (sqe->opcode == VDM_OP_MEMSET && sqe->value > UINT8_MAX)
 		return -EINVAL;
@@ -97,7 +98,8 @@ bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, siz
 	return to && to->writable && (!src || region_view_find(&ring->view, REGION_SOURCE, src, n));
 }
 
-static inline void publish(struct vdm_ring *ring, const struct vdm_sqe *sqe, const struct place *place)
+/* Returns its bytes. */
+static inline uint64_t publish(struct vdm_ring *ring, const struct vdm_sqe *sqe, const struct place *place)
 {
 	struct vdm_descriptor *slot = &ring->descriptors[ring->sq_position & (ring->entries - 1)];
 	uint32_t index = ring->free_pending;
@@ -126,8 +128,7 @@ static inline void publish(struct vdm_ring *ring, const struct vdm_sqe *sqe, con
 	atomic_store_explicit(&slot->sequence, ring->sq_position + 1, memory_order_release);
 	ring->sq_position++;
 	ring->in_flight++;
-	ring_count(&ring->counters.offloaded, 1);
-	ring_count(&ring->counters.offloaded_bytes, length);
+	return length;
 }
 
 static void complete_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, int result)
@@ -214,9 +215,13 @@ static void run_chain_here(struct vdm_ring *ring, uint32_t length, enum lane lan
 /* Ring the doorbell if nobody looks at the ring. */
 static void ring_doorbell(struct vdm_ring *ring)
 {
-	/* full barrier between publishing and reading the announcement (I6); partner: the engine's retire(),
-	 * which announces, passes a full barrier and looks at the ring again */
-	atomic_thread_fence(memory_order_seq_cst);
+	/* full barrier between publishing and reading the announcement (I6); partner: scheduler_retire_quiet(),
+	 * which announces, passes a full barrier and looks at the ring again. If that one is passed here as well,
+	 * then only the compiler has to be kept from reordering. */
+	if (ring->asymmetric)
+		atomic_signal_fence(memory_order_seq_cst);
+	else
+		atomic_thread_fence(memory_order_seq_cst);
 
 	uint32_t wanted =
 		atomic_load_explicit(&ring->daemon_line->doorbell_wanted, memory_order_relaxed);
@@ -231,6 +236,7 @@ static void ring_doorbell(struct vdm_ring *ring)
 void ring_advance(struct vdm_ring *ring)
 {
 	uint32_t published = ring->sq_position;
+	uint64_t bytes = 0;
 
 	if (ring->taken == ring->submitted)
 		return;
@@ -246,7 +252,7 @@ void ring_advance(struct vdm_ring *ring)
 		if (!(first->flags & VDM_SQE_LINK) && !check(first) &&
 		    choose_lane(ring, first, false, &place) == LANE_REMOTE) {
 			ring->taken++;
-			publish(ring, first, &place);
+			bytes += publish(ring, first, &place);
 			continue;
 		}
 		while (entry_at(ring, ring->taken + length - 1)->flags & VDM_SQE_LINK)
@@ -264,11 +270,14 @@ void ring_advance(struct vdm_ring *ring)
 			const struct vdm_sqe *sqe = entry_at(ring, ring->taken++);
 
 			choose_lane(ring, sqe, true, &place);
-			publish(ring, sqe, &place);
+			bytes += publish(ring, sqe, &place);
 		}
 	}
-	if (ring->sq_position != published)
-		ring_doorbell(ring);
+	if (ring->sq_position == published)
+		return;
+	ring_count(&ring->counters.offloaded, ring->sq_position - published);
+	ring_count(&ring->counters.offloaded_bytes, bytes);
+	ring_doorbell(ring);
 }
 
 int vdm_ring_submit(struct vdm_ring *ring)

@@ -12,13 +12,17 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "engine/barrier.h"
 #include "refusal.h"
 #include "server.h"
 #include "session.h"
 #include "status.h"
 
 /* Optional parts of the protocol that this daemon has. */
-#define FEATURES 0ull
+static uint64_t features(void)
+{
+	return VDM_FEATURE_TAKE_BACK | (barrier_is_asymmetric() ? VDM_FEATURE_BARRIER : 0);
+}
 
 static int reply_refused(struct session *session, uint32_t request, int error,
 			 const char *text)
@@ -61,16 +65,16 @@ static int handle_hello(struct session *session, struct vdm_packet *packet, cons
 					    "libvdm and vdmd of one release", VDM_VERSION,
 					    VDM_PROTOCOL_VERSION, hello->version),
 				     text);
-	if (hello->features & ~FEATURES)
+	if (hello->features & ~features())
 		return reply_refused(session, VDM_MESSAGE_HELLO,
 				     refuse(text, -EOPNOTSUPP, "vdmd %s does not have the features 0x%llx "
 					    "that the client needs", VDM_VERSION,
-					    (unsigned long long)(hello->features & ~FEATURES)),
+					    (unsigned long long)(hello->features & ~features())),
 				     text);
 
 	struct vdm_message_welcome welcome = {
 		.header = {VDM_MESSAGE_WELCOME, sizeof welcome},
-		.features = FEATURES,
+		.features = features(),
 		.version = VDM_PROTOCOL_VERSION,
 		.workers = engine_workers(server->engine),
 		.max_rings = (uint32_t)session->limits.rings_per_session,

@@ -50,6 +50,7 @@ struct engine_queue {
 	bool busy;              /* a worker runs a batch of it without the lock, and owns all above */
 	bool broken;            /* the producer broke the protocol: take nothing more */
 	bool removed;           /* engine_queue_remove() waits: take nothing more */
+	bool retiring;          /* it is being announced that nobody looks at it */
 	bool touched;           /* served since the last look at the clock */
 	uint64_t quiet_since;   /* ns, CLOCK_MONOTONIC */
 	uint32_t retirements;   /* times that it left the polled ones; the value of doorbell_wanted */

@@ -9,6 +9,7 @@
  */
 #include <stddef.h>
 
+#include "barrier.h"
 #include "internal.h"
 #include "space.h"
 
@@ -106,22 +107,41 @@ void scheduler_unpoll(struct engine_queue *queue)
 	}
 }
 
-/* Announce, full barrier, look again: only then is the doorbell relied on (I6). */
-static void retire(struct engine_queue *queue)
+/* Whether a queue has been quiet for long enough, and nothing of it is in progress. */
+static bool is_quiet(struct engine_queue *queue, uint64_t now, uint64_t patience)
+{
+	if (queue->touched) {
+		queue->touched = false;
+		queue->quiet_since = now;
+	}
+	/* Its worker is not done; or queue_ready() cannot tell while the space is edited. */
+	if (queue->busy || queue->jobs_active > 0 || queue->space->paused)
+		return false;
+	return now - queue->quiet_since >= patience;
+}
+
+/* Announce that nobody will look at the ring. */
+static void announce(struct engine_queue *queue)
 {
 	uint32_t ring = queue->retirements + 1;
 
 	queue->retirements = ring ? ring : 1; /* never zero */
-	/* release, then full barrier; partner: the client's submit, which publishes, passes a full barrier
-	 * and reads this */
+	queue->retiring = true;
+	/* release, then the barrier in scheduler_retire_quiet(); partner: the client's submit, which publishes,
+	 * passes a barrier or is passed through ours, and reads this */
 	atomic_store_explicit(&queue->daemon_line->doorbell_wanted, queue->retirements,
 			      memory_order_release);
-	atomic_thread_fence(memory_order_seq_cst);
-	if (queue_ready(queue)) {
+}
+
+/* After the barrier: what was published before it is seen now, and else the doorbell will ring. */
+static void retire(struct engine_queue *queue)
+{
+	queue->retiring = false;
+	if (queue_ready(queue))
+		/* relaxed: a doorbell more is harmless */
 		atomic_store_explicit(&queue->daemon_line->doorbell_wanted, 0, memory_order_relaxed);
-		return;
-	}
-	scheduler_unpoll(queue);
+	else
+		scheduler_unpoll(queue);
 }
 
 void scheduler_retire_quiet(struct engine *engine, uint64_t now)
@@ -129,21 +149,24 @@ void scheduler_retire_quiet(struct engine *engine, uint64_t now)
 	/* relaxed; partner: engine_set_spin() */
 	uint64_t patience = atomic_load_explicit(&engine->spin_us, memory_order_relaxed) * 1000ull;
 	struct engine_account *account, *next_account;
+	struct engine_queue *queue, *next;
+	bool any = false;
 
+	TAILQ_FOREACH(account, &engine->accounts, entry)
+		TAILQ_FOREACH(queue, &account->queues, entry)
+			if (is_quiet(queue, now, patience)) {
+				announce(queue);
+				any = true;
+			}
+	if (!any)
+		return;
+	/* Announce, full barrier, look again: only then is the doorbell relied on (I6). One for all of them. */
+	barrier_for_all();
 	for (account = TAILQ_FIRST(&engine->accounts); account; account = next_account) {
-		struct engine_queue *queue, *next;
-
 		next_account = TAILQ_NEXT(account, entry);
 		for (queue = TAILQ_FIRST(&account->queues); queue; queue = next) {
 			next = TAILQ_NEXT(queue, entry);
-			if (queue->touched) {
-				queue->touched = false;
-				queue->quiet_since = now;
-			}
-			/* Its worker is not done; or queue_ready() cannot tell while the space is edited. */
-			if (queue->busy || queue->jobs_active > 0 || queue->space->paused)
-				continue;
-			if (now - queue->quiet_since >= patience)
+			if (queue->retiring)
 				retire(queue);
 		}
 	}

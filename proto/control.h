@@ -25,7 +25,11 @@
 
 /* Optional parts of the protocol. A client that asks for one that the daemon lacks is refused. */
 #define VDM_FEATURE_DURABLE    (1ull << 0) /* file-backed regions, flush to storage */
-#define VDM_FEATURE_VALID_BITS VDM_FEATURE_DURABLE
+/* Before it relies on doorbell_wanted, the daemon passes a full barrier in all processes that have registered for
+ * that (membarrier(2), MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED): their submitting threads need none. */
+#define VDM_FEATURE_BARRIER    (1ull << 1)
+/* Large operations are claimed before they begin, proto/ring.h: a client may take back what is not. */
+#define VDM_FEATURE_TAKE_BACK  (1ull << 2)
 
 /* Most descriptors that any message carries, and the longest text of a refusal. */
 #define VDM_MESSAGE_MAX_FDS 4
