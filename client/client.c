@@ -373,6 +373,7 @@ void counters_add(struct ring_counters *sum, const struct ring_counters *more)
 	ADD(local_small);
 	ADD(local_outside);
 	ADD(local_disconnected);
+	ADD(taken_back);
 	ADD(local_bytes);
 	ADD(failed);
 	ADD(doorbells);
@@ -406,6 +407,7 @@ int vdm_client_counters(struct vdm_client *client, struct vdm_client_counters *c
 		.failed = sum.failed,
 		.doorbells = sum.doorbells,
 		.sleeps = sum.sleeps,
+		.taken_back = sum.taken_back,
 	};
 
 	copy_out(counters, counters->size, &full, sizeof full);

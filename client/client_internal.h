@@ -17,7 +17,7 @@
 /* What the counters of a ring are added up in; written by its thread, read by any. */
 struct ring_counters {
 	_Atomic uint64_t offloaded, offloaded_bytes;
-	_Atomic uint64_t local_small, local_outside, local_disconnected, local_bytes;
+	_Atomic uint64_t local_small, local_outside, local_disconnected, local_bytes, taken_back;
 	_Atomic uint64_t failed, doorbells, sleeps;
 };
 

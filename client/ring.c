@@ -47,6 +47,7 @@ static struct vdm_ring *ring_new(uint32_t entries, uint32_t first_sequence)
 	ring->number = first_sequence;
 	ring->sq_position = first_sequence;
 	ring->cq_position = first_sequence;
+	ring->ordered = first_sequence;
 	ring->doorbell_fd = ring->event_fd = ring->poll_fd = ring->self_fd = ring->signal_fd = -1;
 	ring->pending = calloc(entries, sizeof *ring->pending);
 	ring->sqes = calloc(entries, sizeof *ring->sqes);
@@ -106,6 +107,7 @@ static int ring_create(struct vdm_ring *ring)
 	ring->event_fd = vdm_packet_take(&reply, VDM_RING_FD_EVENT);
 	vdm_packet_close(&reply);
 	ring_attach(ring, submission, completion);
+	ring->takes_back = ring->client->welcome.features & VDM_FEATURE_TAKE_BACK;
 	ring->asymmetric = (ring->client->welcome.features & VDM_FEATURE_BARRIER) && barrier_register();
 	ring->connection = ring->client->connections;
 	return 0;

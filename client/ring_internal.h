@@ -16,8 +16,10 @@
 struct pending {
 	uint64_t user_data;
 	uint32_t number;     /* vdm_cqe.operation */
+	uint32_t position;   /* in the ring */
 	uint32_t next;       /* in the list of free ones */
 	bool active;
+	bool taken_back;     /* and reported: its completion tells nothing new */
 };
 
 struct vdm_ring {
@@ -48,6 +50,10 @@ struct vdm_ring {
 	struct pending *pending;
 	uint32_t free_pending;        /* first of the free ones */
 	uint32_t in_flight;           /* published and not reaped */
+	uint32_t taken_back;          /* of them, done here and reported */
+	uint32_t taken_from, taken_to;/* positions, of those and perhaps of some that came too late */
+	uint32_t ordered;             /* position after the last operation that is ordered with others */
+	bool takes_back;              /* the daemon claims what it begins */
 
 	/* Entries that the caller has got: `taken` <= `submitted` <= `got`, free-running. */
 	struct vdm_sqe *sqes;
@@ -91,6 +97,22 @@ const struct ring_counters *ring_counters(const struct vdm_ring *ring);
 
 /* Move what has been submitted into its lanes, as far as fences allow. */
 void ring_advance(struct vdm_ring *ring);
+
+/*
+ * Carry out an operation here that has been published, and that nobody has begun: one that the caller waits for, if
+ * `needed` says that he waits for them all, or a short one. Returns whether there was one.
+ */
+bool ring_take_back(struct vdm_ring *ring, bool needed);
+
+/* An operation that the daemon found taken back, though this side had come too late for it. Returns its result. */
+int ring_carry_out(struct vdm_ring *ring, uint32_t position, uint64_t *value);
+
+/* Carry out the next operation here that the ring has no room for, if it is one that might be taken back from it.
+ * Returns whether there was one. */
+bool ring_run_waiting(struct vdm_ring *ring, uint64_t most_bytes);
+
+/* Report the end of a published operation. */
+void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t value, int32_t result);
 
 /* Collect the completions that are there. */
 void ring_reap(struct vdm_ring *ring);

@@ -110,6 +110,7 @@ static inline uint64_t publish(struct vdm_ring *ring, const struct vdm_sqe *sqe,
 	ring->free_pending = pending->next;
 	pending->user_data = sqe->user_data;
 	pending->number = ring->number++;
+	pending->position = ring->sq_position;
 	pending->active = true;
 
 	slot->opcode = sqe->opcode;
@@ -127,6 +128,8 @@ static inline uint64_t publish(struct vdm_ring *ring, const struct vdm_sqe *sqe,
 	/* release; partner: descriptor_state(), acquire: who sees this word sees the entry and the source */
 	atomic_store_explicit(&slot->sequence, ring->sq_position + 1, memory_order_release);
 	ring->sq_position++;
+	if ((sqe->flags & VDM_SQE_FENCE) || !moves)
+		ring->ordered = ring->sq_position;
 	ring->in_flight++;
 	return length;
 }
@@ -148,7 +151,7 @@ static void complete_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, int 
 	}
 }
 
-static int run_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, enum lane lane)
+static int run_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uint64_t *counter)
 {
 	struct operation operation = {
 		.destination = sqe->dest,
@@ -161,11 +164,8 @@ static int run_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, enum lane 
 
 	operation_run(&operation, 0, operation.length, kernels_default(),
 		      operation_kernel_flags(&operation));
-	ring_count(lane == LANE_SMALL	  ? &ring->counters.local_small
-		   : lane == LANE_OUTSIDE ? &ring->counters.local_outside
-					  : &ring->counters.local_disconnected,
-		   1);
-	if (sqe->opcode != VDM_OP_NOP && sqe->opcode != VDM_OP_FLUSH)
+	ring_count(counter, 1);
+	if (counter != &ring->counters.taken_back && sqe->opcode != VDM_OP_NOP && sqe->opcode != VDM_OP_FLUSH)
 		ring_count(&ring->counters.local_bytes, sqe->length);
 	return 0;
 }
@@ -197,6 +197,9 @@ static enum lane chain_lane(struct vdm_ring *ring, uint32_t length, bool *waits)
 
 static void run_chain_here(struct vdm_ring *ring, uint32_t length, enum lane lane)
 {
+	_Atomic uint64_t *counter = lane == LANE_SMALL     ? &ring->counters.local_small
+				    : lane == LANE_OUTSIDE ? &ring->counters.local_outside
+							   : &ring->counters.local_disconnected;
 	int failed = 0;
 
 	for (uint32_t i = 0; i < length; i++) {
@@ -206,7 +209,7 @@ static void run_chain_here(struct vdm_ring *ring, uint32_t length, enum lane lan
 		if (failed)
 			result = -ECANCELED;
 		else if (result == 0)
-			result = run_here(ring, sqe, lane);
+			result = run_here(ring, sqe, counter);
 		failed = result;
 		complete_here(ring, sqe, result);
 	}
@@ -244,13 +247,15 @@ void ring_advance(struct vdm_ring *ring)
 		region_view_refresh(&ring->view, ring->client, ring->connection);
 	while (ring->taken != ring->submitted) {
 		const struct vdm_sqe *first = entry_at(ring, ring->taken);
-		uint32_t length = 1;
+		uint32_t length = 1, room = ring->entries - ring->in_flight;
 		struct place place;
 		bool waits;
 
 		/* mostly it is one operation by itself, for the daemon */
 		if (!(first->flags & VDM_SQE_LINK) && !check(first) &&
 		    choose_lane(ring, first, false, &place) == LANE_REMOTE) {
+			if (room == 0)
+				break; /* until the daemon has come to what was taken back */
 			ring->taken++;
 			bytes += publish(ring, first, &place);
 			continue;
@@ -266,18 +271,44 @@ void ring_advance(struct vdm_ring *ring)
 			run_chain_here(ring, length, lane);
 			continue;
 		}
+		if (room < length)
+			break;
 		for (uint32_t i = 0; i < length; i++) {
 			const struct vdm_sqe *sqe = entry_at(ring, ring->taken++);
 
 			choose_lane(ring, sqe, true, &place);
 			bytes += publish(ring, sqe, &place);
 		}
+		if (length > 1)
+			ring->ordered = ring->sq_position;
 	}
 	if (ring->sq_position == published)
 		return;
 	ring_count(&ring->counters.offloaded, ring->sq_position - published);
 	ring_count(&ring->counters.offloaded_bytes, bytes);
 	ring_doorbell(ring);
+}
+
+bool ring_run_waiting(struct vdm_ring *ring, uint64_t most_bytes)
+{
+	const struct vdm_sqe *sqe = entry_at(ring, ring->taken);
+	struct place place;
+
+	if (ring->taken == ring->submitted || ring->in_flight < ring->entries ||
+	    (sqe->flags & (VDM_SQE_FENCE | VDM_SQE_LINK)) || check(sqe) || sqe->opcode == VDM_OP_FLUSH ||
+	    sqe->length <= VDM_CLAIM_BYTES || sqe->length > most_bytes ||
+	    choose_lane(ring, sqe, false, &place) != LANE_REMOTE)
+		return false;
+
+	const struct region_extent *to = region_view_find(&ring->view, REGION_DESTINATION, sqe->dest, sqe->length);
+
+	if (!to || !to->writable)
+		return false; /* the daemon is to say so */
+	ring->taken++;
+	ring_count(&ring->counters.offloaded, 1);
+	ring_count(&ring->counters.offloaded_bytes, sqe->length);
+	complete_here(ring, sqe, run_here(ring, sqe, &ring->counters.taken_back));
+	return true;
 }
 
 int vdm_ring_submit(struct vdm_ring *ring)

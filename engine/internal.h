@@ -206,7 +206,7 @@ void *worker_main(void *worker);
 
 /* A batch ends after so many operations or bytes. Larger operations than the latter are cut up. */
 #define BATCH_OPERATIONS 32
-#define BATCH_BYTES      (16 * 1024)
+#define BATCH_BYTES      VDM_CLAIM_BYTES
 
 /* What an operation costs at least, in bytes: about the time to move it rather than its bytes. */
 #define OPERATION_COST 256

@@ -64,6 +64,7 @@ void operation_resolve(struct operation *operation, const struct vdm_descriptor 
 	operation->opcode = d->opcode;
 	operation->waits = (d->flags & VDM_DESCRIPTOR_FENCE) || d->opcode == VDM_OPCODE_FLUSH;
 	operation->linked = false;
+	operation->taken_back = false;
 	operation->fill = (uint8_t)d->pattern;
 	operation->destination = NULL;
 	operation->source = NULL;

@@ -25,6 +25,7 @@ struct operation {
 	uint8_t opcode;
 	uint8_t fill;                /* memset */
 	bool waits;                  /* begins after all earlier operations have completed */
+	bool taken_back;             /* the producer does it himself */
 	bool linked;                 /* follows an operation that had VDM_DESCRIPTOR_LINK */
 	int32_t error;               /* refused: a negative errno; else 0 */
 };

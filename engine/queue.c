@@ -90,6 +90,20 @@ static bool queue_next(struct engine_queue *queue, struct operation *operation)
 	return true;
 }
 
+/* Whether the operation is this side's to carry out: from now on, or no longer. */
+static bool queue_claim(struct engine_queue *queue, uint32_t position)
+{
+	/* release, then full barrier; partner: the client's ring_take_back(), which stores what it takes, passes a
+	 * full barrier and reads this */
+	atomic_store_explicit(&queue->daemon_line->claimed, position + 1, memory_order_release);
+	atomic_thread_fence(memory_order_seq_cst);
+
+	uint64_t taken = atomic_load_explicit(&queue->client_line->taken_back, memory_order_acquire);
+	uint32_t from = (uint32_t)taken, to = (uint32_t)(taken >> 32);
+
+	return position - from >= to - from;
+}
+
 size_t queue_batch(struct engine_queue *queue, struct worker *worker)
 {
 	const struct kernels *kernels = &worker->kernels;
@@ -100,8 +114,12 @@ size_t queue_batch(struct engine_queue *queue, struct worker *worker)
 		if (!queue_next(queue, operation))
 			break;
 		if (!operation->error && operation->length > BATCH_BYTES) {
-			job_begin(queue, operation);
-			break;
+			if (queue_claim(queue, operation->position)) {
+				job_begin(queue, operation);
+				break;
+			}
+			operation->taken_back = true;
+			operation->error = -ECANCELED;
 		}
 		if (!operation->error) {
 			worker->guard.armed = 1;
@@ -132,7 +150,7 @@ void queue_complete(struct engine_queue *queue, const struct operation *operatio
 	uint32_t position = queue->tail++;
 
 	if (error) {
-		count(&queue->failed, 1);
+		count(&queue->failed, !operation->taken_back);
 	} else {
 		count(&queue->operations[operation->opcode], 1);
 		count(&queue->bytes, operation->opcode == VDM_OPCODE_FLUSH ? 0 : operation->length);
@@ -144,7 +162,7 @@ void queue_complete(struct engine_queue *queue, const struct operation *operatio
 	slot->user_data = operation->user_data;
 	slot->value = error || operation->opcode == VDM_OPCODE_FLUSH ? 0 : operation->length;
 	slot->result = error;
-	slot->flags = 0;
+	slot->flags = operation->taken_back ? VDM_COMPLETION_TAKEN_BACK : 0;
 	slot->operation = operation->position;
 	/* release; partner: the client's reap, acquire: it sees the bytes that were moved and this entry */
 	atomic_store_explicit(&slot->sequence, position + 1, memory_order_release);

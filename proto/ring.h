@@ -35,6 +35,16 @@
 /* One line of every cache this protocol is used with; entries never straddle two. */
 #define VDM_CACHE_LINE 64
 
+/*
+ * An operation of more bytes than this is claimed before it begins: the daemon stores `claimed`, passes a full
+ * barrier and reads `taken_back`. A client that wants one of those back that it has submitted stores `taken_back`,
+ * passes a full barrier and reads `claimed`. If the operation is claimed then, it came too late. If not, the daemon
+ * will find it taken back: it moves nothing and completes it with -ECANCELED and VDM_COMPLETION_TAKEN_BACK. When
+ * both came at the same time, both may see each other; then the client, too late, gets that completion all the same,
+ * and has to carry the operation out.
+ */
+#define VDM_CLAIM_BYTES (16 * 1024)
+
 /* Byte offset of the first descriptor or completion in its file: one page for the lines before. */
 #define VDM_RING_ENTRIES_OFFSET 4096
 
@@ -98,12 +108,16 @@ static_assert(offsetof(struct vdm_descriptor, user_data) == 48, "wire format");
 static_assert(offsetof(struct vdm_descriptor, reserved1) == 56, "wire format");
 static_assert(offsetof(struct vdm_descriptor, sequence) == 60, "wire format");
 
+enum vdm_completion_flags {
+	VDM_COMPLETION_TAKEN_BACK = 1 << 0, /* the daemon found it taken back, and has moved nothing */
+};
+
 /* The answer to one operation. */
 struct vdm_completion {
 	uint64_t user_data;        /* of the descriptor */
 	uint64_t value;            /* bytes moved, or set */
 	int32_t result;            /* 0 or a negative errno */
-	uint32_t flags;            /* reserved, zero */
+	uint32_t flags;            /* enum vdm_completion_flags */
 	uint32_t operation;        /* position of the descriptor that this completes */
 	_Atomic uint32_t sequence; /* written last, release; partner: the client's peek, acquire */
 };
@@ -124,11 +138,15 @@ static_assert(offsetof(struct vdm_completion, sequence) == 28, "wire format");
 struct vdm_client_line {
 	_Atomic uint32_t arm;    /* release, then full barrier; partner: queue_signal() */
 	_Atomic uint32_t wanted; /* relaxed, before arm */
-	uint32_t reserved[14];
+	/* Positions of operations that the client has taken back: from the lower half up to, not including, the
+	 * upper half. release, then full barrier; partner: queue_claim() */
+	_Atomic uint64_t taken_back;
+	uint32_t reserved[12];
 };
 static_assert(sizeof(struct vdm_client_line) == VDM_CACHE_LINE, "one line, one writer");
 static_assert(offsetof(struct vdm_client_line, arm) == 0, "wire format");
 static_assert(offsetof(struct vdm_client_line, wanted) == 4, "wire format");
+static_assert(offsetof(struct vdm_client_line, taken_back) == 8, "wire format");
 
 /*
  * Non-zero while nobody polls the ring: whoever submits then has to ring the doorbell, once per value.
@@ -137,10 +155,14 @@ static_assert(offsetof(struct vdm_client_line, wanted) == 4, "wire format");
  */
 struct vdm_daemon_line {
 	_Atomic uint32_t doorbell_wanted; /* release, then full barrier; partner: the client's submit */
-	uint32_t reserved[15];
+	/* Position after the last operation that was claimed; at first, that of the first operation. release, then
+	 * full barrier; partner: the client's ring_take_back() */
+	_Atomic uint32_t claimed;
+	uint32_t reserved[14];
 };
 static_assert(sizeof(struct vdm_daemon_line) == VDM_CACHE_LINE, "one line, one writer");
 static_assert(offsetof(struct vdm_daemon_line, doorbell_wanted) == 0, "wire format");
+static_assert(offsetof(struct vdm_daemon_line, claimed) == 4, "wire format");
 
 /* Whether `entries` is a size that a ring can have: a power of two within the limits. */
 static inline int vdm_ring_entries_valid(uint32_t entries)
@@ -177,6 +199,8 @@ static inline struct vdm_completion *vdm_completions(void *completion)
 static inline void vdm_ring_prepare(void *submission, void *completion, uint32_t entries,
 				    uint32_t first_sequence)
 {
+	atomic_store_explicit(&((struct vdm_daemon_line *)completion)->claimed, first_sequence,
+			      memory_order_relaxed);
 	for (uint32_t i = 0; i < entries; i++) {
 		uint32_t position = first_sequence + i;
 		uint32_t slot = position & (entries - 1);

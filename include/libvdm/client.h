@@ -153,6 +153,7 @@ struct vdm_client_counters {
 	uint64_t failed;             /* completed with an error, either lane */
 	uint64_t doorbells;          /* system calls made because the daemon slept */
 	uint64_t sleeps;             /* times that a wait of ours slept */
+	uint64_t taken_back;         /* of the offloaded: ran here, for the daemon had not begun when we waited */
 };
 
 /* Fill in `counters`. Returns 0, -EINVAL (size is zero) or -EOWNERDEAD. */

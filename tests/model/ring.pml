@@ -7,7 +7,8 @@
  * Memory: each side's stores go through a store buffer (x86-TSO, Owens, Sarkar, Sewell, TPHOLs 2009), which
  * drains in order at any time; a full barrier waits until it is empty. Remove one of them (define
  * NO_SUBMIT_BARRIER, NO_RETIRE_BARRIER, NO_ARM_BARRIER or NO_SIGNAL_BARRIER) and a wake-up is lost: the check
- * has to fail then, which shows that it can.
+ * has to fail then, which shows that it can. With ASYMMETRIC the client passes no barrier when it submits, and the
+ * worker passes one for both when it retires the ring.
  *
  * Sequence words are those of the protocol, modulo 8 here: position + 1 when ready, position + 1 - ENTRIES
  * before; they begin just below the wrap.
@@ -93,7 +94,7 @@ proctype client() {
 		client_buffer!(A_PAYLOAD + SLOT(MOD(FIRST + sent))), sent;
 		client_buffer!(A_SQ + SLOT(MOD(FIRST + sent))), MOD(FIRST + sent + 1);
 		sent++;
-#ifndef NO_SUBMIT_BARRIER
+#if !defined(NO_SUBMIT_BARRIER) && !defined(ASYMMETRIC)
 		CLIENT_BARRIER;
 #endif
 		wanted = bell;
@@ -162,6 +163,9 @@ end_sleep:	doorbell -> doorbell = false; /* epoll_wait(), for as long as it take
 		worker_buffer!A_BELL, retirements;
 #ifndef NO_RETIRE_BARRIER
 		WORKER_BARRIER;
+#ifdef ASYMMETRIC
+		CLIENT_BARRIER; /* barrier_for_all(): the client passes one as well, wherever it is */
+#endif
 #endif
 		if
 		:: sq[SLOT(MOD(FIRST + head))] == MOD(FIRST + head + 1) -> worker_buffer!A_BELL, 0

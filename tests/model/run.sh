@@ -1,18 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Check the model exhaustively, and that it fails with any one barrier removed. Skips (77) without spin.
+# Check the models exhaustively, and that they fail with any one barrier removed. Skips (77) without spin.
 set -u
-model=$(cd "$(dirname "$0")" && pwd)/ring.pml
+models=$(cd "$(dirname "$0")" && pwd)
 command -v spin >/dev/null 2>&1 || { echo "skipped: spin is not installed"; exit 77; }
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 
-# check EXPECTED(pass|fail) [-DNAME...]: whether the verifier finds an error
+# check MODEL EXPECTED(pass|fail) [-DNAME...]: whether the verifier finds an error
 check() {
-	expected=$1
-	shift
-	spin -a "$@" "$model" >spin.log 2>&1 || { cat spin.log; exit 1; }
+	model=$1
+	expected=$2
+	shift 2
+	spin -a "$@" "$models/$model.pml" >spin.log 2>&1 || { cat spin.log; exit 1; }
 	cc -O2 -DSAFETY -DVECTORSZ=2048 -o pan pan.c >cc.log 2>&1 || { cat cc.log; exit 1; }
 	./pan -m1000000 >pan.log 2>&1
 	if ! grep -q '^State-vector' pan.log || grep -q 'max search depth too small' pan.log; then
@@ -21,13 +22,19 @@ check() {
 	fi
 	if grep -q 'errors: 0' pan.log; then found=pass; else found=fail; fi
 	states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' pan.log)
-	echo "${*:-as it is}: $found ($states states)"
+	echo "$model, ${*:-as it is}: $found ($states states)"
 	[ "$found" = "$expected" ] || { cat pan.log; echo "expected: $expected"; exit 1; }
 }
 
-check pass
-check pass -DENTRIES=4 -DOPERATIONS=5
+check ring pass
+check ring pass -DENTRIES=4 -DOPERATIONS=5
+check ring pass -DASYMMETRIC
 for barrier in SUBMIT RETIRE ARM SIGNAL; do
-	check fail -DNO_${barrier}_BARRIER
+	check ring fail -DNO_${barrier}_BARRIER
 done
-echo "the model holds, and each barrier is needed"
+check ring fail -DASYMMETRIC -DNO_RETIRE_BARRIER
+check take_back pass
+for barrier in CLAIM TAKE; do
+	check take_back fail -DNO_${barrier}_BARRIER
+done
+echo "the models hold, and each barrier is needed"

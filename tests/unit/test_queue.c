@@ -314,6 +314,60 @@ static void a_chain_is_cancelled_behind_a_failure(void **state)
 }
 
 /* The signal is sent once per armed value, when the count has been reached, and not before. */
+/* What the producer has taken back is not carried out, and is said to have been found so. */
+static void a_large_operation_is_claimed_or_found_taken_back(void **state)
+{
+	struct fixture f;
+	const size_t large = VDM_CLAIM_BYTES + 1;
+	char *memory = calloc(2, large);
+	uint32_t region;
+
+	(void)state;
+	start(&f, 1, 0, 4, UINT32_MAX - 1);
+	assert_int_equal(engine_space_add(f.space, memory, 2 * large, true, &region), 0);
+	memset(memory, 'm', large);
+
+	struct vdm_client_line *client_line = f.ring.submission;
+	const struct vdm_daemon_line *daemon_line = f.ring.completion;
+	struct vdm_descriptor d = {.opcode = VDM_OPCODE_MEMCPY, .destination_region = region, .source_region = region,
+				   .destination_offset = large, .length = large};
+	const struct vdm_completion *completion;
+
+	assert_int_equal(atomic_load(&daemon_line->claimed), UINT32_MAX - 1);
+	/* positions -1 and 0: the second and the third */
+	atomic_store(&client_line->taken_back, (uint64_t)1 << 32 | UINT32_MAX);
+	for (unsigned i = 0; i < 4; i++) {
+		memset(memory + large, 0, large);
+		raw_put(&f.ring, &d);
+		raw_bell(&f.ring);
+		completion = raw_get(&f.ring);
+		assert_non_null(completion);
+		assert_int_equal(atomic_load(&daemon_line->claimed), f.ring.sq);
+		if (i == 1 || i == 2) {
+			assert_int_equal(completion->flags, VDM_COMPLETION_TAKEN_BACK);
+			assert_int_equal(completion->result, -ECANCELED);
+			assert_true(completion->value == 0);
+			assert_int_equal(memory[large], 0);
+		} else {
+			assert_int_equal(completion->flags, 0);
+			assert_int_equal(completion->result, 0);
+			assert_memory_equal(memory, memory + large, large);
+		}
+	}
+	/* of the size that is not claimed, whatever the range says */
+	atomic_store(&client_line->taken_back, (uint64_t)UINT32_MAX << 32);
+	d.length = VDM_CLAIM_BYTES;
+	assert_int_equal(result_of(&f, &d), 0);
+
+	struct engine_counters counters;
+
+	engine_queue_counters(f.ring.queue, &counters);
+	assert_true(counters.failed == 0);
+	assert_true(counters.operations[VDM_OPCODE_MEMCPY] == 3);
+	stop(&f);
+	free(memory);
+}
+
 static void signals_are_sent_once_and_when_wanted(void **state)
 {
 	struct fixture f;
@@ -424,6 +478,7 @@ int main(void)
 		cmocka_unit_test(I2_more_in_flight_than_entries_ends_the_ring),
 		cmocka_unit_test(sequence_numbers_wrap),
 		cmocka_unit_test(a_chain_is_cancelled_behind_a_failure),
+		cmocka_unit_test(a_large_operation_is_claimed_or_found_taken_back),
 		cmocka_unit_test(signals_are_sent_once_and_when_wanted),
 		cmocka_unit_test(a_missing_page_fails_the_operation_alone),
 		cmocka_unit_test(a_removed_region_is_not_found_again),

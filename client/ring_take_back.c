@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A thread that waits does what nobody has begun: so that a machine whose CPUs are all busy copying is not slower for
+ * having asked another process to do it, and a daemon that sleeps is not waited for.
+ *
+ * What has been taken back stays in the ring until the daemon has come to it, found that it has nothing to do, and
+ * answered; the answer is then dropped. Positions that are taken back are one range, because that is what the other
+ * side can be told at once; it grows at both ends, and begins anew when everything in it has been answered.
+ */
+#include <errno.h>
+
+#include "engine/operation.h"
+#include "ring_internal.h"
+
+/* Larger operations are taken back only by who waits for all that is in flight: others may be complete sooner. 50 us
+ * at 20 GB/s. */
+#define SHORT_BYTES ((uint64_t)1 << 20)
+
+static const struct vdm_descriptor *descriptor_at(const struct vdm_ring *ring, uint32_t position)
+{
+	return &ring->descriptors[position & (ring->entries - 1)];
+}
+
+/* The range with one position more; returns that. */
+static uint32_t extend(const struct vdm_ring *ring, uint32_t *from, uint32_t *to)
+{
+	if (ring->taken_back == 0) { /* a new one, from the end: there the daemon is last to come */
+		*to = ring->sq_position;
+		*from = *to - 1;
+		return *from;
+	}
+	*from = ring->taken_from;
+	*to = ring->taken_to;
+	return *to != ring->sq_position ? (*to)++ : --*from;
+}
+
+/* The operation at a position that is in flight, or NULL. */
+static struct pending *pending_at(struct vdm_ring *ring, uint32_t position)
+{
+	/* relaxed: our own store */
+	if (atomic_load_explicit(&descriptor_at(ring, position)->sequence, memory_order_relaxed) != position + 1)
+		return NULL;
+
+	struct pending *pending = &ring->pending[descriptor_at(ring, position)->user_data];
+
+	return pending->active && !pending->taken_back && pending->position == position ? pending : NULL;
+}
+
+/* Not if its place among others matters: it would not be kept. */
+static bool may_take(const struct vdm_ring *ring, uint32_t position, bool needed)
+{
+	const struct vdm_descriptor *d = descriptor_at(ring, position);
+
+	return d->length > VDM_CLAIM_BYTES && (needed || d->length <= SHORT_BYTES) &&
+	       (int32_t)(position - ring->ordered) >= 0;
+}
+
+static const struct region_extent *extent_of(const struct vdm_ring *ring, uint32_t id)
+{
+	for (uint32_t i = 0; i < ring->view.count; i++)
+		if (ring->view.extents[i].id == id)
+			return &ring->view.extents[i];
+	return NULL;
+}
+
+/* Back from a descriptor to the addresses that it was made of. */
+static bool translate(struct vdm_ring *ring, const struct vdm_descriptor *d, struct operation *operation)
+{
+	region_view_refresh(&ring->view, ring->client, ring->connection); /* it may have been released */
+
+	const struct region_extent *to = extent_of(ring, d->destination_region);
+	bool copies = d->opcode != VDM_OPCODE_MEMSET;
+	const struct region_extent *from = copies ? extent_of(ring, d->source_region) : NULL;
+
+	if (!to || !to->writable || (copies && !from))
+		return false;
+	*operation = (struct operation){
+		.destination = (char *)(to->begin + d->destination_offset),
+		.source = copies ? (const char *)(from->begin + d->source_offset) : NULL,
+		.length = d->length,
+		.flags = d->flags,
+		.opcode = d->opcode,
+		.fill = (uint8_t)d->pattern,
+	};
+	return true;
+}
+
+static void run(struct vdm_ring *ring, const struct operation *operation)
+{
+	operation_run(operation, 0, operation->length, kernels_default(), operation_kernel_flags(operation));
+	ring_count(&ring->counters.taken_back, 1);
+}
+
+static bool is_claimed(const struct vdm_ring *ring, uint32_t position)
+{
+	/* acquire; partner: queue_claim() */
+	uint32_t claimed = atomic_load_explicit(&ring->daemon_line->claimed, memory_order_acquire);
+
+	return (int32_t)(claimed - position) > 0;
+}
+
+bool ring_take_back(struct vdm_ring *ring, bool needed)
+{
+	uint32_t from, to, position;
+	struct operation operation;
+
+	if (!ring->takes_back || !ring->connected)
+		return false;
+	if (ring->taken != ring->submitted) /* what has been taken back fills the ring */
+		return ring->taken_back > 0 && ring_run_waiting(ring, needed ? UINT64_MAX : SHORT_BYTES);
+	position = extend(ring, &from, &to);
+
+	struct pending *pending = pending_at(ring, position);
+
+	if (!pending || !may_take(ring, position, needed) || is_claimed(ring, position) ||
+	    !translate(ring, descriptor_at(ring, position), &operation))
+		return false;
+	ring->taken_from = from;
+	ring->taken_to = to;
+	/* release, then full barrier; partner: queue_claim(), which claims, passes a full barrier and reads this */
+	atomic_store_explicit(&ring->client_line->taken_back, (uint64_t)to << 32 | from, memory_order_release);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (is_claimed(ring, position))
+		return false; /* at the same time: then ring_carry_out(), if it has seen this */
+	run(ring, &operation);
+	pending->taken_back = true;
+	ring->taken_back++;
+	ring_report(ring, pending, operation.length, 0);
+	return true;
+}
+
+int ring_carry_out(struct vdm_ring *ring, uint32_t position, uint64_t *value)
+{
+	struct operation operation;
+
+	/* Its descriptor is still there: until it has been reaped, nothing comes into its place. */
+	if (!translate(ring, descriptor_at(ring, position), &operation))
+		return -EFAULT; /* released meanwhile */
+	run(ring, &operation);
+	*value = operation.length;
+	return 0;
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A thread that waits does what the daemon has not begun: each operation still is carried out once, whoever does it.
+ * A daemon that is stopped cannot begin anything, so it decides nothing about these tests.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "cmocka_test.h"
+#include "process_figures.h"
+#include "ring_use.h"
+#include "scale.h"
+
+#define SIZE  ((size_t)64 << 10) /* more than VDM_CLAIM_BYTES */
+#define COUNT 4
+
+static struct vdm_client *client;
+static struct vdm_ring *ring;
+static struct vdm_region *region;
+static char *memory;
+
+static int set_up(void **state)
+{
+	(void)state;
+	client = client_opened();
+	ring = ring_opened(client, COUNT, 0);
+	memory = region_opened(client, 2 * COUNT * SIZE, &region);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	vdm_ring_close(ring);
+	vdm_region_release(region);
+	vdm_client_close(client);
+	return 0;
+}
+
+static char *source(unsigned i)
+{
+	return memory + i * SIZE;
+}
+
+static char *destination(unsigned i)
+{
+	return memory + (COUNT + i) * SIZE;
+}
+
+static bool all_are(const char *bytes, char value)
+{
+	return bytes[0] == value && memcmp(bytes, bytes + 1, SIZE - 1) == 0;
+}
+
+static void prepare_copy(unsigned i, unsigned flags)
+{
+	struct vdm_sqe *sqe = entry(ring);
+
+	vdm_prep_memcpy(sqe, destination(i), source(i), SIZE, flags);
+	sqe->user_data = i;
+}
+
+/* Nothing may come late: what this process has been told is complete is not touched any more. */
+static void what_is_not_begun_is_done_here_and_only_here(void **state)
+{
+	(void)state;
+	daemon_freeze();
+	for (unsigned round = 0; round < 3; round++) { /* the ring is full of what was taken back: the same */
+		for (unsigned i = 0; i < COUNT; i++) {
+			memset(source(i), (char)('a' + round + i), SIZE);
+			prepare_copy(i, 0);
+		}
+		int32_t results[COUNT];
+
+		run_all(ring, COUNT, results, NULL);
+		for (unsigned i = 0; i < COUNT; i++) {
+			assert_int_equal(results[i], 0);
+			assert_true(all_are(destination(i), (char)('a' + round + i)));
+			memset(destination(i), '.', SIZE);
+		}
+	}
+	assert_int_equal(counters_of(client).taken_back, 3 * COUNT);
+	assert_int_equal(counters_of(client).offloaded, 3 * COUNT);
+	daemon_thaw();
+	vdm_prep_memset(entry(ring), source(0), 'x', 1, VDM_SQE_FENCE); /* begins after all of those */
+	assert_int_equal(run_one(ring), 0);
+	for (unsigned i = 0; i < COUNT; i++)
+		assert_true(all_are(destination(i), '.'));
+	assert_int_equal(counters_of(client).failed, 0);
+}
+
+static void expect_it_waits(void)
+{
+	const struct timespec some = {.tv_nsec = 20000000};
+	struct vdm_cqe *cqe;
+
+	daemon_freeze();
+	assert_true(vdm_ring_submit(ring) > 0);
+	assert_int_equal(vdm_ring_wait_cqes(ring, &cqe, 1, &some), -ETIME);
+	daemon_thaw();
+}
+
+static void expect_done(unsigned count)
+{
+	struct vdm_cqe *cqes[COUNT];
+
+	assert_int_equal(vdm_ring_wait_cqes(ring, cqes, count, NULL), 0);
+	for (unsigned i = 0; i < count; i++)
+		assert_int_equal(cqes[i]->result, 0);
+	vdm_ring_cq_advance(ring, count);
+}
+
+/* Its place among others would be lost. */
+static void what_is_ordered_is_waited_for(void **state)
+{
+	(void)state;
+	prepare_copy(0, VDM_SQE_FENCE);
+	expect_it_waits();
+	expect_done(1);
+	prepare_copy(0, VDM_SQE_LINK);
+	prepare_copy(1, 0);
+	expect_it_waits();
+	expect_done(2);
+	prepare_copy(0, 0);
+	prepare_copy(1, VDM_SQE_FENCE);
+	expect_it_waits();
+	expect_done(2);
+	assert_int_equal(counters_of(client).taken_back, 0);
+}
+
+static void what_is_small_is_waited_for(void **state)
+{
+	(void)state;
+	vdm_prep_memcpy(entry(ring), destination(0), source(0), 16384, 0);
+	expect_it_waits();
+	expect_done(1);
+	assert_int_equal(counters_of(client).taken_back, 0);
+}
+
+/* The daemon says -EACCES, where the store would end this process. */
+static void what_may_not_be_written_is_left_to_the_daemon(void **state)
+{
+	const struct timespec some = {.tv_nsec = 20000000};
+	struct vdm_region *constant;
+	struct vdm_cqe *cqe;
+	int fd = memfd_create("constant", MFD_ALLOW_SEALING);
+
+	(void)state;
+	assert_int_equal(ftruncate(fd, SIZE), 0);
+	assert_int_equal(vdm_region_import(client, fd, NULL, SIZE, VDM_REGION_READONLY, &constant), 0);
+	vdm_prep_memcpy(entry(ring), vdm_region_address(constant), source(0), SIZE, 0);
+	daemon_freeze();
+	assert_int_equal(vdm_ring_submit(ring), 1);
+	assert_int_equal(vdm_ring_wait_cqes(ring, &cqe, 1, &some), -ETIME);
+	daemon_thaw();
+	assert_int_equal(vdm_ring_wait_cqe(ring, &cqe), 0);
+	assert_int_equal(cqe->result, -EACCES);
+	vdm_ring_cqe_seen(ring, cqe);
+	vdm_region_release(constant);
+	close(fd);
+}
+
+/* Both reach for the same operations all the time: none is done twice, for that would undo what came after it. */
+static void a_race_has_one_winner(void **state)
+{
+	unsigned long rounds = scaled(20000);
+	unsigned value[COUNT] = {0}, next = 0, in_flight = 0;
+
+	(void)state;
+	for (unsigned long round = 0; round < rounds || in_flight > 0;) {
+		struct vdm_cqe *cqe;
+
+		while (round < rounds && in_flight < COUNT) {
+			unsigned i = next++ % COUNT;
+
+			memset(source(i), (char)++value[i], SIZE);
+			prepare_copy(i, 0);
+			round++;
+			in_flight++;
+		}
+		vdm_ring_submit(ring);
+		/* all of them: then each is fair game */
+		struct vdm_cqe *cqes[COUNT];
+
+		CHECK(vdm_ring_wait_cqes(ring, cqes, in_flight, NULL) == 0, "waiting");
+		for (unsigned n = 0; n < in_flight; n++) {
+			cqe = cqes[n];
+			unsigned i = (unsigned)cqe->user_data;
+
+			CHECK(cqe->result == 0, "result %d", cqe->result);
+			CHECK(all_are(destination(i), (char)value[i]), "round %lu: wrong bytes in %u", round, i);
+			memset(destination(i), 0, SIZE);
+		}
+		vdm_ring_cq_advance(ring, in_flight);
+		in_flight = 0;
+		for (unsigned i = 0; i < COUNT; i++)
+			CHECK(all_are(destination(i), 0), "round %lu: %u was copied twice", round, i);
+	}
+	print_message("%lu operations, %lu taken back\n", rounds, (unsigned long)counters_of(client).taken_back);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+		TEST(what_is_not_begun_is_done_here_and_only_here),
+		TEST(what_is_ordered_is_waited_for),
+		TEST(what_is_small_is_waited_for),
+		TEST(what_may_not_be_written_is_left_to_the_daemon),
+		TEST(a_race_has_one_winner),
+	};
+
+	guard_against_hanging(100);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
