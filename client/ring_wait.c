@@ -280,7 +280,7 @@ int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned co
 			deadline = now + timeout->tv_sec * 1000000000ll + timeout->tv_nsec;
 		if (deadline && now >= deadline)
 			return -ETIME;
-		if (now - begin >= TAKE_BACK_NS &&
+		if (ring->spin_us > 0 && now - begin >= TAKE_BACK_NS &&
 		    ring_take_back(ring, !timeout && count - ring_unseen(ring) == outstanding(ring)))
 			continue;
 		if (now - begin < ring->spin_us * 1000ll) {

@@ -88,7 +88,7 @@ int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 	return 0;
 }
 
-int region_map(int fd, uint64_t size, uint32_t flags, struct region *region,
+int region_map(struct prefault *prefault, int fd, uint64_t size, uint32_t flags, struct region *region,
 	       char text[VDM_REFUSAL_TEXT])
 {
 	int protection = flags & VDM_REGION_READ_ONLY ? PROT_READ : PROT_READ | PROT_WRITE;
@@ -98,12 +98,15 @@ int region_map(int fd, uint64_t size, uint32_t flags, struct region *region,
 		return refuse(text, -errno, "vdmd cannot map the memfd: %s", strerror(errno));
 	/* other processes' data does not belong into a core file of this one */
 	madvise(base, size, MADV_DONTDUMP);
+	/* where the system allows them for shared memory: transparent_hugepage/shmem_enabled */
+	madvise(base, size, MADV_HUGEPAGE);
 	region->base = base;
 	region->size = size;
+	region->prefault = prefault_begin(prefault, base, size, !(flags & VDM_REGION_READ_ONLY), fd);
 	return 0;
 }
 
-void region_unmap(struct region *region)
+void region_unmap(struct prefault *prefault, struct region *region)
 {
-	munmap(region->base, region->size);
+	prefault_unmap(prefault, region->prefault, region->base, region->size);
 }

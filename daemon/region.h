@@ -7,6 +7,7 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
+#include "prefault.h"
 #include "proto/control.h"
 
 struct region {
@@ -14,6 +15,7 @@ struct region {
 	uint32_t id;
 	void *base;
 	uint64_t size;
+	struct prefault_job *prefault; /* NULL: none */
 	dev_t device;             /* of the file, to find a second one */
 	ino_t inode;
 };
@@ -28,9 +30,9 @@ LIST_HEAD(region_list, region);
 int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 		 char text[VDM_REFUSAL_TEXT]);
 
-/* Map it. Returns 0 or a negative errno with a sentence. */
-int region_map(int fd, uint64_t size, uint32_t flags, struct region *region,
+/* Map it, and begin to map its pages. Returns 0 or a negative errno with a sentence. */
+int region_map(struct prefault *prefault, int fd, uint64_t size, uint32_t flags, struct region *region,
 	       char text[VDM_REFUSAL_TEXT]);
-void region_unmap(struct region *region);
+void region_unmap(struct prefault *prefault, struct region *region);
 
 #endif

@@ -250,13 +250,13 @@ static int enter_region(struct session *session, const struct vdm_message_region
 			      (unsigned long long)request->size);
 	}
 
-	int result = region_map(fd, request->size, request->flags, region, text);
+	int result = region_map(session->server->prefault, fd, request->size, request->flags, region, text);
 
 	if (!result) {
 		result = engine_space_add(session->space, region->base, region->size,
 					  !(request->flags & VDM_REGION_READ_ONLY), &region->id);
 		if (result) {
-			region_unmap(region);
+			region_unmap(session->server->prefault, region);
 			refuse(text, result, "vdmd has no room for another region");
 		}
 	}

@@ -79,6 +79,8 @@ int server_new(struct config *config, struct server **out)
 	}
 	if (result >= 0)
 		result = reaper_new(server->event, &server->reaper);
+	if (result >= 0)
+		result = prefault_new(&server->prefault);
 	if (result < 0) {
 		server_free(server);
 		return result;
@@ -95,6 +97,7 @@ void server_free(struct server *server)
 	while (!LIST_EMPTY(&server->sessions))
 		session_end(LIST_FIRST(&server->sessions));
 	reaper_free(server->reaper);
+	prefault_free(server->prefault);
 	engine_delete(server->engine);
 	sd_event_source_disable_unref(server->on_violation);
 	sd_event_unref(server->event);

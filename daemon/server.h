@@ -17,6 +17,7 @@ struct server {
 	struct config config;
 	struct engine *engine;
 	struct reaper *reaper;
+	struct prefault *prefault;
 	struct listener listener;
 	struct user_list users;
 	struct session_list sessions;

@@ -249,7 +249,7 @@ void session_remove_region(struct session *session, struct region *region)
 	void *base;
 
 	engine_space_remove(session->space, region->id, &base, &length);
-	region_unmap(region);
+	region_unmap(session->server->prefault, region);
 	LIST_REMOVE(region, entry);
 	session->region_count--;
 	session->mapped_bytes -= region->size;

@@ -277,7 +277,7 @@ int engine_drain(struct engine *engine, unsigned timeout_ms)
 
 			/* its producer may have died between publishing and ringing */
 			if (queue && !queue->polled)
-				scheduler_poll(queue);
+				scheduler_poll(queue, 0);
 		}
 		engine_unlock(engine);
 		if (waited == 0)

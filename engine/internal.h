@@ -53,6 +53,7 @@ struct engine_queue {
 	bool retiring;          /* it is being announced that nobody looks at it */
 	bool touched;           /* served since the last look at the clock */
 	uint64_t quiet_since;   /* ns, CLOCK_MONOTONIC */
+	unsigned impatience;    /* it is polled for spin_us >> impatience */
 	uint32_t retirements;   /* times that it left the polled ones; the value of doorbell_wanted */
 	uint32_t slot;          /* in engine->queues */
 
@@ -196,17 +197,22 @@ void job_cancel(struct engine_queue *queue, int32_t error);
 /* scheduler.c: whose turn it is. Holding the lock. */
 struct engine_queue *scheduler_pick(struct engine *engine);
 void scheduler_charge(struct engine_queue *queue, size_t cost);
-void scheduler_poll(struct engine_queue *queue);
+void scheduler_poll(struct engine_queue *queue, uint64_t now);
 void scheduler_unpoll(struct engine_queue *queue);
-/* Move the queues that have been quiet for a while to the doorbells. */
+/* Move the queues that have been quiet for a while to the doorbells. (A worker that has been preempted for that long
+ * finds all of them quiet, and gives the CPU up to who wanted it.) */
 void scheduler_retire_quiet(struct engine *engine, uint64_t now);
 
 /* worker.c */
 void *worker_main(void *worker);
 
-/* A batch ends after so many operations or bytes. Larger operations than the latter are cut up. */
+/* A batch ends after so many operations or bytes. */
 #define BATCH_OPERATIONS 32
-#define BATCH_BYTES      VDM_CLAIM_BYTES
+#define BATCH_BYTES      (16 * 1024)
+
+/* Larger operations are cut up, into pieces of this size while others wait for their turn: so short (4 us at 16 GB/s)
+ * that they hardly notice. */
+#define PIECE_SHARED ((size_t)64 << 10)
 
 /* What an operation costs at least, in bytes: about the time to move it rather than its bytes. */
 #define OPERATION_COST 256

@@ -7,9 +7,6 @@
 
 #include "internal.h"
 
-/* While others wait for their turn, a piece is so short (4 us at 16 GB/s) that they hardly notice. */
-#define PIECE_SHARED ((size_t)64 << 10)
-
 /* Alone, longer pieces cost less: taking one is two system-call-free lock operations, 50 ns. */
 #define PIECE_ALONE ((size_t)512 << 10)
 

@@ -10,8 +10,8 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -119,15 +119,34 @@ static void choose_streaming(void)
 }
 #endif
 
+/* Of the CPU's last level that the kernel tells of, in bytes; 0 where it tells of none. sysconf(3) is no help: in a
+ * virtual machine it may add up the caches of the whole host. (sysfs-devices-system-cpu in the kernel's ABI) */
+static size_t cache_bytes(void)
+{
+	size_t largest = 0;
+
+	for (unsigned index = 0; index < 8; index++) {
+		char path[64];
+		unsigned long kib = 0;
+
+		snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%u/size", index);
+		FILE *file = fopen(path, "re");
+
+		if (!file)
+			break;
+		if (fscanf(file, "%luK", &kib) == 1 && kib > largest)
+			largest = kib;
+		fclose(file);
+	}
+	return largest << 10;
+}
+
 static void choose(void)
 {
-	long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+	size_t cache = cache_bytes();
 
-	if (cache <= 0)
-		cache = sysconf(_SC_LEVEL2_CACHE_SIZE);
-	/* Source and destination together outgrow the cache at half its size; a quarter leaves room for
-	 * what else the machine is doing. */
-	streaming.threshold = (cache > 0 ? (size_t)cache : DEFAULT_CACHE_BYTES) / 4;
+	/* Source and destination together fill the cache at half its size. */
+	streaming.threshold = (cache ? cache : DEFAULT_CACHE_BYTES) / 2;
 	choose_streaming();
 }
 

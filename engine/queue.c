@@ -113,13 +113,14 @@ size_t queue_batch(struct engine_queue *queue, struct worker *worker)
 	for (unsigned n = 0; n < BATCH_OPERATIONS && cost < BATCH_BYTES; n++) {
 		if (!queue_next(queue, operation))
 			break;
-		if (!operation->error && operation->length > BATCH_BYTES) {
-			if (queue_claim(queue, operation->position)) {
-				job_begin(queue, operation);
-				break;
-			}
+		if (!operation->error && operation->length > VDM_CLAIM_BYTES &&
+		    !queue_claim(queue, operation->position)) {
 			operation->taken_back = true;
 			operation->error = -ECANCELED;
+		}
+		if (!operation->error && operation->length > PIECE_SHARED) {
+			job_begin(queue, operation);
+			break;
 		}
 		if (!operation->error) {
 			worker->guard.armed = 1;

@@ -16,6 +16,9 @@
 /* Bytes that a turn is worth: a few batches, or a piece of a large operation. */
 #define QUANTUM (64 * 1024)
 
+/* Rings that are used seldom are polled for spin_us >> 3. */
+#define MOST_IMPATIENCE 3
+
 /* Whose queue it may be within the account, or NULL if none is ready. */
 static struct engine_queue *account_pick(struct engine_account *account)
 {
@@ -74,8 +77,27 @@ void scheduler_charge(struct engine_queue *queue, size_t cost)
 	queue->engine->backlog += cost;
 }
 
-void scheduler_poll(struct engine_queue *queue)
+/*
+ * Polling pays if the next operation comes while it is done, and costs its CPU for nothing if it comes later. What the
+ * last gap was, the next is likely to be: so a ring that is used now and then is soon polled for an eighth of the time.
+ */
+static void learn_gap(struct engine_queue *queue, uint64_t now)
 {
+	/* relaxed; partner: engine_set_spin() */
+	uint64_t spin_ns = atomic_load_explicit(&queue->engine->spin_us, memory_order_relaxed) * 1000ull;
+
+	if (queue->quiet_since == 0)
+		return; /* there has been none */
+	if (now - queue->quiet_since <= spin_ns)
+		queue->impatience = 0;
+	else if (queue->impatience < MOST_IMPATIENCE)
+		queue->impatience++;
+}
+
+void scheduler_poll(struct engine_queue *queue, uint64_t now)
+{
+	learn_gap(queue, now);
+
 	struct engine_account *account = queue->account;
 	struct engine *engine = queue->engine;
 
@@ -117,7 +139,7 @@ static bool is_quiet(struct engine_queue *queue, uint64_t now, uint64_t patience
 	/* Its worker is not done; or queue_ready() cannot tell while the space is edited. */
 	if (queue->busy || queue->jobs_active > 0 || queue->space->paused)
 		return false;
-	return now - queue->quiet_since >= patience;
+	return now - queue->quiet_since >= patience >> queue->impatience;
 }
 
 /* Announce that nobody will look at the ring. */

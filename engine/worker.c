@@ -162,7 +162,7 @@ static void run_piece(struct worker *worker, struct engine_queue *queue)
 }
 
 /* Bring the queues back whose doorbells have rung. */
-static void answer_doorbells(struct engine *engine, const struct epoll_event *events, int count)
+static void answer_doorbells(struct engine *engine, const struct epoll_event *events, int count, uint64_t now)
 {
 	for (int i = 0; i < count; i++) {
 		uint32_t slot = (uint32_t)events[i].data.u64;
@@ -178,7 +178,7 @@ static void answer_doorbells(struct engine *engine, const struct epoll_event *ev
 			struct engine_queue *queue = engine->queues[slot].queue;
 
 			if (queue && !queue->polled)
-				scheduler_poll(queue);
+				scheduler_poll(queue, now);
 		}
 	}
 }
@@ -201,7 +201,7 @@ static void look_around(struct engine *engine, unsigned steps)
 
 		engine->doorbells_looked = now;
 		answer_doorbells(engine, events,
-				 epoll_wait(engine->epoll_fd, events, DOORBELLS_AT_ONCE, 0));
+				 epoll_wait(engine->epoll_fd, events, DOORBELLS_AT_ONCE, 0), now);
 	}
 }
 
@@ -222,7 +222,7 @@ static void sleep_on_doorbells(struct worker *worker)
 	engine->awake++;
 	engine->sentinel = false;
 	atomic_fetch_add_explicit(&engine->wakeups, 1, memory_order_relaxed);
-	answer_doorbells(engine, events, count);
+	answer_doorbells(engine, events, count, clock_now());
 }
 
 static void park(struct worker *worker)
@@ -262,8 +262,8 @@ static void step(struct worker *worker)
 	if (engine->awake > 1 + engine->moving) {
 		park(worker);
 	} else if (engine->queues_polled > 0) {
-		cpu_relax();
-		/* relaxed; partner: engine_set_spin() */
+		/* No cpu_relax(): a turn of this loop is as long as that, and who submits waits for its end.
+		 * relaxed; partner: engine_set_spin() */
 		bool spins = atomic_load_explicit(&engine->spin_us, memory_order_relaxed) > 0;
 
 		look_around(engine, spins ? 1 : STEPS_PER_CLOCK);

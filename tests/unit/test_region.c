@@ -17,6 +17,21 @@
 
 #define BYTES 65536u
 
+static struct prefault *prefault;
+
+static int set_up(void **state)
+{
+	(void)state;
+	return prefault_new(&prefault);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	prefault_free(prefault);
+	return 0;
+}
+
 static int memory_file(unsigned flags, int allocate)
 {
 	int fd = memfd_create("test", MFD_CLOEXEC | flags);
@@ -52,9 +67,9 @@ static void an_honest_memfd_is_admitted(void **state)
 
 	(void)state;
 	assert_int_equal(region_check(fd, BYTES, 0, &region, text), 0);
-	assert_int_equal(region_map(fd, BYTES, 0, &region, text), 0);
+	assert_int_equal(region_map(prefault, fd, BYTES, 0, &region, text), 0);
 	memset(region.base, 1, BYTES);
-	region_unmap(&region);
+	region_unmap(prefault, &region);
 	close(fd);
 }
 
@@ -127,9 +142,9 @@ static void read_only_files_make_read_only_regions(void **state)
 	int read_only = open(link, O_RDONLY | O_CLOEXEC);
 
 	assert_int_equal(region_check(read_only, BYTES, VDM_REGION_READ_ONLY, &region, text), 0);
-	assert_int_equal(region_map(read_only, BYTES, VDM_REGION_READ_ONLY, &region, text), 0);
+	assert_int_equal(region_map(prefault, read_only, BYTES, VDM_REGION_READ_ONLY, &region, text), 0);
 	assert_int_equal(((char *)region.base)[BYTES - 1], 0);
-	region_unmap(&region);
+	region_unmap(prefault, &region);
 	close(read_only);
 
 	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
@@ -160,5 +175,5 @@ int main(void)
 		cmocka_unit_test(huge_pages_are_refused),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -6,6 +6,7 @@
  */
 #include "bench.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,7 +121,10 @@ static double ring_gbps(struct vdm_ring *ring, const struct run *run)
 			vdm_ring_submit(ring);
 			submitted++;
 		}
-		if (vdm_ring_wait_cqe(ring, &cqe) || cqe->result)
+		/* peeking: a wait would lend a hand, and it is the daemon that is measured */
+		while (vdm_ring_peek_cqe(ring, &cqe) == -EAGAIN)
+			spin_pause();
+		if (cqe->result)
 			bench_fail("bandwidth", "an operation failed");
 		vdm_ring_cqe_seen(ring, cqe);
 		done++;
@@ -132,7 +136,6 @@ static void measure_run(struct bench *bench, struct vdm_ring *ring, const struct
 {
 	double plain[ROUNDS], vdm[ROUNDS], kernel[LOOPS][ROUNDS], best = 0;
 
-	inline_gbps(run); /* first touch is nobody's */
 	for (int i = 0; i < ROUNDS; i++) {
 		plain[i] = inline_gbps(run);
 		vdm[i] = ring_gbps(ring, run);
@@ -162,6 +165,11 @@ void measure_bandwidth(struct bench *bench)
 	if (vdm_region_alloc(bench->client, MEMORY, &region) ||
 	    vdm_ring_open(bench->client, NULL, &ring))
 		bench_fail("bandwidth", vdm_last_error());
+	/* first touch is nobody's */
+	const struct run touch = {vdm_region_address(region), 1 << 20, MEMORY, MEMORY / 2 >> 20};
+
+	inline_gbps(&touch);
+	ring_gbps(ring, &touch);
 	json_list("bandwidth");
 	for (size_t size = 65536; size <= MEMORY / 2; size *= 4) {
 		struct run run = {vdm_region_address(region), size, 2 * size, 0};

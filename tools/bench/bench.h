@@ -31,6 +31,8 @@ static inline void spin_pause(void)
 	__asm__ volatile("yield");
 #endif
 }
+/* Since now_ns() was `begin`, without what reading the clock costs (25 ns: as long as what is timed may be). */
+uint64_t since_ns(uint64_t begin);
 void pin_to_cpu(int cpu);               /* the calling thread; a CPU that is not there is ignored */
 void sort_samples(uint64_t *samples, size_t count);
 /* Of sorted samples; `per_mille` 500 is the median. */

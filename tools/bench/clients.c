@@ -4,17 +4,20 @@
 
 #include <unistd.h>
 
+#define MEMORY ((size_t)64 << 20) /* sources; destinations are as much again */
+
 void measure_clients(struct bench *bench)
 {
 	static const unsigned numbers[] = {1, 4, 16, 64};
 	struct crowd *crowd = crowd_open();
-	const struct job job = {.bench = bench, .size = 65536, .set = 1 << 20, .depth = 4, .threshold = 1,
-				.ns = bench->quick ? 500000000 : 2000000000};
+	struct job job = {.bench = bench, .size = 65536, .depth = 4, .threshold = 1,
+			  .ns = bench->quick ? 1000000000 : 4000000000};
 
 	json_list("clients");
 	for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++) {
 		unsigned n = numbers[i];
 
+		job.set = MEMORY / n; /* the same for all together, so that it is not the cache that is measured */
 		crowd_run(&job, crowd, n);
 		json_object(NULL);
 		json_value("n", n);
@@ -22,6 +25,7 @@ void measure_clients(struct bench *bench)
 		json_value("mops", crowd_mops(crowd, n));
 		json_value("jain", crowd_jain(crowd, n));
 		json_value("p99_ns", crowd_latency(crowd, n, 990));
+		json_value("taken_back", crowd_taken_back(crowd, n));
 		json_object_end();
 	}
 	json_list_end();
@@ -37,7 +41,7 @@ void measure_saturated(struct bench *bench)
 	unsigned n = cpus > BENCH_MAX_PROCESSES ? BENCH_MAX_PROCESSES : cpus < 1 ? 1 : (unsigned)cpus;
 	struct job job = {.bench = bench, .size = 1 << 20, .set = 64 << 20, .depth = 4,
 			  .ns = bench->quick ? 500000000 : 2000000000};
-	double inlined[ROUNDS], offloaded[ROUNDS];
+	double inlined[ROUNDS], offloaded[ROUNDS], taken_back[ROUNDS];
 
 	harness_unpin_daemon();
 	for (unsigned i = 0; i < ROUNDS; i++) {
@@ -47,10 +51,12 @@ void measure_saturated(struct bench *bench)
 		job.way = OFFLOADED;
 		crowd_run(&job, crowd, n);
 		offloaded[i] = crowd_gbps(crowd, n);
+		taken_back[i] = crowd_taken_back(crowd, n);
 	}
 	json_object("saturated");
 	json_value("inline_gbps", median(inlined, ROUNDS));
 	json_value("vdm_gbps", median(offloaded, ROUNDS));
+	json_value("taken_back", median(taken_back, ROUNDS));
 	json_object_end();
 	crowd_close(crowd);
 }

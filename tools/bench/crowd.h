@@ -28,7 +28,7 @@ struct job {
 
 struct result {
 	uint64_t bytes, operations;
-	uint64_t ns;                /* that it ran */
+	double taken_back;          /* share of its operations that it did itself while it waited */
 	double cpu_s;               /* that it used */
 	uint64_t samples;
 	uint64_t latency[BENCH_SAMPLES];
@@ -36,7 +36,8 @@ struct result {
 
 struct crowd {
 	_Atomic unsigned ready;
-	_Atomic int go;
+	_Atomic uint64_t began;     /* ns, the same for all of them; 0: not yet */
+	uint64_t ns;                /* for so long */
 	struct result result[BENCH_MAX_PROCESSES];
 };
 
@@ -50,6 +51,7 @@ void crowd_run(const struct job *job, struct crowd *crowd, unsigned n);
 double crowd_gbps(const struct crowd *crowd, unsigned n);
 double crowd_mops(const struct crowd *crowd, unsigned n);
 double crowd_jain(const struct crowd *crowd, unsigned n);
+double crowd_taken_back(const struct crowd *crowd, unsigned n); /* mean share */
 double crowd_latency(const struct crowd *crowd, unsigned n, unsigned per_mille);
 
 #endif

@@ -69,7 +69,7 @@ static void one_at_a_time(struct vdm *vdm, char *memory, size_t size, uint64_t *
 		struct vdm_operation_future copy = vdm_memcpy(vdm, memory + LARGE, memory, size, 0);
 
 		finish(&copy);
-		ns[i] = now_ns() - begin;
+		ns[i] = since_ns(begin);
 	}
 }
 
@@ -171,7 +171,7 @@ double future_submit_ns(struct bench *bench, unsigned batches)
 						       movers.memory + i * 64, 64, 0);
 				future_poll(FUTURE_AS_RUNNABLE(&future[i]), NULL);
 			}
-			spent += now_ns() - begin;
+			spent += since_ns(begin);
 			for (unsigned i = 0; i < BATCH; i++)
 				finish(&future[i]);
 		}

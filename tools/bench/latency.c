@@ -25,7 +25,7 @@ static void ring_samples(struct vdm_ring *ring, char *dest, const char *src, siz
 		if (vdm_ring_wait_cqe(ring, &cqe) || cqe->result)
 			bench_fail("latency", "an operation failed");
 		vdm_ring_cqe_seen(ring, cqe);
-		series->ns[series->count++] = now_ns() - begin;
+		series->ns[series->count++] = since_ns(begin);
 	}
 }
 
@@ -39,7 +39,7 @@ static void pool_samples(struct pool *pool, char *dest, const char *src, size_t 
 
 		pool_submit(pool, &job);
 		pool_wait(&job);
-		series->ns[series->count++] = now_ns() - begin;
+		series->ns[series->count++] = since_ns(begin);
 	}
 }
 

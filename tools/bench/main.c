@@ -11,15 +11,16 @@ enum { EXIT_USAGE = 2 };
 
 static void print_help(void)
 {
-	printf("Usage: vdm-bench [suite] [--quick] [--json] [--socket PATH]\n"
+	printf("Usage: vdm-bench [suite] [--quick] [--json] [--only NAME] [--socket PATH]\n"
 	       "       vdm-bench sweep [OPTION]...\n"
 	       "Measure offload against an in-process pool and plain memcpy.\n\n"
 	       "  --quick        shorter runs\n"
 	       "  --json         print one JSON object\n"
+	       "  --only NAME    one measurement: pingpong, latency, rate, submit, bandwidth, overlap,\n"
+	       "                 breakeven, future, mover, wake, idle, saturated or clients\n"
 	       "  --socket PATH  measure this daemon; default: a private one, started for the run\n"
 	       "  --help         print this and exit\n"
-	       "  --version      print the version and exit\n\n"
-);
+	       "  --version      print the version and exit\n\n");
 	sweep_help();
 	printf("\nExit status: 0 success, 1 no daemon or a failed operation, 2 wrong usage.\n"
 	       "See vdm-bench(1).\n");
@@ -31,38 +32,57 @@ static int bad_usage(void)
 	return EXIT_USAGE;
 }
 
-static void run_suite(struct bench *bench, const char *socket, int json)
+static const struct {
+	const char *name;
+	void (*measure)(struct bench *bench);
+} measurements[] = {
+	{"pingpong", measure_pingpong},
+	{"latency", measure_latency},
+	{"rate", measure_rate},
+	{"submit", measure_submit},
+	{"bandwidth", measure_bandwidth},
+	{"overlap", measure_overlap},
+	{"breakeven", measure_breakeven},
+	{"future", measure_future},
+	{"mover", measure_mover},
+	{"wake", measure_wake},
+	{"idle", measure_idle},
+	/* in these the daemon's workers may go anywhere, and then stay where they are */
+	{"saturated", measure_saturated},
+	{"clients", measure_clients},
+};
+enum { MEASUREMENTS = sizeof measurements / sizeof *measurements };
+
+static int is_measurement(const char *name)
+{
+	for (size_t i = 0; i < MEASUREMENTS; i++)
+		if (!strcmp(measurements[i].name, name))
+			return 1;
+	return 0;
+}
+
+static void run_suite(struct bench *bench, const char *socket, int json, const char *only)
 {
 	harness_start(bench, socket);
 	json_begin(json);
-	measure_pingpong(bench);
-	measure_latency(bench);
-	measure_rate(bench);
-	measure_submit(bench);
-	measure_bandwidth(bench);
-	measure_overlap(bench);
-	measure_breakeven(bench);
-	measure_future(bench);
-	measure_mover(bench);
-	measure_wake(bench);
-	measure_idle(bench);
-	/* from here on the daemon's workers may go anywhere */
-	measure_saturated(bench);
-	measure_clients(bench);
+	for (size_t i = 0; i < MEASUREMENTS; i++)
+		if (!only || !strcmp(measurements[i].name, only))
+			measurements[i].measure(bench);
 	json_end();
 	harness_stop(bench);
 }
 
 int main(int argc, char **argv)
 {
-	enum { QUICK = 1, JSON, SOCKET, HELP, VERSION };
+	enum { QUICK = 1, JSON, ONLY, SOCKET, HELP, VERSION };
 	static const struct option known[] = {
 		{"quick", no_argument, NULL, QUICK},   {"json", no_argument, NULL, JSON},
-		{"socket", required_argument, NULL, SOCKET}, {"help", no_argument, NULL, HELP},
+		{"only", required_argument, NULL, ONLY}, {"socket", required_argument, NULL, SOCKET},
+		{"help", no_argument, NULL, HELP},
 		{"version", no_argument, NULL, VERSION}, {0},
 	};
 	struct bench bench = {.client_cpu = 0, .workers = 1};
-	const char *socket = NULL;
+	const char *socket = NULL, *only = NULL;
 	int json = 0;
 	int option;
 
@@ -77,6 +97,12 @@ int main(int argc, char **argv)
 		case JSON:
 			json = 1;
 			break;
+		case ONLY:
+			only = optarg;
+			if (is_measurement(only))
+				break;
+			fprintf(stderr, "vdm-bench: there is no measurement \"%s\"\n", only);
+			return bad_usage();
 		case SOCKET:
 			socket = optarg;
 			break;
@@ -95,6 +121,6 @@ int main(int argc, char **argv)
 			argv[argc - 1]);
 		return bad_usage();
 	}
-	run_suite(&bench, socket, json);
+	run_suite(&bench, socket, json, only);
 	return fflush(stdout) || ferror(stdout) ? 1 : 0;
 }

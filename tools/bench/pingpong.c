@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The limit of the machine: two processes bounce one cache line. */
+/* The limit of the machine: two processes bounce one cache line. And the limit of a ring: they bounce two, of which each
+ * has one writer, so that neither can spoil what the other has written. */
 #include "bench.h"
 
 #include <signal.h>
@@ -25,21 +26,21 @@ static void await(struct line *line, uint32_t value)
 		spin_pause();
 }
 
-static void answer(struct line *line, uint32_t rounds)
+static void answer(struct line *there, struct line *back, uint32_t rounds)
 {
 	for (uint32_t i = 0; i < rounds; i++) {
-		await(line, 2 * i + 1);
-		atomic_store_explicit(&line->value, 2 * i + 2, memory_order_release);
+		await(there, 2 * i + 1);
+		atomic_store_explicit(&back->value, 2 * i + 2, memory_order_release);
 	}
 }
 
-static void call(struct line *line, uint64_t *samples, uint32_t chunks)
+static void call(struct line *there, struct line *back, uint64_t *samples, uint32_t chunks)
 {
 	uint64_t begin = now_ns();
 
 	for (uint32_t i = 0; i < chunks * CHUNK; i++) {
-		atomic_store_explicit(&line->value, 2 * i + 1, memory_order_release);
-		await(line, 2 * i + 2);
+		atomic_store_explicit(&there->value, 2 * i + 1, memory_order_release);
+		await(back, 2 * i + 2);
 		if (i % CHUNK == CHUNK - 1) {
 			uint64_t end = now_ns();
 
@@ -49,7 +50,7 @@ static void call(struct line *line, uint64_t *samples, uint32_t chunks)
 	}
 }
 
-void measure_pingpong(struct bench *bench)
+static void measure(struct bench *bench, const char *key, size_t lines)
 {
 	uint32_t chunks = bench->quick ? 20000 : 100000;
 	uint64_t *samples = malloc(chunks * sizeof *samples);
@@ -64,13 +65,19 @@ void measure_pingpong(struct bench *bench)
 	if (child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		pin_to_cpu(bench->worker_cpu);
-		answer(line, chunks * CHUNK);
+		answer(line, line + lines - 1, chunks * CHUNK);
 		_exit(0);
 	}
-	call(line, samples, chunks);
+	call(line, line + lines - 1, samples, chunks);
 	waitpid(child, NULL, 0);
 	munmap(line, 4096);
 	sort_samples(samples, chunks);
-	json_value("pingpong_rtt_ns", (double)percentile(samples, chunks, 500) / CHUNK);
+	json_value(key, (double)percentile(samples, chunks, 500) / CHUNK);
 	free(samples);
+}
+
+void measure_pingpong(struct bench *bench)
+{
+	measure(bench, "pingpong_rtt_ns", 1);
+	measure(bench, "pingpong_two_lines_rtt_ns", 3); /* not neighbours, which may be fetched together */
 }

@@ -119,7 +119,7 @@ void measure_submit(struct bench *bench)
 			uint64_t begin = now_ns();
 
 			submit_batch(ring, memory, BATCH);
-			spent += now_ns() - begin;
+			spent += since_ns(begin);
 			for (unsigned done = 0; done < BATCH;)
 				done += reap(ring);
 		}

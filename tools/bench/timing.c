@@ -13,6 +13,28 @@ uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+static uint64_t clock_cost_ns(void)
+{
+	static uint64_t cost;
+	enum { READINGS = 10000 };
+
+	if (cost == 0) {
+		uint64_t begin = now_ns();
+
+		for (int i = 0; i < READINGS; i++)
+			now_ns();
+		cost = (now_ns() - begin) / READINGS;
+	}
+	return cost;
+}
+
+uint64_t since_ns(uint64_t begin)
+{
+	uint64_t elapsed = now_ns() - begin, cost = clock_cost_ns();
+
+	return elapsed > cost ? elapsed - cost : 0;
+}
+
 void pin_to_cpu(int cpu)
 {
 	cpu_set_t set;

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "prefault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/queue.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Linux 5.14; older C libraries do not know them. */
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ  22
+#define MADV_POPULATE_WRITE 23
+#endif
+
+/* Half a millisecond's work: while it is done, others wait who want to map or unmap memory. */
+#define PIECE ((size_t)2 << 20)
+
+/* At the end, a thread that is stuck is left to the kernel. */
+#define PATIENCE_NS 200000000
+
+/* Each has a descriptor. Regions beyond are mapped when they are touched. */
+#define MOST_JOBS 64
+
+#define BLOCK 512 /* st_blocks of stat(2) counts these */
+
+struct prefault_job {
+	TAILQ_ENTRY(prefault_job) entry; /* in prefault->jobs, while there is something to do */
+	char *base;
+	size_t size, done;
+	int fd;
+	bool writable;
+	bool at_it;      /* the thread is at a piece, without the lock */
+	bool finished;   /* not in the list any more */
+	bool abandoned;  /* its memory is to be unmapped */
+};
+
+struct prefault {
+	pthread_mutex_t lock;
+	pthread_cond_t work;
+	TAILQ_HEAD(, prefault_job) jobs;
+	pthread_t thread;
+	unsigned count;
+	bool started, stopping;
+};
+
+/* One piece. Returns whether there is more. */
+static bool populate(struct prefault_job *job)
+{
+	size_t left = job->size - job->done, length = left < PIECE ? left : PIECE;
+	struct stat status;
+
+	/* A page that has been punched out meanwhile would be charged to this process. */
+	if (fstat(job->fd, &status) < 0 || status.st_blocks * BLOCK < status.st_size)
+		return false;
+	if (madvise(job->base + job->done, length, job->writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) < 0)
+		return false;
+	job->done += length;
+	return job->done < job->size;
+}
+
+static void job_free(struct prefault_job *job)
+{
+	munmap(job->base, job->size);
+	free(job);
+}
+
+static void *prefault_main(void *argument)
+{
+	struct prefault *prefault = argument;
+
+	/* of this thread alone, as Linux has it: setpriority(2), Bugs */
+	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19);
+	pthread_mutex_lock(&prefault->lock);
+	while (!prefault->stopping) {
+		struct prefault_job *job = TAILQ_FIRST(&prefault->jobs);
+
+		if (!job) {
+			pthread_cond_wait(&prefault->work, &prefault->lock);
+			continue;
+		}
+		TAILQ_REMOVE(&prefault->jobs, job, entry);
+		job->at_it = true;
+		pthread_mutex_unlock(&prefault->lock);
+		bool more = populate(job);
+
+		pthread_mutex_lock(&prefault->lock);
+		job->at_it = false;
+		if (more && !job->abandoned) {
+			TAILQ_INSERT_TAIL(&prefault->jobs, job, entry);
+			continue;
+		}
+		prefault->count--;
+		close(job->fd); /* not the last one that there is, or of a memfd: it does not wait for anybody */
+		job->finished = true;
+		if (job->abandoned) {
+			pthread_mutex_unlock(&prefault->lock);
+			job_free(job);
+			pthread_mutex_lock(&prefault->lock);
+		}
+	}
+	pthread_mutex_unlock(&prefault->lock);
+	return NULL;
+}
+
+int prefault_new(struct prefault **out)
+{
+	struct prefault *prefault = calloc(1, sizeof *prefault);
+
+	if (!prefault)
+		return -ENOMEM;
+	TAILQ_INIT(&prefault->jobs);
+	pthread_mutex_init(&prefault->lock, NULL);
+	pthread_cond_init(&prefault->work, NULL);
+	*out = prefault;
+	return 0;
+}
+
+void prefault_free(struct prefault *prefault)
+{
+	struct timespec end;
+
+	if (!prefault)
+		return;
+	pthread_mutex_lock(&prefault->lock);
+	prefault->stopping = true;
+	pthread_cond_signal(&prefault->work);
+	pthread_mutex_unlock(&prefault->lock);
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_nsec += PATIENCE_NS;
+	end.tv_sec += end.tv_nsec / 1000000000;
+	end.tv_nsec %= 1000000000;
+	if (prefault->started && pthread_timedjoin_np(prefault->thread, NULL, &end) != 0)
+		return; /* it goes on using this until the process exits */
+	pthread_cond_destroy(&prefault->work);
+	pthread_mutex_destroy(&prefault->lock);
+	free(prefault);
+}
+
+/* Holding the lock. */
+static bool start(struct prefault *prefault)
+{
+	sigset_t all, before;
+
+	if (prefault->started)
+		return true;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	prefault->started = pthread_create(&prefault->thread, NULL, prefault_main, prefault) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (prefault->started)
+		pthread_setname_np(prefault->thread, "vdm-prefault");
+	return prefault->started;
+}
+
+struct prefault_job *prefault_begin(struct prefault *prefault, void *base, size_t size, bool writable, int fd)
+{
+	struct prefault_job *job = calloc(1, sizeof *job);
+
+	if (!job)
+		return NULL;
+	job->base = base;
+	job->size = size;
+	job->writable = writable;
+	job->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	pthread_mutex_lock(&prefault->lock);
+	if (job->fd < 0 || prefault->count == MOST_JOBS || !start(prefault)) {
+		pthread_mutex_unlock(&prefault->lock);
+		if (job->fd >= 0)
+			close(job->fd);
+		free(job);
+		return NULL;
+	}
+	prefault->count++;
+	TAILQ_INSERT_TAIL(&prefault->jobs, job, entry);
+	pthread_cond_signal(&prefault->work);
+	pthread_mutex_unlock(&prefault->lock);
+	return job;
+}
+
+void prefault_unmap(struct prefault *prefault, struct prefault_job *job, void *base, size_t size)
+{
+	if (!job) {
+		munmap(base, size);
+		return;
+	}
+	pthread_mutex_lock(&prefault->lock);
+	bool ours = !job->at_it;
+
+	job->abandoned = true;
+	if (ours && !job->finished) {
+		TAILQ_REMOVE(&prefault->jobs, job, entry);
+		prefault->count--;
+		close(job->fd);
+	}
+	pthread_mutex_unlock(&prefault->lock);
+	if (ours)
+		job_free(job);
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* daemon/prefault.c: pages are mapped before they are touched, and unmapped once, whoever is at them. */
+#include "daemon/prefault.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define BYTES ((size_t)16 << 20)
+
+static struct prefault *prefault;
+
+static int set_up(void **state)
+{
+	(void)state;
+	return prefault_new(&prefault);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	prefault_free(prefault);
+	return 0;
+}
+
+static int memory_file(size_t bytes)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
+	assert_int_equal(fallocate(fd, 0, 0, (off_t)bytes), 0);
+	return fd;
+}
+
+static void *mapping(int fd, size_t bytes)
+{
+	void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	assert_ptr_not_equal(base, MAP_FAILED);
+	return base;
+}
+
+/* KiB of the mapping at `base` that have been mapped by pages, as /proc/self/smaps has it; -1: there is none. */
+static long mapped_kib(const void *base)
+{
+	FILE *file = fopen("/proc/self/smaps", "re");
+	unsigned long begin, end;
+	char line[512];
+	bool here = false;
+	long kib = -1;
+
+	assert_non_null(file);
+	while (fgets(line, sizeof line, file)) {
+		if (sscanf(line, "%lx-%lx ", &begin, &end) == 2 && strchr(line, '-') < strchr(line, ' '))
+			here = begin <= (uintptr_t)base && (uintptr_t)base < end;
+		else if (here && sscanf(line, "Rss: %ld kB", &kib) == 1)
+			break;
+	}
+	fclose(file);
+	return kib;
+}
+
+/* At most ten seconds. */
+static bool comes_to(const void *base, long kib)
+{
+	for (int i = 0; i < 1000; i++) {
+		if (mapped_kib(base) == kib)
+			return true;
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	}
+	return false;
+}
+
+static void pages_are_mapped_without_being_touched(void **state)
+{
+	for (int writable = 0; writable < 2; writable++) {
+		int fd = memory_file(BYTES);
+		void *base = mapping(fd, BYTES);
+
+		(void)state;
+		assert_int_equal(mapped_kib(base), 0);
+		struct prefault_job *job = prefault_begin(prefault, base, BYTES, writable, fd);
+
+		assert_non_null(job);
+		close(fd);
+		assert_true(comes_to(base, BYTES >> 10));
+		prefault_unmap(prefault, job, base, BYTES);
+		assert_true(comes_to(base, -1));
+	}
+}
+
+/* They would be charged to who maps them. */
+static void pages_that_are_not_there_are_left_alone(void **state)
+{
+	int fd = memory_file(BYTES), other = memory_file(BYTES);
+	void *base = mapping(fd, BYTES), *second = mapping(other, BYTES);
+
+	(void)state;
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), 0);
+	struct prefault_job *job = prefault_begin(prefault, base, BYTES, true, fd);
+	struct prefault_job *later = prefault_begin(prefault, second, BYTES, true, other);
+
+	assert_true(comes_to(second, BYTES >> 10)); /* and so it has been at the first one */
+	assert_int_equal(mapped_kib(base), 0);
+	prefault_unmap(prefault, job, base, BYTES);
+	prefault_unmap(prefault, later, second, BYTES);
+	close(fd);
+	close(other);
+}
+
+/* At any moment, and whoever is last unmaps: under sanitizers, this is also the test for doing it twice. */
+static void what_is_given_up_is_unmapped(void **state)
+{
+	enum { REGIONS = 100 };
+	int fd = memory_file(BYTES);
+
+	(void)state;
+	for (unsigned i = 0; i < REGIONS; i++) {
+		void *base = mapping(fd, BYTES);
+		struct prefault_job *job = prefault_begin(prefault, base, BYTES, true, fd);
+
+		nanosleep(&(struct timespec){.tv_nsec = i * 100000}, NULL);
+		prefault_unmap(prefault, job, base, BYTES);
+		assert_true(comes_to(base, -1));
+	}
+	close(fd);
+}
+
+static void without_a_job_it_is_just_unmapped(void **state)
+{
+	int fd = memory_file(BYTES);
+	void *base = mapping(fd, BYTES);
+
+	(void)state;
+	prefault_unmap(prefault, NULL, base, BYTES);
+	assert_int_equal(mapped_kib(base), -1);
+	close(fd);
+}
+
+static void there_is_an_end_to_how_many_wait(void **state)
+{
+	enum { MANY = 1000 };
+	static struct prefault_job *job[MANY];
+	static void *base[MANY];
+	int fd = memory_file(BYTES), refused = 0; /* of which a thousand would take seconds */
+
+	(void)state;
+	for (unsigned i = 0; i < MANY; i++) {
+		base[i] = mapping(fd, BYTES);
+		job[i] = prefault_begin(prefault, base[i], BYTES, true, fd);
+		refused += !job[i];
+	}
+	assert_in_range(refused, 1, MANY - 1);
+	for (unsigned i = 0; i < MANY; i++)
+		prefault_unmap(prefault, job[i], base[i], BYTES);
+	close(fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(pages_are_mapped_without_being_touched),
+		cmocka_unit_test(pages_that_are_not_there_are_left_alone),
+		cmocka_unit_test(what_is_given_up_is_unmapped),
+		cmocka_unit_test(without_a_job_it_is_just_unmapped),
+		cmocka_unit_test(there_is_an_end_to_how_many_wait),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
