@@ -23,6 +23,10 @@
  * here. (A sleeping one takes 30 us to wake up, a busy one has others to serve.) */
 #define TAKE_BACK_NS 2000
 
+/* After a wait that was long enough, so many take back at once what is not begun: then the daemon is given its time
+ * again. */
+#define HURRIED_WAITS 8
+
 /* Turns of a spinning wait between two looks at the clock: about a microsecond. */
 #define SPINS_PER_CLOCK 32
 
@@ -262,11 +266,19 @@ int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned co
 		return fail(-EINVAL, "cannot wait for %u completions: %u operations are unseen or in "
 				     "flight (has the batch been submitted?)", count,
 			    ring_unseen(ring) + outstanding(ring));
+	bool hurry = ring->hurry > 0;
+
+	ring->hurry -= hurry;
 	for (unsigned turn = 1;; turn++) {
 		if (ring_unseen(ring) < count)
 			progress(ring);
 		if (ring_unseen(ring) >= count)
 			break;
+		if (hurry && ring_take_back(ring, !timeout && count - ring_unseen(ring) == outstanding(ring))) {
+			if (begin)
+				ring->hurry = HURRIED_WAITS;
+			continue;
+		}
 		if (turn % SPINS_PER_CLOCK != 0 && ring->spin_us > 0) {
 			cpu_relax();
 			continue;
@@ -280,9 +292,10 @@ int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned co
 			deadline = now + timeout->tv_sec * 1000000000ll + timeout->tv_nsec;
 		if (deadline && now >= deadline)
 			return -ETIME;
-		if (ring->spin_us > 0 && now - begin >= TAKE_BACK_NS &&
-		    ring_take_back(ring, !timeout && count - ring_unseen(ring) == outstanding(ring)))
+		if (ring->spin_us > 0 && !hurry) {
+			hurry = now - begin >= TAKE_BACK_NS;
 			continue;
+		}
 		if (now - begin < ring->spin_us * 1000ll) {
 			/* who waits on a busy machine waits for somebody who needs the CPU */
 			sched_yield();

@@ -46,7 +46,7 @@ static void counters_tell_what_was_done(void **state)
 		if (i < 10)
 			vdm_prep_memcpy(sqe, memory, memory + 1000, 1000, 0);
 		else if (i < 17)
-			vdm_prep_memmove(sqe, memory, memory + 10, 20000, 0);
+			vdm_prep_memmove(sqe, memory, memory + 10, 12000, 0);
 		else if (i < 30)
 			vdm_prep_memset(sqe, memory, 1, 100, 0);
 		else if (i < 33)
@@ -56,10 +56,10 @@ static void counters_tell_what_was_done(void **state)
 		sqe->user_data = n++;
 	}
 	run_all(ring, n, NULL, NULL);
-	vdm_prep_memset(entry(second), memory, 1, 50000, 0);
+	vdm_prep_memset(entry(second), memory, 1, 15000, 0);
 	assert_int_equal(run_one(second), 0);
 
-	const uint64_t bytes = 10 * 1000 + 7 * 20000 + 13 * 100 + 50000;
+	const uint64_t bytes = 10 * 1000 + 7 * 12000 + 13 * 100 + 15000;
 	struct vdm_client_counters counters = counters_of(client);
 
 	assert_int_equal(counters.offloaded, 51);
