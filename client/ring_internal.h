@@ -105,6 +105,9 @@ void ring_advance(struct vdm_ring *ring);
  */
 bool ring_take_back(struct vdm_ring *ring, bool needed);
 
+/* Whether the daemon has been woken and has not come yet: it was idle, and is about to come. */
+bool ring_is_summoned(const struct vdm_ring *ring);
+
 /* An operation that the daemon found taken back, though this side had come too late for it. Returns its result. */
 int ring_carry_out(struct vdm_ring *ring, uint32_t position, uint64_t *value);
 

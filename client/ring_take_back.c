@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A thread that waits does what nobody has begun: so that a machine whose CPUs are all busy copying is not slower for
- * having asked another process to do it, and a daemon that sleeps is not waited for.
+ * having asked another process to do it. (A daemon that sleeps has been woken, and is waited for.)
  *
  * What has been taken back stays in the ring until the daemon has come to it, found that it has nothing to do, and
  * answered; the answer is then dropped. Positions that are taken back are one range, because that is what the other
@@ -97,6 +97,13 @@ static bool is_claimed(const struct vdm_ring *ring, uint32_t position)
 	uint32_t claimed = atomic_load_explicit(&ring->daemon_line->claimed, memory_order_acquire);
 
 	return (int32_t)(claimed - position) > 0;
+}
+
+bool ring_is_summoned(const struct vdm_ring *ring)
+{
+	/* relaxed: a hint; partner: scheduler_poll() */
+	return ring->connected &&
+	       atomic_load_explicit(&ring->daemon_line->doorbell_wanted, memory_order_relaxed) != 0;
 }
 
 bool ring_take_back(struct vdm_ring *ring, bool needed)

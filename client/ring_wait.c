@@ -19,13 +19,17 @@
 #define DEATH_LOOK_MS    100
 #define PEEKS_PER_CLOCK  16
 
-/* A wait of this length is long enough for an awake daemon to have begun an operation: what it has not begun is done
- * here. (A sleeping one takes 30 us to wake up, a busy one has others to serve.) */
-#define TAKE_BACK_NS 2000
+/* A wait of this length is long enough for a daemon that polls the ring to have begun an operation, unless it is busy
+ * or has no CPU: what it has not begun is done here. */
+#define TAKE_BACK_NS 5000
+
+/* A daemon that takes so long to wake up, or to be done, has no CPU of its own: 10 times as long as on an idle machine. */
+#define NO_CPU_NS 1000000
 
 /* After a wait that was long enough, so many take back at once what is not begun: then the daemon is given its time
  * again. */
-#define HURRIED_WAITS 8
+#define HURRIED_WAITS 64
+#define STARVED_WAITS 4096 /* the same, after a wait for a daemon that had no CPU */
 
 /* Turns of a spinning wait between two looks at the clock: about a microsecond. */
 #define SPINS_PER_CLOCK 32
@@ -258,7 +262,7 @@ static uint32_t outstanding(const struct vdm_ring *ring)
 int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count,
 		       const struct timespec *timeout)
 {
-	int64_t deadline = 0, begin = 0;
+	int64_t deadline = 0, begin = 0, patient_from = 0;
 
 	if (fork_happened(ring->epoch))
 		return fork_error();
@@ -275,7 +279,7 @@ int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned co
 		if (ring_unseen(ring) >= count)
 			break;
 		if (hurry && ring_take_back(ring, !timeout && count - ring_unseen(ring) == outstanding(ring))) {
-			if (begin)
+			if (patient_from)
 				ring->hurry = HURRIED_WAITS;
 			continue;
 		}
@@ -292,19 +296,26 @@ int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned co
 			deadline = now + timeout->tv_sec * 1000000000ll + timeout->tv_nsec;
 		if (deadline && now >= deadline)
 			return -ETIME;
-		if (ring->spin_us > 0 && !hurry) {
-			hurry = now - begin >= TAKE_BACK_NS;
-			continue;
+		if (!hurry && ring->spin_us > 0) {
+			if (patient_from == 0 || ring_is_summoned(ring))
+				patient_from = now;
+			hurry = now - patient_from >= TAKE_BACK_NS;
+			if (now - begin < TAKE_BACK_NS || hurry)
+				continue;
 		}
 		if (now - begin < ring->spin_us * 1000ll) {
 			/* who waits on a busy machine waits for somebody who needs the CPU */
 			sched_yield();
-		} else {
-			int result = sleep_for(ring, count - ring_unseen(ring), deadline);
-
-			if (result)
-				return result;
+			continue;
 		}
+
+		int result = sleep_for(ring, count - ring_unseen(ring), deadline);
+
+		if (result)
+			return result;
+		patient_from = 0;
+		if (ring->spin_us > 0 && clock_ns(CLOCK_MONOTONIC) - now >= NO_CPU_NS)
+			ring->hurry = STARVED_WAITS;
 	}
 	for (unsigned i = 0; i < count; i++)
 		cqes[i] = &ring->cqes[(ring->cqe_head + i) & (ring->entries - 1)];

@@ -58,6 +58,9 @@ static const struct key keys[] = {
 	{LIMIT(entries_per_ring), .kind = KIND_COUNT, .minimum = VDM_RING_MIN_ENTRIES,
 	 .maximum = VDM_RING_MAX_ENTRIES, .of_user = true, .value = "4096",
 	 .meaning = "Entries of one ring."},
+	{LIMIT(entries_per_user), .kind = KIND_COUNT, .minimum = VDM_RING_MIN_ENTRIES,
+	 .maximum = MAX_COUNT * 1000ull, .of_user = true, .value = "1048576",
+	 .meaning = "Entries of all rings of one user."},
 	{LIMIT(regions_per_user), .kind = KIND_COUNT, .minimum = 1, .maximum = MAX_COUNT,
 	 .of_user = true, .value = "4096", .meaning = "Regions of one user."},
 	{LIMIT(regions_per_session), .kind = KIND_COUNT, .minimum = 1, .maximum = 65535,
@@ -66,6 +69,13 @@ static const struct key keys[] = {
 	 .of_user = true, .value = "16G", .meaning = "Bytes of one region."},
 	{LIMIT(mapped_bytes_per_user), .kind = KIND_BYTES, .minimum = 4096, .maximum = MAX_BYTES,
 	 .of_user = true, .value = "64G", .meaning = "Bytes of all regions of one user."},
+	{LIMIT(in_flight_bytes_per_user), .kind = KIND_BYTES, .minimum = 65536, .maximum = MAX_BYTES,
+	 .of_user = true, .value = "64G",
+	 .meaning = "Bytes of the operations of one user that have begun; of those above 64 KiB."},
+	{LIMIT(descriptors_per_user), .kind = KIND_COUNT, .minimum = 4, .maximum = MAX_COUNT,
+	 .of_user = true, .value = "8192", .meaning = "Descriptors that vdmd has open for one user."},
+	{LIMIT(handshakes_per_second), .kind = KIND_COUNT, .minimum = 1, .maximum = MAX_COUNT,
+	 .of_user = true, .value = "1000", .meaning = "New connections of one user in a second."},
 };
 #define KEY_COUNT (sizeof keys / sizeof *keys)
 

@@ -23,11 +23,15 @@ struct limits {
 	uint64_t sessions_per_user;
 	uint64_t rings_per_user;
 	uint64_t rings_per_session;
+	uint64_t entries_per_user;
 	uint64_t entries_per_ring;
 	uint64_t regions_per_user;
 	uint64_t regions_per_session;
 	uint64_t region_bytes;          /* of one region */
 	uint64_t mapped_bytes_per_user;
+	uint64_t in_flight_bytes_per_user;
+	uint64_t descriptors_per_user;
+	uint64_t handshakes_per_second; /* of one user */
 };
 
 /* What a [user NAME] section says. A limit that it does not set is as for everybody. */

@@ -99,6 +99,16 @@ static void note_violation(void *context, const char *reason)
 	eventfd_write(session->server->violation_fd, 1);
 }
 
+/* The same, for an operation that has been refused for its user's bytes in flight. */
+static void note_over_limit(void *context)
+{
+	struct session *session = context;
+
+	/* release; partner: server.c, on_violation(), acquire */
+	if (!atomic_exchange_explicit(&session->over_limit, true, memory_order_release))
+		eventfd_write(session->server->violation_fd, 1);
+}
+
 /* Whether there may be another; it is charged. */
 static int check_ring(struct session *session, const struct vdm_message_ring_create *request,
 		      char text[VDM_REFUSAL_TEXT])
@@ -114,11 +124,7 @@ static int check_ring(struct session *session, const struct vdm_message_ring_cre
 	if (session->ring_count >= session->limits.rings_per_session)
 		return refuse(text, -EDQUOT, "the session has as many rings as it may, %u: raise "
 			      "rings_per_session in vdmd's configuration", session->ring_count);
-	if (user_charge(session->user, RESOURCE_RINGS, 1, session->user->limits.rings_per_user) < 0)
-		return refuse(text, -EDQUOT, "user %u has as many rings as he may, %llu: raise "
-			      "rings_per_user in vdmd's configuration", (unsigned)session->user->uid,
-			      (unsigned long long)session->user->limits.rings_per_user);
-	return 0;
+	return session_charge_ring(session->user, request->entries, text);
 }
 
 static int serve_ring(struct session *session, struct ring *ring, uint32_t first_sequence)
@@ -134,6 +140,7 @@ static int serve_ring(struct session *session, struct ring *ring, uint32_t first
 					.doorbell_fd = ring->doorbell_fd,
 					.signal_fd = ring->signal_fd,
 					.violated = note_violation,
+					.over_limit = note_over_limit,
 					.context = session,
 				},
 				&ring->queue);
@@ -160,7 +167,7 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 	result = ring ? ring_make(ring, request->entries, request->first_sequence, fds) : -ENOMEM;
 	if (result) {
 		free(ring);
-		user_release(session->user, RESOURCE_RINGS, 1);
+		session_release_ring(session->user, request->entries);
 		refuse(text, result, "vdmd cannot make a ring: %s", strerror(-result));
 		return reply_refused(session, VDM_MESSAGE_RING_CREATE, result, text);
 	}
@@ -236,21 +243,11 @@ static int enter_region(struct session *session, const struct vdm_message_region
 {
 	struct user *user = session->user;
 
-	if (user_charge(user, RESOURCE_REGIONS, 1, user->limits.regions_per_user) < 0)
-		return refuse(text, -EDQUOT, "user %u has as many regions as he may, %llu: raise "
-			      "regions_per_user in vdmd's configuration", (unsigned)user->uid,
-			      (unsigned long long)user->limits.regions_per_user);
-	if (user_charge(user, RESOURCE_MAPPED_BYTES, request->size,
-			user->limits.mapped_bytes_per_user) < 0) {
-		user_release(user, RESOURCE_REGIONS, 1);
-		return refuse(text, -EDQUOT, "user %u may have %llu bytes of regions and has %llu: %llu more "
-			      "need a higher mapped_bytes_per_user in vdmd's configuration",
-			      (unsigned)user->uid, (unsigned long long)user->limits.mapped_bytes_per_user,
-			      (unsigned long long)user->used[RESOURCE_MAPPED_BYTES],
-			      (unsigned long long)request->size);
-	}
+	int result = session_charge_region(user, request->size, text);
 
-	int result = region_map(session->server->prefault, fd, request->size, request->flags, region, text);
+	if (result)
+		return result;
+	result = region_map(session->server->prefault, fd, request->size, request->flags, region, text);
 
 	if (!result) {
 		result = engine_space_add(session->space, region->base, region->size,
@@ -261,8 +258,7 @@ static int enter_region(struct session *session, const struct vdm_message_region
 		}
 	}
 	if (result) {
-		user_release(user, RESOURCE_MAPPED_BYTES, request->size);
-		user_release(user, RESOURCE_REGIONS, 1);
+		session_release_region(user, request->size);
 		return result;
 	}
 	LIST_INSERT_HEAD(&session->regions, region, entry);

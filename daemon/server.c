@@ -35,6 +35,12 @@ static int on_violation(sd_event_source *source, int fd, uint32_t events, void *
 			atomic_load_explicit(&session->violation, memory_order_acquire);
 
 		next = LIST_NEXT(session, entry);
+		/* the same partner: note_over_limit() */
+		if (atomic_exchange_explicit(&session->over_limit, false, memory_order_acquire))
+			log_limited(LOG_WARNING, &session->peer,
+				    "refused: an operation that would have had the user exceed "
+				    "in_flight_bytes_per_user, %llu",
+				    (unsigned long long)session->user->limits.in_flight_bytes_per_user);
 		if (reason)
 			session_violated(session, reason);
 	}
@@ -97,6 +103,7 @@ void server_free(struct server *server)
 	while (!LIST_EMPTY(&server->sessions))
 		session_end(LIST_FIRST(&server->sessions));
 	reaper_free(server->reaper);
+	users_sweep(&server->users, true);
 	prefault_free(server->prefault);
 	engine_delete(server->engine);
 	sd_event_source_disable_unref(server->on_violation);

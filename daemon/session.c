@@ -138,6 +138,80 @@ static int watch(struct session *session)
 	return result < 0 ? result : 0;
 }
 
+/* Of which each costs that much; nothing if there is not enough of one of them. */
+struct charge {
+	enum resource resource;
+	uint64_t amount;
+};
+
+static void release_all(struct user *user, const struct charge *charges, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		user_release(user, charges[i].resource, charges[i].amount);
+}
+
+static int charge_all(struct user *user, const struct charge *charges, unsigned count,
+		      char text[VDM_REFUSAL_TEXT])
+{
+	for (unsigned i = 0; i < count; i++) {
+		int result = user_charge(user, charges[i].resource, charges[i].amount, text);
+
+		if (result) {
+			release_all(user, charges, i);
+			return result;
+		}
+	}
+	return 0;
+}
+
+/* Socket and pidfd; doorbell and signals; the file while its pages are being mapped. */
+#define SESSION_CHARGES()       {{RESOURCE_SESSIONS, 1}, {RESOURCE_DESCRIPTORS, 2}}
+#define RING_CHARGES(entries)   {{RESOURCE_RINGS, 1}, {RESOURCE_ENTRIES, (entries)}, {RESOURCE_DESCRIPTORS, 2}}
+#define REGION_CHARGES(bytes)   {{RESOURCE_REGIONS, 1}, {RESOURCE_MAPPED_BYTES, (bytes)}, {RESOURCE_DESCRIPTORS, 1}}
+
+int session_charge_ring(struct user *user, uint32_t entries, char text[VDM_REFUSAL_TEXT])
+{
+	const struct charge charges[] = RING_CHARGES(entries);
+
+	return charge_all(user, charges, sizeof charges / sizeof *charges, text);
+}
+
+void session_release_ring(struct user *user, uint32_t entries)
+{
+	const struct charge charges[] = RING_CHARGES(entries);
+
+	release_all(user, charges, sizeof charges / sizeof *charges);
+}
+
+int session_charge_region(struct user *user, uint64_t bytes, char text[VDM_REFUSAL_TEXT])
+{
+	const struct charge charges[] = REGION_CHARGES(bytes);
+
+	return charge_all(user, charges, sizeof charges / sizeof *charges, text);
+}
+
+void session_release_region(struct user *user, uint64_t bytes)
+{
+	const struct charge charges[] = REGION_CHARGES(bytes);
+
+	release_all(user, charges, sizeof charges / sizeof *charges);
+}
+
+static int charge_session(struct user *user, char text[VDM_REFUSAL_TEXT])
+{
+	const struct charge charges[] = SESSION_CHARGES();
+	int result = user_handshake(user, text);
+
+	return result ? result : charge_all(user, charges, sizeof charges / sizeof *charges, text);
+}
+
+static void release_session(struct user *user)
+{
+	const struct charge charges[] = SESSION_CHARGES();
+
+	release_all(user, charges, sizeof charges / sizeof *charges);
+}
+
 int session_begin(struct server *server, int socket)
 {
 	struct ucred credentials;
@@ -166,22 +240,19 @@ int session_begin(struct server *server, int socket)
 		user_put(user);
 		return -EDQUOT;
 	}
-	if (user_charge(user, RESOURCE_SESSIONS, 1, user->limits.sessions_per_user) < 0) {
-		log_limited(LOG_WARNING, &peer,
-			    "refused: the user has %llu sessions, as many as sessions_per_user allows",
-			    (unsigned long long)user->used[RESOURCE_SESSIONS]);
-		refuse(text, 0, "user %u has as many sessions as he may, %llu: raise sessions_per_user in "
-				"[limits] of vdmd's configuration", (unsigned)credentials.uid,
-		       (unsigned long long)user->limits.sessions_per_user);
-		turn_away(server, user, socket, -EDQUOT, text);
+	int result = charge_session(user, text);
+
+	if (result) {
+		log_limited(LOG_WARNING, &peer, "refused: %s", text);
+		turn_away(server, user, socket, result, text);
 		user_put(user);
-		return -EDQUOT;
+		return result;
 	}
 
 	struct session *session = calloc(1, sizeof *session);
 
 	if (!session) {
-		user_release(user, RESOURCE_SESSIONS, 1);
+		release_session(user);
 		turn_away(server, user, socket, -ENOMEM, "vdmd is out of memory");
 		user_put(user);
 		return -ENOMEM;
@@ -199,7 +270,7 @@ int session_begin(struct server *server, int socket)
 	server->session_count++;
 
 	/* whose end cannot be noticed has no session */
-	int result = session->peer_fd < 0 ? -EMFILE : 0;
+	result = session->peer_fd < 0 ? -EMFILE : 0;
 
 	if (!result)
 		result = engine_space_new(server->engine,
@@ -235,12 +306,14 @@ void session_remove_ring(struct session *session, struct ring *ring, bool empty)
 	if (ring->queue)
 		engine_queue_remove(ring->queue, &counters);
 	add_engine_counters(&session->ended, &counters);
+	const uint32_t entries = ring->entries;
+
 	LIST_REMOVE(ring, entry);
 	ring_reap(ring, session->server->reaper, session->user, empty);
 	free(ring);
 	session->ring_count--;
 	session->server->ring_count--;
-	user_release(session->user, RESOURCE_RINGS, 1);
+	session_release_ring(session->user, entries);
 }
 
 void session_remove_region(struct session *session, struct region *region)
@@ -255,8 +328,7 @@ void session_remove_region(struct session *session, struct region *region)
 	session->mapped_bytes -= region->size;
 	session->server->region_count--;
 	session->server->mapped_bytes -= region->size;
-	user_release(session->user, RESOURCE_REGIONS, 1);
-	user_release(session->user, RESOURCE_MAPPED_BYTES, region->size);
+	session_release_region(session->user, region->size);
 	free(region);
 }
 
@@ -306,7 +378,7 @@ void session_end(struct session *session)
 	if (session->peer_fd >= 0)
 		close(session->peer_fd);
 	log_message(LOG_DEBUG, &session->peer, "ended");
-	user_release(session->user, RESOURCE_SESSIONS, 1);
+	release_session(session->user);
 	user_put(session->user);
 	LIST_REMOVE(session, entry);
 	server->session_count--;

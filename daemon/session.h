@@ -43,6 +43,7 @@ struct session {
 
 	/* Set by a worker, with a constant string; release; partner: server's look at violations, acquire. */
 	_Atomic(const char *) violation;
+	_Atomic bool over_limit; /* the same: an operation was refused for the bytes that its user has in flight */
 };
 
 LIST_HEAD(session_list, session);
@@ -64,6 +65,12 @@ void session_violated(struct session *session, const char *reason);
  * if the client does not listen. Takes what it needs of the packet's descriptors.
  */
 int session_handle(struct session *session, struct vdm_packet *packet, const char **reason);
+
+/* What a ring and a region cost their user. A charge returns 0, or -EDQUOT with a sentence. */
+int session_charge_ring(struct user *user, uint32_t entries, char text[VDM_REFUSAL_TEXT]);
+void session_release_ring(struct user *user, uint32_t entries);
+int session_charge_region(struct user *user, uint64_t bytes, char text[VDM_REFUSAL_TEXT]);
+void session_release_region(struct user *user, uint64_t bytes);
 
 /* Give back a ring or a region of it. `empty`: the client has done with the ring, see ring_reap(). */
 void session_remove_ring(struct session *session, struct ring *ring, bool empty);

@@ -14,12 +14,16 @@
 #include "config.h"
 #include "engine/engine.h"
 #include "log.h"
+#include "proto/control.h"
 
+/* What is charged; the limits are named in user.c. Bytes in flight are the engine's to count. */
 enum resource {
 	RESOURCE_SESSIONS,
 	RESOURCE_RINGS,
+	RESOURCE_ENTRIES,
 	RESOURCE_REGIONS,
 	RESOURCE_MAPPED_BYTES,
+	RESOURCE_DESCRIPTORS,
 	RESOURCE_COUNT
 };
 
@@ -31,6 +35,8 @@ struct user {
 	uint64_t reaped_ns;              /* when something last was, or there was nothing to reap */
 	unsigned reaper_threads;         /* that are at it; guarded by the reaper's lock */
 	uint64_t used[RESOURCE_COUNT];
+	uint64_t handshakes;             /* that he may still make, as of... */
+	uint64_t handshakes_ns;          /* ...this time */
 	struct limits limits;            /* in force for him */
 	struct engine_account *account;
 };
@@ -41,12 +47,21 @@ LIST_HEAD(user_list, user);
 int user_get(struct user_list *users, struct engine *engine, const struct config *config, uid_t uid,
 	     struct user **user);
 
-/* Give it back; the last one frees it. */
+/*
+ * Give it back. It stays for a second after the last one, so that what he did in it is remembered; users_sweep() then
+ * frees it.
+ */
 void user_put(struct user *user);
 
-/* Take `amount` more, unless that would be over `limit`: -EDQUOT. */
-int user_charge(struct user *user, enum resource resource, uint64_t amount, uint64_t limit);
+/* Free the objects that nobody has needed for a while, or with `all` those that nobody needs. */
+void users_sweep(struct user_list *users, bool all);
+
+/* Take `amount` more, unless that would be over the limit: -EDQUOT, with a sentence that names it. */
+int user_charge(struct user *user, enum resource resource, uint64_t amount, char text[VDM_REFUSAL_TEXT]);
 void user_release(struct user *user, enum resource resource, uint64_t amount);
+
+/* Whether he may connect once more in this second: 0 or -EDQUOT, with a sentence. */
+int user_handshake(struct user *user, char text[VDM_REFUSAL_TEXT]);
 
 /* The configuration has changed. */
 void users_configure(struct user_list *users, const struct config *config);

@@ -298,6 +298,7 @@ int engine_account_new(struct engine *engine, unsigned weight, struct engine_acc
 		return -ENOMEM;
 	a->engine = engine;
 	TAILQ_INIT(&a->queues);
+	atomic_init(&a->most_in_flight, UINT64_MAX);
 	engine_account_set_weight(a, weight);
 	*account = a;
 	return 0;
@@ -308,6 +309,11 @@ void engine_account_set_weight(struct engine_account *account, unsigned weight)
 	engine_lock(account->engine);
 	account->weight = weight < 1 ? 1 : weight > 1000 ? 1000 : weight;
 	engine_unlock(account->engine);
+}
+
+void engine_account_set_in_flight(struct engine_account *account, uint64_t bytes)
+{
+	atomic_store_explicit(&account->most_in_flight, bytes, memory_order_relaxed);
 }
 
 void engine_account_delete(struct engine_account *account)

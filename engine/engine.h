@@ -67,6 +67,11 @@ int engine_drain(struct engine *engine, unsigned timeout_ms);
  * the queues of one account, evenly. */
 int engine_account_new(struct engine *engine, unsigned weight, struct engine_account **account);
 void engine_account_set_weight(struct engine_account *account, unsigned weight);
+/*
+ * Bytes that its operations may have in flight, of those that are cut up (above 64 KiB): one that would exceed them
+ * completes with -EDQUOT. Without this, any number.
+ */
+void engine_account_set_in_flight(struct engine_account *account, uint64_t bytes);
 void engine_account_delete(struct engine_account *account);
 
 /*
@@ -106,6 +111,8 @@ struct engine_queue_options {
 	/* Called once by a worker when the producer breaks the protocol; the queue is then served no
 	 * more. May only pass the news on. `reason` is a constant string. */
 	void (*violated)(void *context, const char *reason);
+	/* The same, when an operation is refused because its account has too many bytes in flight. May be NULL. */
+	void (*over_limit)(void *context);
 	void *context;
 };
 

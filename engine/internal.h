@@ -76,6 +76,7 @@ struct engine_queue {
 	int doorbell_fd;
 	int signal_fd;
 	void (*violated)(void *context, const char *reason);
+	void (*over_limit)(void *context);
 	void *context;
 };
 
@@ -91,6 +92,8 @@ struct engine_account {
 	struct queue_list queues;          /* polled */
 	unsigned polled;                   /* how many */
 	unsigned weight;
+	/* of jobs; relaxed: it is a sum and orders nothing. Partners: job_begin(), queue_finish_jobs() */
+	_Atomic uint64_t in_flight, most_in_flight;
 	int64_t credit;                    /* weighted bytes that it may still move in its turn */
 };
 
@@ -188,7 +191,8 @@ struct piece {
 	size_t offset;
 	size_t length;
 };
-void job_begin(struct engine_queue *queue, const struct operation *operation);
+/* Returns 0, or -EDQUOT: its account has too many bytes in flight. */
+int job_begin(struct engine_queue *queue, const struct operation *operation);
 struct piece job_take_piece(struct engine_queue *queue);
 void job_piece_done(struct job *job, int32_t error);
 /* Hand out nothing more of the queue's job, which fails with `error`. The queue must not be busy. */

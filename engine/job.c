@@ -11,9 +11,18 @@
 #define PIECE_ALONE ((size_t)512 << 10)
 
 /* Called by the owner of the queue, which has no job being handed out. */
-void job_begin(struct engine_queue *queue, const struct operation *operation)
+int job_begin(struct engine_queue *queue, const struct operation *operation)
 {
 	struct job *job = queue->free_jobs; /* never empty, see engine_queue_add() */
+	struct engine_account *account = queue->account;
+	uint64_t before = atomic_fetch_add_explicit(&account->in_flight, operation->length, memory_order_relaxed);
+	uint64_t most = atomic_load_explicit(&account->most_in_flight, memory_order_relaxed);
+
+	/* a sum of lengths of regions that are mapped: it cannot wrap */
+	if (before + operation->length > most) {
+		atomic_fetch_sub_explicit(&account->in_flight, operation->length, memory_order_relaxed);
+		return -EDQUOT;
+	}
 
 	queue->free_jobs = job->next;
 	queue->jobs_active++;
@@ -25,6 +34,7 @@ void job_begin(struct engine_queue *queue, const struct operation *operation)
 	job->serial = operation_overlaps(operation);
 	job->backward = job->serial && operation->destination > operation->source;
 	queue->handing_out = job;
+	return 0;
 }
 
 /* Hand out nothing more of it: its queue may go on to the next operation. */

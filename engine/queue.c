@@ -119,8 +119,11 @@ size_t queue_batch(struct engine_queue *queue, struct worker *worker)
 			operation->error = -ECANCELED;
 		}
 		if (!operation->error && operation->length > PIECE_SHARED) {
-			job_begin(queue, operation);
-			break;
+			operation->error = job_begin(queue, operation);
+			if (!operation->error)
+				break;
+			if (queue->over_limit)
+				queue->over_limit(queue->context);
 		}
 		if (!operation->error) {
 			worker->guard.armed = 1;
@@ -202,6 +205,7 @@ bool queue_finish_jobs(struct engine_queue *queue)
 
 		queue->finished = job->next;
 		queue_complete(queue, &job->operation, job->error);
+		atomic_fetch_sub_explicit(&queue->account->in_flight, job->operation.length, memory_order_relaxed);
 		job->next = queue->free_jobs;
 		queue->free_jobs = job;
 		queue->jobs_active--;
@@ -274,6 +278,7 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 	q->doorbell_fd = options->doorbell_fd;
 	q->signal_fd = options->signal_fd;
 	q->violated = options->violated;
+	q->over_limit = options->over_limit;
 	q->context = options->context;
 	/* Nobody polls it yet. relaxed; partner: the client's submit, which cannot have happened yet. */
 	q->retirements = 1;

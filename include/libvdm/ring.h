@@ -167,8 +167,8 @@ unsigned vdm_ring_peek_batch(struct vdm_ring *ring, struct vdm_cqe **cqes, unsig
  * 0; -ETIME at the timeout, -EINVAL when fewer than `count` can ever come, -EOWNERDEAD. When the daemon dies,
  * what was in flight completes with -ENOTCONN.
  *
- * An operation of more than 16 KiB that the daemon has not begun after 2 us of waiting is carried out here, in
- * the order that nobody minds: not if it has a fence or a link or one comes after it, not if spin_us is
+ * An operation of more than 16 KiB that the daemon, though awake, has not begun after 5 us of waiting is carried
+ * out here: not if it has a fence or a link or one comes after it, not if spin_us is
  * VDM_NO_SPIN, and one of more than 1 MiB only if everything that is in flight is waited for, without a timeout.
  */
 int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count,

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/server.h"
@@ -52,8 +53,11 @@ static void hang_up(int client)
 {
 	close(client);
 	/* also until everything of its has been closed */
-	for (unsigned i = 0; i < 1000 && (server->session_count > 0 || !LIST_EMPTY(&server->users)); i++)
+	users_sweep(&server->users, true);
+	for (unsigned i = 0; i < 1000 && (server->session_count > 0 || !LIST_EMPTY(&server->users)); i++) {
 		sd_event_run(server->event, 10000);
+		users_sweep(&server->users, true);
+	}
 	REQUIRE(server->session_count == 0 && server->ring_count == 0 && server->region_count == 0);
 	REQUIRE(server->mapped_bytes == 0 && LIST_EMPTY(&server->users));
 }
@@ -63,6 +67,7 @@ static void set_up(void)
 	struct config config;
 
 	config_defaults(&config);
+	config.limits.handshakes_per_second = 1000000;
 	config.workers = 1;
 	config.limits.rings_per_session = 3;
 	config.limits.regions_per_session = 3;
@@ -166,6 +171,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		drain(client);
 	}
 	hang_up(client);
+	/* the thread that maps pages closes its own */
+	for (unsigned i = 0; i < 1000 && count_fds() != fds_before; i++)
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	REQUIRE(count_fds() == fds_before);
 	return 0;
 }

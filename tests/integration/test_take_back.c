@@ -30,7 +30,9 @@ static int set_up(void **state)
 	client = client_opened();
 	ring = ring_opened(client, COUNT, 0);
 	memory = region_opened(client, 2 * COUNT * SIZE, &region);
-	return 0;
+	/* from now on the ring is polled: the test's daemon does so for as long as a test takes */
+	vdm_prep_nop(entry(ring));
+	return run_one(ring);
 }
 
 static int tear_down(void **state)
@@ -85,7 +87,7 @@ static void what_is_not_begun_is_done_here_and_only_here(void **state)
 		}
 	}
 	assert_int_equal(counters_of(client).taken_back, 3 * COUNT);
-	assert_int_equal(counters_of(client).offloaded, 3 * COUNT);
+	assert_int_equal(counters_of(client).offloaded, 3 * COUNT + 1);
 	daemon_thaw();
 	vdm_prep_memset(entry(ring), source(0), 'x', 1, VDM_SQE_FENCE); /* begins after all of those */
 	assert_int_equal(run_one(ring), 0);
@@ -113,6 +115,18 @@ static void expect_done(unsigned count)
 	for (unsigned i = 0; i < count; i++)
 		assert_int_equal(cqes[i]->result, 0);
 	vdm_ring_cq_advance(ring, count);
+}
+
+/* It is woken, and comes. */
+static void a_daemon_that_sleeps_is_waited_for(void **state)
+{
+	struct vdm_ring *fresh = ring_opened(client, COUNT, 0); /* nobody has polled it yet */
+
+	(void)state;
+	vdm_prep_memcpy(entry(fresh), destination(0), source(0), SIZE, 0);
+	assert_int_equal(run_one(fresh), 0);
+	assert_int_equal(counters_of(client).taken_back, 0);
+	vdm_ring_close(fresh);
 }
 
 /* Its place among others would be lost. */
@@ -209,6 +223,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 		TEST(what_is_not_begun_is_done_here_and_only_here),
+		TEST(a_daemon_that_sleeps_is_waited_for),
 		TEST(what_is_ordered_is_waited_for),
 		TEST(what_is_small_is_waited_for),
 		TEST(what_may_not_be_written_is_left_to_the_daemon),

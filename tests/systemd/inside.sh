@@ -107,6 +107,25 @@ until_true 30 new_pid "$pid" || fail "the watchdog did not notice a daemon that 
 runuser -u alice ./example >/dev/null || fail "a client after the watchdog"
 ok "the watchdog is fed, and fires on a stopped daemon"
 
+# One worker alone, in the middle of its work: the rest of the daemon goes on, and must not feed the watchdog.
+cc -o hold_thread hold_thread.c || fail "compiling hold_thread"
+pid=$(property MainPID)
+runuser -u alice -- vdm-bench sweep --socket /run/vdmd/vdmd.sock --sizes 4K,4K,+1 --depths 8,8,+1 \
+	--milliseconds 20000 >/dev/null 2>&1 &
+load=$!
+until_true 10 grep -qx '[1-9][0-9]* (vdm-worker-0) R .*' "/proc/$pid/task/"*/stat || fail "no worker is at work"
+for task in "/proc/$pid/task/"*; do
+	[ "$(cat "$task/comm")" = vdm-worker-0 ] && worker=${task##*/}
+done
+./hold_thread "$worker" &
+holder=$!
+until_true 30 new_pid "$pid" || fail "the watchdog did not notice a worker that is stopped"
+pkill -x vdm-bench
+kill $holder $load 2>/dev/null
+wait $holder $load 2>/dev/null
+runuser -u alice ./example >/dev/null || fail "a client after the worker was stopped"
+ok "the watchdog fires on a stopped worker"
+
 pid=$(property MainPID)
 begin=$(date +%s%N)
 systemctl stop vdmd.service vdmd.socket || fail "stop"

@@ -250,6 +250,33 @@ static void count_bytes(struct raw_ring rings[5], uint64_t moved[2])
 	}
 }
 
+/* What exceeds the limit fails alone, and what has ended is in flight no more. */
+static void bytes_in_flight_are_limited(void **state)
+{
+	enum { LARGE = 1 << 20 };
+	struct fixture f;
+	struct raw_ring ring;
+	char *from = calloc(1, LARGE + 1), *to = calloc(1, LARGE + 1);
+
+	(void)state;
+	start(&f, 1, 50);
+	engine_account_set_in_flight(f.account, LARGE);
+	raw_ring_open(&ring, f.engine, f.account, f.space, 8, 0);
+	for (unsigned i = 0; i < 20; i++) {
+		struct vdm_descriptor d = copy(to, from, i % 2 ? LARGE + 1 : LARGE);
+
+		submit(&ring, &d);
+		const struct vdm_completion *completion = raw_get(&ring);
+
+		assert_non_null(completion);
+		assert_int_equal(completion->result, i % 2 ? -EDQUOT : 0);
+	}
+	raw_ring_close(&ring, NULL);
+	stop(&f);
+	free(from);
+	free(to);
+}
+
 /*
  * Bytes are shared by weight between accounts, however many rings each has and however large its operations. The
  * rings are filled once, and looked at while none of them can have run dry.
@@ -476,6 +503,7 @@ int main(void)
 		cmocka_unit_test(a_large_overlapping_move_keeps_its_meaning),
 		cmocka_unit_test(a_fence_sees_all_earlier_bytes),
 		cmocka_unit_test(I6_no_wakeup_is_lost),
+		cmocka_unit_test(bytes_in_flight_are_limited),
 		cmocka_unit_test(bytes_are_shared_by_weight_between_accounts),
 		cmocka_unit_test(removing_a_busy_queue_waits_for_its_operations),
 		cmocka_unit_test(removing_a_busy_region_ends_its_operations),

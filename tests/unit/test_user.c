@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -26,6 +27,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
+	users_sweep(&users, true);
 	engine_delete(engine);
 	config_free(&config);
 	return 0;
@@ -51,22 +53,76 @@ static void sessions_of_a_user_share_one_object(void **state)
 	user_put(first);
 	user_put(first);
 	user_put(other);
+	users_sweep(&users, false); /* what they did in this second is not forgotten */
+	assert_false(LIST_EMPTY(&users));
+	users_sweep(&users, true);
 	assert_true(LIST_EMPTY(&users));
 }
 
 static void nothing_goes_over_a_limit(void **state)
 {
 	struct user *user = get(5);
+	char text[VDM_REFUSAL_TEXT];
 
 	(void)state;
-	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, 10, 10), 0);
-	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, 1, 10), -EDQUOT);
-	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, UINT64_MAX, 10), -EDQUOT);
-	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, UINT64_MAX - 9, UINT64_MAX), -EDQUOT);
-	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, 1, 5), -EDQUOT); /* lowered meanwhile */
+	user->limits.mapped_bytes_per_user = 10;
+	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, 10, text), 0);
+	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, 1, text), -EDQUOT);
+	assert_string_equal(text, "user 5 may have 10 bytes of regions and has 10: 1 more need a higher "
+				  "mapped_bytes_per_user in [limits] of vdmd's configuration");
+	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, UINT64_MAX, text), -EDQUOT);
+	user->limits.mapped_bytes_per_user = UINT64_MAX;
+	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, UINT64_MAX - 9, text), -EDQUOT);
+	user->limits.mapped_bytes_per_user = 5; /* lowered meanwhile */
+	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, 1, text), -EDQUOT);
 	user_release(user, RESOURCE_MAPPED_BYTES, 4);
-	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, 4, 10), 0);
+	user->limits.mapped_bytes_per_user = 10;
+	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, 4, text), 0);
 	user_release(user, RESOURCE_MAPPED_BYTES, 10);
+	user_put(user);
+}
+
+/* Each names the key that raises it. */
+static void each_resource_has_its_limit(void **state)
+{
+	static const char *const keys[RESOURCE_COUNT] = {"sessions_per_user", "rings_per_user", "entries_per_user",
+							 "regions_per_user",  "mapped_bytes_per_user",
+							 "descriptors_per_user"};
+	struct user *user = get(5);
+	char text[VDM_REFUSAL_TEXT];
+
+	(void)state;
+	for (unsigned i = 0; i < RESOURCE_COUNT; i++) {
+		assert_int_equal(user_charge(user, i, 1, text), 0);
+		assert_int_equal(user_charge(user, i, 1ull << 60, text), -EDQUOT);
+		assert_non_null(strstr(text, keys[i]));
+		user_release(user, i, 1);
+	}
+	user_put(user);
+}
+
+static void connecting_again_and_again_is_limited(void **state)
+{
+	struct user *user = get(7);
+	char text[VDM_REFUSAL_TEXT];
+
+	(void)state;
+	user->limits.handshakes_per_second = 3;
+	user->handshakes = 3;
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(user_handshake(user, text), 0);
+	assert_int_equal(user_handshake(user, text), -EDQUOT);
+	assert_non_null(strstr(text, "handshakes_per_second"));
+	user_put(user); /* going away does not help */
+	assert_ptr_equal(get(7), user);
+	assert_int_equal(user_handshake(user, text), -EDQUOT);
+	user->handshakes_ns -= 400000000; /* 0.4 s later there is one more */
+	assert_int_equal(user_handshake(user, text), 0);
+	assert_int_equal(user_handshake(user, text), -EDQUOT);
+	user->handshakes_ns -= 10000000000; /* and never more than at first */
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(user_handshake(user, text), 0);
+	assert_int_equal(user_handshake(user, text), -EDQUOT);
 	user_put(user);
 }
 
@@ -86,6 +142,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(sessions_of_a_user_share_one_object, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_goes_over_a_limit, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(each_resource_has_its_limit, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(connecting_again_and_again_is_limited, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_new_configuration_reaches_users_that_are_there, set_up,
 						tear_down),
 	};
