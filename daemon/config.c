@@ -75,7 +75,7 @@ static const struct key keys[] = {
 	{LIMIT(descriptors_per_user), .kind = KIND_COUNT, .minimum = 4, .maximum = MAX_COUNT,
 	 .of_user = true, .value = "8192", .meaning = "Descriptors that vdmd has open for one user."},
 	{LIMIT(handshakes_per_second), .kind = KIND_COUNT, .minimum = 1, .maximum = MAX_COUNT,
-	 .of_user = true, .value = "1000", .meaning = "New connections of one user in a second."},
+	 .of_user = true, .value = "5000", .meaning = "New connections of one user in a second."},
 };
 #define KEY_COUNT (sizeof keys / sizeof *keys)
 
