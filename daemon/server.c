@@ -143,21 +143,29 @@ static int accept_in_distress(struct server *server, int listen_fd)
 	return accepted ? 0 : -EAGAIN;
 }
 
+void server_accept_again(struct server *server)
+{
+	if (!server->listener.on_retry)
+		return;
+	server->listener.on_retry = sd_event_source_disable_unref(server->listener.on_retry);
+	if (server->reserve_fd < 0)
+		server->reserve_fd = open_reserve();
+	sd_event_source_set_enabled(server->listener.on_connection, SD_EVENT_ON);
+}
+
 static int on_retry(sd_event_source *source, uint64_t usec, void *context)
 {
-	struct server *server = context;
-
+	(void)source;
 	(void)usec;
-	server->listener.on_retry = sd_event_source_unref(source);
-	sd_event_source_set_enabled(server->listener.on_connection, SD_EVENT_ON);
+	server_accept_again(context);
 	return 0;
 }
 
-/* Look away from the socket for a moment. */
+/* Look away from the socket for a moment, or until a session ends. */
 static void retry_later(struct server *server)
 {
 	if (sd_event_add_time_relative(server->event, &server->listener.on_retry, CLOCK_MONOTONIC,
-				       ACCEPT_RETRY_US, 0, on_retry, server) >= 0)
+				       ACCEPT_RETRY_US, ACCEPT_RETRY_US / 10, on_retry, server) >= 0)
 		sd_event_source_set_enabled(server->listener.on_connection, SD_EVENT_OFF);
 }
 

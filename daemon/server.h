@@ -50,6 +50,9 @@ int server_listen(struct server *server, struct listener *listener);
 /* No longer accept connections. */
 void server_stop_listening(struct server *server);
 
+/* Descriptors have become free: those who wait to be accepted may be. */
+void server_accept_again(struct server *server);
+
 /* Tell the service manager what is going on. */
 void server_announce(struct server *server);
 

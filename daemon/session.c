@@ -383,6 +383,7 @@ void session_end(struct session *session)
 	LIST_REMOVE(session, entry);
 	server->session_count--;
 	free(session);
+	server_accept_again(server);
 	server_announce(server);
 }
 

@@ -7,9 +7,6 @@
 
 #include "internal.h"
 
-/* Alone, longer pieces cost less: taking one is two system-call-free lock operations, 50 ns. */
-#define PIECE_ALONE ((size_t)512 << 10)
-
 /* Called by the owner of the queue, which has no job being handed out. */
 int job_begin(struct engine_queue *queue, const struct operation *operation)
 {
@@ -49,7 +46,7 @@ struct piece job_take_piece(struct engine_queue *queue)
 	struct job *job = queue->handing_out;
 	struct engine *engine = queue->engine;
 	size_t left = job->operation.length - job->given;
-	size_t size = engine->queues_polled > 1 ? PIECE_SHARED : PIECE_ALONE;
+	size_t size = piece_size(engine);
 	struct piece piece = {.job = job, .length = left < size || engine->whole ? left : size};
 
 	piece.offset = job->backward ? left - piece.length : job->given;

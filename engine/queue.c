@@ -118,7 +118,7 @@ size_t queue_batch(struct engine_queue *queue, struct worker *worker)
 			operation->taken_back = true;
 			operation->error = -ECANCELED;
 		}
-		if (!operation->error && operation->length > PIECE_SHARED) {
+		if (!operation->error && operation->length > worker->whole) {
 			operation->error = job_begin(queue, operation);
 			if (!operation->error)
 				break;

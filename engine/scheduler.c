@@ -13,8 +13,11 @@
 #include "internal.h"
 #include "space.h"
 
-/* Bytes that a turn is worth: a few batches, or a piece of a large operation. */
-#define QUANTUM (64 * 1024)
+/* Bytes that a turn is worth: a few batches, or a piece of a large operation, of the size that is cut just now. */
+static int64_t quantum(const struct engine *engine)
+{
+	return engine->accounts_polled > 1 ? PIECE_OTHERS : PIECE_SHARED;
+}
 
 /* Rings that are used seldom are polled for spin_us >> 3. */
 #define MOST_IMPATIENCE 3
@@ -33,7 +36,7 @@ static struct engine_queue *account_pick(struct engine_account *account)
 				if (queue->credit > 0)
 					return queue;
 				ready = true;
-				queue->credit += QUANTUM;
+				queue->credit += quantum(account->engine);
 			} else if (queue->credit > 0) {
 				queue->credit = 0; /* credit is for those who have something to do */
 			}
@@ -58,7 +61,7 @@ struct engine_queue *scheduler_pick(struct engine *engine)
 				if (account->credit > 0)
 					return queue;
 				ready = true;
-				account->credit += QUANTUM;
+				account->credit += quantum(engine);
 			} else if (account->credit > 0) {
 				account->credit = 0;
 			}

@@ -117,6 +117,7 @@ static void run_batch(struct worker *worker, struct engine_queue *queue)
 
 	worker->batch = queue;
 	worker->kernels = engine->kernels;
+	worker->whole = piece_size(engine) < PIECE_SHARED ? PIECE_OTHERS : PIECE_SHARED;
 	/* Who is not trusted can make a page of his memory take long to come: not while others wait. */
 	if (engine->awake > 1 || queue->space->size > 0) {
 		worker->unlocked = true;
