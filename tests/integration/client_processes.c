@@ -13,7 +13,7 @@
 #include "scale.h"
 
 /* Longer than any test lasts. */
-#define CLIENT_SECONDS 180
+#define CLIENT_SECONDS (180 + (unsigned)scaled(100))
 
 void *shared_between_processes(size_t bytes)
 {

@@ -106,6 +106,22 @@ static uint64_t switches_of_thread(const char *path)
 	return sum;
 }
 
+unsigned anonymous_kib(pid_t pid)
+{
+	char path[64], line[256];
+	unsigned kib = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	FILE *file = fopen(path, "re");
+
+	CHECK(file, "%s: the process has gone", path);
+	while (fgets(line, sizeof line, file))
+		if (sscanf(line, "RssAnon: %u", &kib) == 1)
+			break;
+	fclose(file);
+	return kib;
+}
+
 uint64_t context_switches(pid_t pid)
 {
 	char path[128];

@@ -17,6 +17,9 @@ void daemon_thaw(void);
 unsigned count_fds(pid_t pid);
 unsigned count_memfd_mappings(pid_t pid);
 
+/* Memory of its own that it has in use, KiB. */
+unsigned anonymous_kib(pid_t pid);
+
 /* Context switches of all threads together, voluntary or not. */
 uint64_t context_switches(pid_t pid);
 
