@@ -25,40 +25,43 @@ static struct vdm_status_counts counts_from(const struct vdm_report_counters *re
 }
 
 /* Read the whole file of a report into memory that is the caller's to free. */
-static char *read_report(int fd, size_t size)
+static int read_report(int fd, size_t size, char **report)
 {
 	char *bytes = malloc(size);
 	size_t have = 0;
 
-	while (bytes && have < size) {
+	if (!bytes)
+		return -ENOMEM;
+	while (have < size) {
 		ssize_t got = pread(fd, bytes + have, size - have, (off_t)have);
 
 		if (got <= 0) {
 			free(bytes);
-			return NULL;
+			return -EPROTO;
 		}
 		have += (size_t)got;
 	}
-	return bytes;
+	*report = bytes;
+	return 0;
 }
 
-static struct vdm_status *translate(const char *bytes, size_t size)
+static int translate(const char *bytes, size_t size, struct vdm_status **translated)
 {
 	struct vdm_report_daemon daemon;
 
 	if (size < sizeof daemon)
-		return NULL;
+		return -EPROTO;
 	memcpy(&daemon, bytes, sizeof daemon);
 	if (daemon.size < sizeof daemon || daemon.size > size ||
 	    daemon.session_size < sizeof(struct vdm_report_session) ||
 	    daemon.session_count > (size - daemon.size) / daemon.session_size)
-		return NULL;
+		return -EPROTO;
 
 	struct vdm_status *status = calloc(
 		1, sizeof *status + daemon.session_count * sizeof(struct vdm_status_session));
 
 	if (!status)
-		return NULL;
+		return -ENOMEM;
 	memcpy(status->version, daemon.version, sizeof status->version);
 	status->version[sizeof status->version - 1] = '\0';
 	status->pid = daemon.pid;
@@ -91,7 +94,8 @@ static struct vdm_status *translate(const char *bytes, size_t size)
 		memcpy(to->command, from.command, sizeof to->command);
 		to->command[sizeof to->command - 1] = '\0';
 	}
-	return status;
+	*translated = status;
+	return 0;
 }
 
 int vdm_status_read(const char *socket, struct vdm_status **status)
@@ -111,16 +115,16 @@ int vdm_status_read(const char *socket, struct vdm_status **status)
 		return result;
 
 	size_t size = reply.message.status_reply.size;
-	char *bytes = read_report(reply.fds[0], size);
+	char *bytes = NULL;
 
+	result = read_report(reply.fds[0], size, &bytes);
 	vdm_packet_close(&reply);
-
-	struct vdm_status *translated = bytes ? translate(bytes, size) : NULL;
-
+	if (!result)
+		result = translate(bytes, size, status);
 	free(bytes);
-	if (!translated)
-		return fail(-EPROTO, "vdmd's figures are not what this library (%s) understands",
-			    VDM_VERSION);
-	*status = translated;
+	if (result == -ENOMEM)
+		return fail(-ENOMEM, "out of memory");
+	if (result)
+		return fail(result, "vdmd's figures are not what this library (%s) understands", VDM_VERSION);
 	return 0;
 }
