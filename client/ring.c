@@ -96,6 +96,8 @@ static int ring_create(struct vdm_ring *ring)
 		result = -errno;
 		if (submission != MAP_FAILED)
 			munmap(submission, vdm_submission_size(ring->entries));
+		if (completion != MAP_FAILED)
+			munmap(completion, vdm_completion_size(ring->entries));
 		vdm_packet_close(&reply);
 		return fail(result, "cannot map the ring: %s", strerror(-result));
 	}
