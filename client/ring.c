@@ -72,6 +72,19 @@ static void ring_attach(struct vdm_ring *ring, void *submission, void *completio
 	ring->connected = true;
 }
 
+/* Have the daemon end a ring. With the client's lock held. */
+static void ring_destroy(struct vdm_client *client, uint32_t id)
+{
+	struct vdm_message_ring_destroy request = {
+		.header = {VDM_MESSAGE_RING_DESTROY, sizeof request},
+		.ring = id,
+	};
+	struct vdm_packet reply;
+
+	/* it can fail only because the daemon has gone, and the ring with it */
+	client_request(client, &request.header, NULL, 0, VDM_MESSAGE_DONE, 0, &reply);
+}
+
 /* Have the daemon make a ring, and map it. With the client's lock held. */
 static int ring_create(struct vdm_ring *ring)
 {
@@ -99,6 +112,7 @@ static int ring_create(struct vdm_ring *ring)
 		if (completion != MAP_FAILED)
 			munmap(completion, vdm_completion_size(ring->entries));
 		vdm_packet_close(&reply);
+		ring_destroy(ring->client, reply.message.ring_created.ring);
 		return fail(result, "cannot map the ring: %s", strerror(-result));
 	}
 	/* A child that wrote to its parent's ring would be a second producer: it does not get the memory. */
@@ -237,16 +251,8 @@ void vdm_ring_close(struct vdm_ring *ring)
 		pthread_mutex_lock(&client->lock);
 		LIST_REMOVE(ring, entry);
 		counters_add(&client->ended, &ring->counters);
-		if (ring->connected && ring->connection == client->connections) {
-			struct vdm_message_ring_destroy request = {
-				.header = {VDM_MESSAGE_RING_DESTROY, sizeof request},
-				.ring = ring->id,
-			};
-			struct vdm_packet reply;
-
-			/* it can fail only because the daemon has gone, and the ring with it */
-			client_request(client, &request.header, NULL, 0, VDM_MESSAGE_DONE, 0, &reply);
-		}
+		if (ring->connected && ring->connection == client->connections)
+			ring_destroy(client, ring->id);
 		pthread_mutex_unlock(&client->lock);
 	}
 	ring_free(ring);
