@@ -93,10 +93,13 @@ static int ring_create(struct vdm_ring *ring)
 		.entries = ring->entries,
 		.first_sequence = ring->sq_position,
 	};
-	struct vdm_packet reply;
+	struct vdm_packet reply = {0};
 	int result = client_request(ring->client, &request.header, NULL, 0, VDM_MESSAGE_RING_CREATED,
 				    VDM_RING_FD_COUNT, &reply);
 
+	/* there is a ring, but its descriptors did not get here */
+	if (result == -EMFILE && reply.truncated)
+		ring_destroy(ring->client, reply.message.ring_created.ring);
 	if (result)
 		return result;
 
