@@ -254,7 +254,8 @@ void vdm_ring_close(struct vdm_ring *ring)
 		pthread_mutex_lock(&client->lock);
 		LIST_REMOVE(ring, entry);
 		counters_add(&client->ended, &ring->counters);
-		if (ring->connected && ring->connection == client->connections)
+		/* also one that has been hung up on: only the connection tells whether the daemon has gone */
+		if (ring->connection && ring->connection == client->connections && client->socket >= 0)
 			ring_destroy(client, ring->id);
 		pthread_mutex_unlock(&client->lock);
 	}

@@ -191,8 +191,10 @@ bool queue_signal(struct engine_queue *queue)
 
 	static const uint64_t one = 1;
 
-	/* Fails only if the client does not read, or has gone: then it needs no signal. */
-	send(queue->signal_fd, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL);
+	/* Who does not read has signals enough. Otherwise the client has gone, or the kernel has no memory for a
+	 * signal (ENOBUFS): then it is woken by the hang-up, and not left to sleep for ever. */
+	if (send(queue->signal_fd, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN)
+		shutdown(queue->signal_fd, SHUT_RDWR);
 	return true;
 }
 
