@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The wrappers. What they wrap is called as a system call, or by the name that glibc has for those who replace
+ * malloc(3): looking things up allocates.
+ */
+#include "inject.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *block, size_t size);
+void *__libc_memalign(size_t alignment, size_t size);
+void __libc_free(void *block);
+
+typedef long system_call(long number, ...);
+
+/* The C library's, whose name is taken by a wrapper. */
+static system_call *kernel(void)
+{
+	static system_call *real;
+
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "syscall");
+	return real;
+}
+
+static struct inject_control unshared;
+struct inject_control *inject_control = &unshared;
+
+/* In a program that does not know of this: $VDM_INJECT_CONTROL is the file that its page is in. */
+__attribute__((constructor)) static void share(void)
+{
+	const char *path = getenv("VDM_INJECT_CONTROL");
+	int fd = path ? (int)kernel()(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+
+	if (fd < 0)
+		return;
+	if (kernel()(SYS_ftruncate, fd, sizeof unshared) == 0) {
+		void *page = (void *)kernel()(SYS_mmap, NULL, sizeof unshared, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+		if (page != MAP_FAILED) {
+			struct inject_control *shared = page;
+
+			shared->blocks = unshared.blocks;
+			inject_control = shared;
+		}
+	}
+	kernel()(SYS_close, fd);
+}
+
+/* Whether this call is to fail; errno is set then. */
+static bool fails(enum inject_function function)
+{
+	struct inject_control *control = inject_control;
+
+	if (!control->armed || control->function != (uint32_t)function)
+		return false;
+
+	uint32_t call = ++control->count;
+
+	if (call < control->first || call - control->first >= control->span)
+		return false;
+	control->hits++;
+	errno = (int)control->error;
+	return true;
+}
+
+static void *counted(void *block)
+{
+	if (block)
+		inject_control->blocks++;
+	return block;
+}
+
+void *malloc(size_t size)
+{
+	return fails(INJECT_MALLOC) ? NULL : counted(__libc_malloc(size));
+}
+
+void *calloc(size_t count, size_t size)
+{
+	return fails(INJECT_MALLOC) ? NULL : counted(__libc_calloc(count, size));
+}
+
+void *realloc(void *block, size_t size)
+{
+	if (!block)
+		return malloc(size);
+	if (size == 0) {
+		free(block);
+		return NULL;
+	}
+	return fails(INJECT_MALLOC) ? NULL : __libc_realloc(block, size);
+}
+
+void *memalign(size_t alignment, size_t size)
+{
+	return fails(INJECT_MALLOC) ? NULL : counted(__libc_memalign(alignment, size));
+}
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+	return memalign(alignment, size);
+}
+
+int posix_memalign(void **block, size_t alignment, size_t size)
+{
+	void *memory = memalign(alignment, size);
+
+	if (!memory)
+		return ENOMEM;
+	*block = memory;
+	return 0;
+}
+
+void free(void *block)
+{
+	if (block)
+		inject_control->blocks--;
+	__libc_free(block);
+}
+
+void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)
+{
+	return fails(INJECT_MMAP) ? MAP_FAILED
+				  : (void *)kernel()(SYS_mmap, address, length, protection, flags, fd, offset);
+}
+
+int mprotect(void *address, size_t length, int protection)
+{
+	return fails(INJECT_MPROTECT) ? -1 : (int)kernel()(SYS_mprotect, address, length, protection);
+}
+
+int memfd_create(const char *name, unsigned flags)
+{
+	return fails(INJECT_MEMFD_CREATE) ? -1 : (int)kernel()(SYS_memfd_create, name, flags);
+}
+
+int ftruncate(int fd, off_t length)
+{
+	return fails(INJECT_FTRUNCATE) ? -1 : (int)kernel()(SYS_ftruncate, fd, length);
+}
+
+int open(const char *path, int flags, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, flags);
+	mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(arguments, mode_t) : 0;
+
+	va_end(arguments);
+	return fails(INJECT_OPEN) ? -1 : (int)kernel()(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+
+int fcntl(int fd, int command, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, command);
+	/* as glibc does: whatever it is, it is passed in a register */
+	void *argument = va_arg(arguments, void *);
+
+	va_end(arguments);
+	return command == F_DUPFD_CLOEXEC && fails(INJECT_DUP) ? -1
+							       : (int)kernel()(SYS_fcntl, fd, command, argument);
+}
+
+int eventfd(unsigned value, int flags)
+{
+	return fails(INJECT_EVENTFD) ? -1 : (int)kernel()(SYS_eventfd2, value, flags);
+}
+
+int epoll_create1(int flags)
+{
+	return fails(INJECT_EPOLL_CREATE) ? -1 : (int)kernel()(SYS_epoll_create1, flags);
+}
+
+int epoll_ctl(int epoll_fd, int command, int fd, struct epoll_event *event)
+{
+	return command == EPOLL_CTL_ADD && fails(INJECT_EPOLL_CTL)
+		       ? -1
+		       : (int)kernel()(SYS_epoll_ctl, epoll_fd, command, fd, event);
+}
+
+int socket(int domain, int type, int protocol)
+{
+	return fails(INJECT_SOCKET) ? -1 : (int)kernel()(SYS_socket, domain, type, protocol);
+}
+
+int socketpair(int domain, int type, int protocol, int ends[2])
+{
+	return fails(INJECT_SOCKETPAIR) ? -1 : (int)kernel()(SYS_socketpair, domain, type, protocol, ends);
+}
+
+int accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
+{
+	return fails(INJECT_ACCEPT) ? -1 : (int)kernel()(SYS_accept4, fd, address, size, flags);
+}
+
+int getsockopt(int fd, int level, int option, void *value, socklen_t *size)
+{
+	if (level == SOL_SOCKET && option == SO_PEERPIDFD && fails(INJECT_PEER))
+		return -1;
+	return (int)kernel()(SYS_getsockopt, fd, level, option, value, size);
+}
+
+long syscall(long number, ...)
+{
+	long a[6];
+	va_list arguments;
+
+	if (number == SYS_pidfd_open && fails(INJECT_PEER))
+		return -1;
+	va_start(arguments, number);
+	for (unsigned i = 0; i < 6; i++)
+		a[i] = va_arg(arguments, long);
+	va_end(arguments);
+	return kernel()(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+/* As the kernel does when it cannot install them: what there is room for is nothing. */
+static void lose_descriptors(struct msghdr *message)
+{
+	bool lost = false;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+			kernel()(SYS_close, fd);
+			lost = true;
+		}
+	}
+	if (lost) {
+		message->msg_controllen = 0;
+		message->msg_flags |= MSG_CTRUNC;
+	}
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+	if (fails(INJECT_RECVMSG))
+		return -1;
+
+	ssize_t received = kernel()(SYS_recvmsg, fd, message, flags);
+
+	if (received >= 0 && message->msg_controllen > 0 && fails(INJECT_RECVMSG_TRUNCATED))
+		lose_descriptors(message);
+	return received;
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	return fails(INJECT_SENDMSG) ? -1 : kernel()(SYS_sendmsg, fd, message, flags);
+}
+
+ssize_t send(int fd, const void *bytes, size_t length, int flags)
+{
+	return fails(INJECT_SEND) ? -1 : kernel()(SYS_sendto, fd, bytes, length, flags, NULL, 0);
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *argument)
+{
+	static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+	if (fails(INJECT_THREAD))
+		return errno;
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
+	return real(thread, attributes, body, argument);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Calls that fail when a test says so. The wrappers come first in the program that is linked with them, or in one that
+ * is started with $LD_PRELOAD; the test says what is to fail in a page of memory that it shares with that program.
+ */
+#ifndef TEST_INJECT_H
+#define TEST_INJECT_H
+
+#include <stdint.h>
+
+enum inject_function {
+	INJECT_NOTHING,
+	INJECT_MALLOC,            /* calloc, realloc and the aligned ones too */
+	INJECT_MMAP,
+	INJECT_MPROTECT,
+	INJECT_MEMFD_CREATE,
+	INJECT_FTRUNCATE,
+	INJECT_OPEN,
+	INJECT_DUP,               /* fcntl(F_DUPFD_CLOEXEC) */
+	INJECT_EVENTFD,
+	INJECT_EPOLL_CREATE,
+	INJECT_EPOLL_CTL,         /* to add; to change and to delete need nothing */
+	INJECT_SOCKET,
+	INJECT_SOCKETPAIR,
+	INJECT_ACCEPT,
+	INJECT_PEER,              /* the descriptor for the other end's process, two ways of getting it */
+	INJECT_RECVMSG,
+	INJECT_RECVMSG_TRUNCATED, /* that which brings descriptors: it comes without them, MSG_CTRUNC */
+	INJECT_SENDMSG,
+	INJECT_SEND,
+	INJECT_THREAD,            /* pthread_create */
+	INJECT_FUNCTIONS
+};
+
+/* All atomic in fact: several threads of one process, and the test in another, write to it. */
+struct inject_control {
+	_Atomic uint32_t armed;
+	_Atomic uint32_t function; /* enum inject_function */
+	_Atomic uint32_t error;    /* errno that it fails with */
+	_Atomic uint32_t first;    /* call that fails, from 1 */
+	_Atomic uint32_t span;     /* so many in a row do */
+	_Atomic uint32_t count;    /* of calls while armed */
+	_Atomic uint32_t hits;     /* of them, failed */
+	_Atomic int64_t blocks;    /* of memory allocated and not freed, always counted */
+};
+
+/* The page of this process. Never NULL; the test's own may be put here. */
+extern struct inject_control *inject_control;
+
+#endif

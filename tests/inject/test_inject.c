@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Whatever call fails first, of those that a client's life makes in the daemon and in the library: each call of the
+ * library succeeds or says why not, a copy that reports success has moved its bytes, nothing hangs, nothing is left
+ * over on either side, and the next client is served.
+ *
+ * For each function the first call of it fails, then the second, and so on, until a whole life passes without.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <fcntl.h>
+
+#include "check.h"
+#include "client_processes.h"
+#include "inject.h"
+#include "process_figures.h"
+#include "scale.h"
+
+#define MEMORY      ((size_t)2 << 20)
+#define LARGE       ((size_t)1 << 20)
+#define SMALL       64
+#define HANG_S      15   /* the library gives a daemon 10 s to answer */
+#define MOST_CALLS  300  /* of one function in a life; no life has so many */
+#define REPETITIONS 4    /* of a failure after which there is more than before: is it more each time? */
+
+enum side { DAEMON, LIBRARY };
+static const char *const side_names[] = {"daemon", "library"};
+
+struct fault {
+	const char *name;
+	enum inject_function function;
+	int error;
+	uint32_t span;
+	bool on[2]; /* sides */
+};
+
+static const struct fault faults[] = {
+	{"malloc", INJECT_MALLOC, ENOMEM, 1, {true, true}},
+	{"mmap", INJECT_MMAP, ENOMEM, 1, {true, true}},
+	{"mprotect", INJECT_MPROTECT, ENOMEM, 1, {true, false}},
+	{"memfd_create", INJECT_MEMFD_CREATE, EMFILE, 1, {true, true}},
+	{"ftruncate", INJECT_FTRUNCATE, ENOMEM, 1, {true, true}},
+	{"open", INJECT_OPEN, EMFILE, 1, {true, false}},
+	{"dup", INJECT_DUP, EMFILE, 1, {true, true}},
+	{"eventfd", INJECT_EVENTFD, EMFILE, 1, {true, true}},
+	{"epoll_create1", INJECT_EPOLL_CREATE, EMFILE, 1, {false, true}},
+	{"epoll_ctl", INJECT_EPOLL_CTL, ENOSPC, 1, {true, true}},
+	{"socket", INJECT_SOCKET, EMFILE, 1, {false, true}},
+	{"socketpair", INJECT_SOCKETPAIR, EMFILE, 1, {true, false}},
+	{"accept", INJECT_ACCEPT, EMFILE, 1, {true, false}},
+	{"accept", INJECT_ACCEPT, ENFILE, 2, {true, false}},
+	{"accept", INJECT_ACCEPT, ENOMEM, 1, {true, false}},
+	{"accept", INJECT_ACCEPT, ENOBUFS, 1, {true, false}},
+	{"accept", INJECT_ACCEPT, ECONNABORTED, 1, {true, false}},
+	{"peer", INJECT_PEER, EMFILE, 1, {true, false}},
+	{"peer", INJECT_PEER, EMFILE, 2, {true, false}},
+	{"recvmsg", INJECT_RECVMSG, ENOMEM, 1, {true, true}},
+	{"recvmsg", INJECT_RECVMSG, EINTR, 1, {true, true}},
+	{"recvmsg without descriptors", INJECT_RECVMSG_TRUNCATED, 0, 1, {true, true}},
+	{"sendmsg", INJECT_SENDMSG, ENOBUFS, 1, {true, true}},
+	{"sendmsg", INJECT_SENDMSG, ENOMEM, 1, {true, true}},
+	{"sendmsg", INJECT_SENDMSG, EINTR, 1, {true, true}},
+	{"sendmsg", INJECT_SENDMSG, ETOOMANYREFS, 1, {true, true}},
+	{"send", INJECT_SEND, ENOBUFS, 1, {true, false}},
+	{"pthread_create", INJECT_THREAD, EAGAIN, 1, {true, false}},
+};
+#define FAULTS (sizeof faults / sizeof *faults)
+
+static struct inject_control *controls[2];
+static bool verbose;
+static unsigned complaints;
+
+static void arm(enum side side, const struct fault *fault, uint32_t first)
+{
+	struct inject_control *control = controls[side];
+
+	control->function = fault->function;
+	control->error = (uint32_t)fault->error;
+	control->first = first;
+	control->span = fault->span;
+	control->count = 0;
+	control->hits = 0;
+	control->armed = 1;
+}
+
+/* One life of a client, in a process of its own. */
+struct life {
+	enum side side;
+	const struct fault *fault; /* NULL: nothing is to fail */
+	uint32_t first;
+	bool warm;                 /* has lived before, and everything that is kept is there */
+};
+
+/* Whether a call of the library failed; it has to be for a reason, and with a sentence. */
+static bool failed(const struct life *life, const char *what, int result)
+{
+	if (result >= 0)
+		return false;
+	if (verbose && life->fault)
+		printf("    %s: %s: %s\n", what, strerror(-result), vdm_last_error());
+	CHECK(life->fault, "%s: %s", what, strerror(-result));
+	CHECK(result > -4096, "%s: %d is no errno", what, result);
+	CHECK(*vdm_last_error(), "%s: %s, but no sentence", what, strerror(-result));
+	/* what runs out, or a connection that was given up for it; never blame the caller */
+	CHECK(result == -ENOMEM || result == -EMFILE || result == -ENFILE || result == -ENOBUFS || result == -ENOSPC ||
+		      result == -EAGAIN || result == -ENOTCONN || result == -ETOOMANYREFS,
+	      "%s: %s", what, strerror(-result));
+	return true;
+}
+
+/* Once more, if it failed: the cause has gone. */
+#define TRY(life, call)                                                                            \
+	do {                                                                                       \
+		int result_ = injected(life, (call));                                              \
+		if (failed(life, #call, result_)) {                                                \
+			result_ = (call);                                                          \
+			CHECK(result_ >= 0, "%s: once more: %s", #call, strerror(-result_));       \
+		}                                                                                  \
+	} while (0)
+
+/* The library's calls fail while one is made, and not those of the test. */
+#define injected(life, call)                                                                       \
+	({                                                                                         \
+		if ((life)->fault && (life)->side == LIBRARY)                                      \
+			inject_control->armed = 1;                                                 \
+		int injected_ = (call);                                                            \
+		if ((life)->side == LIBRARY)                                                       \
+			inject_control->armed = 0;                                                 \
+		injected_;                                                                         \
+	})
+
+static void nap(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+}
+
+/* Submit one copy and collect it: by waiting, or by looking again and again, which leaves it all to the daemon. */
+static int copy_once(const struct life *life, struct vdm_ring *ring, char *to, const char *from, size_t size,
+		     bool wait)
+{
+	struct vdm_sqe *sqe = vdm_ring_get_sqe(ring);
+	struct vdm_cqe *cqe = NULL;
+
+	CHECK(sqe, "no entry");
+	vdm_prep_memcpy(sqe, to, from, size, 0);
+	int result = injected(life, vdm_ring_submit(ring));
+
+	CHECK(result == 1, "submitting: %d", result);
+	do {
+		result = wait ? injected(life, vdm_ring_wait_cqe(ring, &cqe))
+			      : injected(life, vdm_ring_peek_cqe(ring, &cqe));
+		if (!wait && result == -EAGAIN)
+			nap();
+	} while (!wait && result == -EAGAIN);
+	CHECK(result == 0, "waiting: %s", strerror(-result));
+	result = cqe->result;
+	vdm_ring_cqe_seen(ring, cqe);
+	return result;
+}
+
+static void copy(const struct life *life, struct vdm_ring *ring, char *to, char *from, size_t size, bool wait)
+{
+	static unsigned char pattern;
+
+	memset(from, ++pattern, size);
+	memset(to, 0, size);
+	int result = copy_once(life, ring, to, from, size, wait);
+
+	if (result) {
+		/* the connection may have been given up; nothing else can be the matter with a copy */
+		CHECK(life->fault && (result == -ENOTCONN || result == -EFAULT), "a copy: %s", strerror(-result));
+		if (verbose)
+			printf("    a copy: %s\n", strerror(-result));
+		result = copy_once(life, ring, to, from, size, wait);
+		CHECK(result == 0, "a copy once more: %s", strerror(-result));
+	}
+	CHECK(memcmp(to, from, size) == 0, "a copy of %zu bytes says that it is done", size);
+}
+
+/* The rings and regions that the daemon has for this process. */
+static void check_nothing_is_held(const struct life *life)
+{
+	struct vdm_status *status = NULL;
+	unsigned rings = 0, regions = 0;
+
+	TRY(life, vdm_status_read(NULL, &status));
+	for (uint32_t i = 0; i < status->session_count; i++) {
+		rings += status->session[i].pid == (uint32_t)getpid() ? status->session[i].rings : 0;
+		regions += status->session[i].pid == (uint32_t)getpid() ? status->session[i].regions : 0;
+	}
+	free(status);
+	CHECK(rings == 0 && regions == 0, "the daemon has %u rings and %u regions of a client that has none", rings,
+	      regions);
+}
+
+static void live(const struct life *life)
+{
+	const struct vdm_options options = {.size = sizeof options,
+					    .flags = VDM_OPTION_REQUIRE_DAEMON,
+					    .entries = 16,
+					    .offload_threshold = 1,
+					    .spin_us = VDM_NO_SPIN};
+	struct vdm_client_counters counters = {.size = sizeof counters};
+	struct vdm_region *own = NULL, *imported = NULL;
+	struct vdm_client *client = NULL;
+	struct vdm_ring *ring = NULL;
+	int memfd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	CHECK(memfd >= 0 && ftruncate(memfd, MEMORY) == 0, "%s", strerror(errno));
+	TRY(life, vdm_client_open(&options, &client));
+	TRY(life, vdm_region_alloc(client, MEMORY, &own));
+	TRY(life, vdm_region_import(client, memfd, NULL, MEMORY, 0, &imported));
+	close(memfd);
+	TRY(life, vdm_ring_open(client, NULL, &ring));
+
+	char *from = vdm_region_address(own), *to = vdm_region_address(imported);
+
+	copy(life, ring, to, from, SMALL, true);
+	copy(life, ring, from, to, LARGE, false);
+	TRY(life, vdm_ring_eventfd(ring));
+	copy(life, ring, to, from, LARGE, false);
+	CHECK(vdm_client_counters(client, &counters) == 0, "counters");
+	CHECK(life->fault || (counters.offloaded == 3 && counters.taken_back == 0), "%llu offloaded, %llu taken back",
+	      (unsigned long long)counters.offloaded, (unsigned long long)counters.taken_back);
+
+	injected(life, (vdm_ring_close(ring), 0));
+	TRY(life, vdm_region_release(own));
+	TRY(life, vdm_region_release(imported));
+	check_nothing_is_held(life);
+	injected(life, (vdm_client_close(client), 0));
+}
+
+static unsigned count_mappings(pid_t pid)
+{
+	char path[64];
+	unsigned count = 0;
+	int c;
+
+	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+	FILE *maps = fopen(path, "re");
+
+	CHECK(maps, "%s: %s", path, strerror(errno));
+	while ((c = getc(maps)) != EOF)
+		count += c == '\n';
+	fclose(maps);
+	return count;
+}
+
+static void be_born(const struct life *life)
+{
+	const struct life before = {.side = life->side};
+
+	signal(SIGALRM, SIG_DFL);
+	alarm(HANG_S);
+	if (life->warm) {
+		live(&before);
+		count_mappings(getpid());
+	}
+
+	unsigned fds = count_fds(getpid()), mappings = count_mappings(getpid());
+	int64_t blocks = inject_control->blocks;
+
+	if (life->fault)
+		arm(life->side, life->fault, life->first);
+	if (life->side == LIBRARY)
+		controls[LIBRARY]->armed = 0;
+	live(life);
+	if (life->side == LIBRARY) {
+		blocks = inject_control->blocks - blocks;
+		CHECK(count_fds(getpid()) == fds, "%u descriptors, and %u before", count_fds(getpid()), fds);
+		if (life->warm) {
+			CHECK(blocks == 0, "%lld blocks of memory more than before", (long long)blocks);
+			CHECK(count_mappings(getpid()) == mappings, "%u mappings, and %u before",
+			      count_mappings(getpid()), mappings);
+		}
+	}
+	fflush(stdout);
+	_exit(0);
+}
+
+static void complain(const struct life *life, const char *what)
+{
+	complaints++;
+	if (life->fault)
+		printf("%s: %s (%s), call %u: %s\n", side_names[life->side], life->fault->name,
+		       strerror(life->fault->error), life->first, what);
+	else
+		printf("%s\n", what);
+	fflush(stdout);
+}
+
+static bool lived_well(const struct life *life)
+{
+	char text[128];
+	int status = 0;
+
+	fflush(stdout);
+	pid_t child = fork();
+
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		be_born(life);
+	}
+	CHECK(child > 0 && waitpid(child, &status, 0) == child, "%s", strerror(errno));
+	if (status == 0)
+		return true;
+	snprintf(text, sizeof text, "the client %s (status 0x%x)%s",
+		 WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? "hangs" : "failed", (unsigned)status,
+		 life->fault ? "" : ", and nothing had been made to fail");
+	complain(life, text);
+	return false;
+}
+
+/* What a daemon without clients has. */
+struct holdings {
+	unsigned fds, memory_files;
+	int64_t blocks;
+};
+
+static struct holdings daemon_holdings(void)
+{
+	return (struct holdings){count_fds(daemon_pid()), count_memfd_mappings(daemon_pid()),
+				 controls[DAEMON]->blocks};
+}
+
+static bool is_more(struct holdings now, struct holdings before)
+{
+	return now.fds > before.fds || now.memory_files > before.memory_files || now.blocks > before.blocks;
+}
+
+/* What it closes it closes in its own time: give it that much. */
+static struct holdings settled_holdings(struct holdings before, unsigned ms)
+{
+	struct holdings now = daemon_holdings();
+
+	for (unsigned i = 0; i < 4 * ms && is_more(now, before); i++) {
+		nanosleep(&(struct timespec){.tv_nsec = 250000}, NULL);
+		now = daemon_holdings();
+	}
+	return now;
+}
+
+static void check_daemon_lives(const struct life *life)
+{
+	char path[64], line[256] = "";
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)daemon_pid());
+	FILE *file = fopen(path, "re");
+	const char *after_name = file && fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
+
+	if (file)
+		fclose(file);
+	if (after_name && after_name[2] != 'Z')
+		return;
+	complain(life, "the daemon has died");
+	exit(1);
+}
+
+static struct holdings base;
+
+/* One life with a failure, and one without: is everything as before? Returns whether the call that is to fail was
+ * reached. */
+static bool run(const struct life *life)
+{
+	const struct life next = {.side = life->side};
+
+	lived_well(life);
+	if (life->side == DAEMON)
+		settled_holdings(base, 50); /* the end of the session is part of it */
+	controls[life->side]->armed = 0;
+	bool hit = controls[life->side]->hits > 0;
+
+	check_daemon_lives(life);
+	if (!lived_well(&next))
+		complain(life, "the client after that was not served");
+	check_daemon_lives(life);
+
+	struct daemon_figures figures = daemon_figures();
+
+	/* the session that asks is one of them; that of a client that has just ended may be noticed yet */
+	for (unsigned i = 0; i < 1000 && figures.sessions > 1; i++) {
+		nap();
+		figures = daemon_figures();
+	}
+	if (figures.sessions != 1 || figures.rings > 0 || figures.regions > 0)
+		complain(life, "the daemon has sessions, rings or regions left");
+	if (figures.violated > 0)
+		complain(life, "the daemon says that a client broke the protocol");
+	return hit;
+}
+
+static void check_nothing_is_left(const struct life *life)
+{
+	struct holdings before = base, now = settled_holdings(base, 200);
+	unsigned more = 0;
+	char text[160];
+
+	while (is_more(now, before) && more++ < REPETITIONS) {
+		if (life->fault)
+			run(life);
+		before = now;
+		now = settled_holdings(before, 200);
+	}
+	if (more > REPETITIONS) {
+		snprintf(text, sizeof text, "the daemon has %u descriptors (%u), %u memory files (%u), %lld blocks (%lld)",
+			 now.fds, base.fds, now.memory_files, base.memory_files, (long long)now.blocks,
+			 (long long)base.blocks);
+		complain(life, text);
+	}
+	base = now;
+}
+
+/* Every call in turn. */
+static unsigned fail_each(const struct fault *fault, enum side side, bool warm)
+{
+	uint32_t first = 1;
+
+	for (; first <= MOST_CALLS; first++) {
+		const struct life life = {.side = side, .fault = fault, .first = first, .warm = warm};
+
+		if (verbose)
+			printf("  %s %s call %u%s\n", side_names[side], fault->name, first, warm ? ", warm" : "");
+		bool hit = run(&life);
+
+		check_nothing_is_left(&life);
+		if (!hit)
+			break;
+	}
+	CHECK(first <= MOST_CALLS, "%s in the %s has no end", fault->name, side_names[side]);
+	return first - 1;
+}
+
+/* Next to the daemon's socket, where its wrapper script puts it. */
+static struct inject_control *daemon_control(void)
+{
+	char path[256];
+
+	snprintf(path, sizeof path, "%s.inject", getenv("VDM_SOCKET"));
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	CHECK(fd >= 0, "%s: %s: is the daemon run with the wrappers?", path, strerror(errno));
+	void *page = mmap(NULL, sizeof(struct inject_control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	CHECK(page != MAP_FAILED, "%s", strerror(errno));
+	close(fd);
+	return page;
+}
+
+int main(int argc, char **argv)
+{
+	const char *only = NULL;
+	struct timespec begin, end;
+
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--verbose") == 0)
+			verbose = true;
+		else
+			only = argv[i];
+	}
+	controls[DAEMON] = daemon_control();
+	controls[LIBRARY] = inject_control = shared_between_processes(sizeof *inject_control);
+
+	const struct life quiet = {.side = LIBRARY};
+
+	for (unsigned i = 0; i < 3; i++)
+		lived_well(&quiet); /* what the daemon opens once and keeps */
+	await_sessions(1);
+	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+	base = daemon_holdings();
+	for (size_t i = 0; i < FAULTS; i++) {
+		const struct fault *fault = &faults[i];
+
+		if (only && strcmp(only, fault->name) != 0)
+			continue;
+		for (enum side side = DAEMON; side <= LIBRARY; side++) {
+			unsigned cold, warm = 0;
+
+			if (!fault->on[side])
+				continue;
+			clock_gettime(CLOCK_MONOTONIC, &begin);
+			cold = fail_each(fault, side, false);
+			if (side == LIBRARY)
+				warm = fail_each(fault, side, true);
+			clock_gettime(CLOCK_MONOTONIC, &end);
+			printf("%s, %s (%s): %u calls", side_names[side], fault->name, strerror(fault->error), cold);
+			if (side == LIBRARY)
+				printf(", %u in a second life", warm);
+			printf(" [%.1f s]\n", (double)(end.tv_sec - begin.tv_sec) +
+						      (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
+			fflush(stdout);
+		}
+	}
+	if (complaints)
+		printf("%u complaints\n", complaints);
+	return complaints > 0;
+}
