@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 #include "clock.h"
 #include "log.h"
@@ -15,6 +16,9 @@
 
 /* What has been submitted is still served for so long at the end; the whole has to take less than a second. */
 #define DRAIN_MS 500
+
+/* When the event loop has no memory, it is tried again after so long. */
+#define MEMORY_RETRY_NS 100000000
 
 struct service {
 	const struct options *options;
@@ -140,6 +144,20 @@ static int start(struct service *service, struct config *config)
 	return result < 0 ? result : 0;
 }
 
+/* Until a handler ends it. */
+static int run_loop(sd_event *event)
+{
+	int result;
+
+	/* it makes room for the events of newcomers (sd_event_wait(3)), and has lost nothing when it cannot */
+	for (bool first = true; (result = sd_event_loop(event)) == -ENOMEM; first = false) {
+		if (first)
+			log_message(LOG_ERR, NULL, "the event loop is out of memory, and goes on when there is some");
+		nanosleep(&(struct timespec){.tv_nsec = MEMORY_RETRY_NS}, NULL);
+	}
+	return result;
+}
+
 int main(int argc, char **argv)
 {
 	char error[CONFIG_ERROR_TEXT];
@@ -175,7 +193,7 @@ int main(int argc, char **argv)
 	sd_notify(0, "READY=1");
 	server_announce(server);
 
-	int result = sd_event_loop(server->event);
+	int result = run_loop(server->event);
 
 	server_free(server);
 	if (result < 0)
