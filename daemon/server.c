@@ -130,9 +130,9 @@ static int accept_in_distress(struct server *server, int listen_fd)
 	close(server->reserve_fd);
 
 	int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	bool accepted = fd >= 0;
+	int error = fd < 0 ? errno : 0;
 
-	if (accepted) {
+	if (!error) {
 		__builtin_memcpy(refused.text, text, sizeof text);
 		vdm_packet_send(fd, &refused.header, NULL, 0);
 		shutdown(fd, SHUT_RDWR);
@@ -140,7 +140,7 @@ static int accept_in_distress(struct server *server, int listen_fd)
 		server->refused++;
 	}
 	server->reserve_fd = open_reserve();
-	return accepted ? 0 : -EAGAIN;
+	return -error;
 }
 
 void server_accept_again(struct server *server)
