@@ -145,12 +145,19 @@ static int accept_in_distress(struct server *server, int listen_fd)
 
 void server_accept_again(struct server *server)
 {
-	if (!server->listener.on_retry)
+	sd_event_source *retry = server->listener.on_retry;
+
+	if (!retry)
 		return;
-	server->listener.on_retry = sd_event_source_disable_unref(server->listener.on_retry);
 	if (server->reserve_fd < 0)
 		server->reserve_fd = open_reserve();
-	sd_event_source_set_enabled(server->listener.on_connection, SD_EVENT_ON);
+	/* that needs memory too: epoll_ctl(2) */
+	if (sd_event_source_set_enabled(server->listener.on_connection, SD_EVENT_ON) < 0) {
+		sd_event_source_set_time_relative(retry, ACCEPT_RETRY_US);
+		sd_event_source_set_enabled(retry, SD_EVENT_ONESHOT);
+		return;
+	}
+	server->listener.on_retry = sd_event_source_disable_unref(retry);
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *context)
