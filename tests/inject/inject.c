@@ -80,6 +80,12 @@ static bool fails(enum inject_function function)
 	if (call < control->first || call - control->first >= control->span)
 		return false;
 	control->hits++;
+	if (control->then && call - control->first == control->span - 1) {
+		control->function = control->then;
+		control->then = INJECT_NOTHING;
+		control->first = control->count + 1;
+		control->span = 1;
+	}
 	errno = (int)control->error;
 	return true;
 }

@@ -39,6 +39,7 @@ struct inject_control {
 	_Atomic uint32_t error;    /* errno that it fails with */
 	_Atomic uint32_t first;    /* call that fails, from 1 */
 	_Atomic uint32_t span;     /* so many in a row do */
+	_Atomic uint32_t then;     /* function that fails once thereafter, or nothing */
 	_Atomic uint32_t count;    /* of calls while armed */
 	_Atomic uint32_t hits;     /* of them, failed */
 	_Atomic int64_t blocks;    /* of memory allocated and not freed, always counted */

@@ -4,7 +4,8 @@
  * library succeeds or says why not, a copy that reports success has moved its bytes, nothing hangs, nothing is left
  * over on either side, and the next client is served.
  *
- * For each function the first call of it fails, then the second, and so on, until a whole life passes without.
+ * For each function the first call of it fails, then the second, and so on, until a whole life passes without. Then
+ * again, with all calls from that one on failing for a while; and, with --fresh, in a daemon that has had no client yet.
  */
 #include <errno.h>
 #include <signal.h>
@@ -22,6 +23,7 @@
 
 #include "check.h"
 #include "client_processes.h"
+#include "daemon_process.h"
 #include "inject.h"
 #include "process_figures.h"
 #include "scale.h"
@@ -32,6 +34,8 @@
 #define HANG_S      15   /* the library gives a daemon 10 s to answer */
 #define MOST_CALLS  300  /* of one function in a life; no life has so many */
 #define REPETITIONS 4    /* of a failure after which there is more than before: is it more each time? */
+#define LASTING_MS  60   /* how long calls fail in the daemon, if it is not one alone */
+#define MOST_TRIES  500  /* calls of one function in that time; who spins makes a hundred times as many */
 
 enum side { DAEMON, LIBRARY };
 static const char *const side_names[] = {"daemon", "library"};
@@ -42,6 +46,7 @@ struct fault {
 	int error;
 	uint32_t span;
 	bool on[2]; /* sides */
+	enum inject_function then; /* fails once after that, with the same error */
 };
 
 static const struct fault faults[] = {
@@ -62,6 +67,7 @@ static const struct fault faults[] = {
 	{"accept", INJECT_ACCEPT, ENOMEM, 1, {true, false}},
 	{"accept", INJECT_ACCEPT, ENOBUFS, 1, {true, false}},
 	{"accept", INJECT_ACCEPT, ECONNABORTED, 1, {true, false}},
+	{"accept, then epoll_ctl", INJECT_ACCEPT, ENOMEM, 1, {true, false}, INJECT_EPOLL_CTL},
 	{"peer", INJECT_PEER, EMFILE, 1, {true, false}},
 	{"peer", INJECT_PEER, EMFILE, 2, {true, false}},
 	{"recvmsg", INJECT_RECVMSG, ENOMEM, 1, {true, true}},
@@ -77,21 +83,8 @@ static const struct fault faults[] = {
 #define FAULTS (sizeof faults / sizeof *faults)
 
 static struct inject_control *controls[2];
-static bool verbose;
+static bool verbose, fresh;
 static unsigned complaints;
-
-static void arm(enum side side, const struct fault *fault, uint32_t first)
-{
-	struct inject_control *control = controls[side];
-
-	control->function = fault->function;
-	control->error = (uint32_t)fault->error;
-	control->first = first;
-	control->span = fault->span;
-	control->count = 0;
-	control->hits = 0;
-	control->armed = 1;
-}
 
 /* One life of a client, in a process of its own. */
 struct life {
@@ -99,7 +92,22 @@ struct life {
 	const struct fault *fault; /* NULL: nothing is to fail */
 	uint32_t first;
 	bool warm;                 /* has lived before, and everything that is kept is there */
+	bool lasting;              /* all calls from the first on fail, for a while */
 };
+
+static void arm(const struct life *life)
+{
+	struct inject_control *control = controls[life->side];
+
+	control->function = life->fault->function;
+	control->error = (uint32_t)life->fault->error;
+	control->first = life->first;
+	control->span = life->lasting ? UINT32_MAX : life->fault->span;
+	control->then = life->fault->then;
+	control->count = 0;
+	control->hits = 0;
+	control->armed = 1;
+}
 
 /* Whether a call of the library failed; it has to be for a reason, and with a sentence. */
 static bool failed(const struct life *life, const char *what, int result)
@@ -118,11 +126,13 @@ static bool failed(const struct life *life, const char *what, int result)
 	return true;
 }
 
-/* Once more, if it failed: the cause has gone. */
+/* Once more, if it failed: the cause has gone; or else to the end. */
 #define TRY(life, call)                                                                            \
 	do {                                                                                       \
 		int result_ = injected(life, (call));                                              \
 		if (failed(life, #call, result_)) {                                                \
+			if ((life)->lasting)                                                       \
+				goto end;                                                          \
 			result_ = (call);                                                          \
 			CHECK(result_ >= 0, "%s: once more: %s", #call, strerror(-result_));       \
 		}                                                                                  \
@@ -178,9 +188,11 @@ static void copy(const struct life *life, struct vdm_ring *ring, char *to, char 
 
 	if (result) {
 		/* the connection may have been given up; nothing else can be the matter with a copy */
-		CHECK(life->fault && (result == -ENOTCONN || result == -EFAULT), "a copy: %s", strerror(-result));
+		CHECK(life->fault && result == -ENOTCONN, "a copy: %s", strerror(-result));
 		if (verbose)
 			printf("    a copy: %s\n", strerror(-result));
+		if (life->lasting)
+			return;
 		result = copy_once(life, ring, to, from, size, wait);
 		CHECK(result == 0, "a copy once more: %s", strerror(-result));
 	}
@@ -194,7 +206,8 @@ static void check_nothing_is_held(const struct life *life)
 	unsigned rings = 0, regions = 0;
 
 	TRY(life, vdm_status_read(NULL, &status));
-	for (uint32_t i = 0; i < status->session_count; i++) {
+end:
+	for (uint32_t i = 0; status && i < status->session_count; i++) {
 		rings += status->session[i].pid == (uint32_t)getpid() ? status->session[i].rings : 0;
 		regions += status->session[i].pid == (uint32_t)getpid() ? status->session[i].regions : 0;
 	}
@@ -220,7 +233,6 @@ static void live(const struct life *life)
 	TRY(life, vdm_client_open(&options, &client));
 	TRY(life, vdm_region_alloc(client, MEMORY, &own));
 	TRY(life, vdm_region_import(client, memfd, NULL, MEMORY, 0, &imported));
-	close(memfd);
 	TRY(life, vdm_ring_open(client, NULL, &ring));
 
 	char *from = vdm_region_address(own), *to = vdm_region_address(imported);
@@ -233,11 +245,13 @@ static void live(const struct life *life)
 	CHECK(life->fault || (counters.offloaded == 3 && counters.taken_back == 0), "%llu offloaded, %llu taken back",
 	      (unsigned long long)counters.offloaded, (unsigned long long)counters.taken_back);
 
+end:
 	injected(life, (vdm_ring_close(ring), 0));
-	TRY(life, vdm_region_release(own));
-	TRY(life, vdm_region_release(imported));
+	CHECK(injected(life, vdm_region_release(own)) == 0, "giving a region back");
+	CHECK(injected(life, vdm_region_release(imported)) == 0, "giving a region back");
 	check_nothing_is_held(life);
 	injected(life, (vdm_client_close(client), 0));
+	close(memfd);
 }
 
 static unsigned count_mappings(pid_t pid)
@@ -271,7 +285,7 @@ static void be_born(const struct life *life)
 	int64_t blocks = inject_control->blocks;
 
 	if (life->fault)
-		arm(life->side, life->fault, life->first);
+		arm(life);
 	if (life->side == LIBRARY)
 		controls[LIBRARY]->armed = 0;
 	live(life);
@@ -292,8 +306,9 @@ static void complain(const struct life *life, const char *what)
 {
 	complaints++;
 	if (life->fault)
-		printf("%s: %s (%s), call %u: %s\n", side_names[life->side], life->fault->name,
-		       strerror(life->fault->error), life->first, what);
+		printf("%s: %s (%s), call %u%s%s: %s\n", side_names[life->side], life->fault->name,
+		       strerror(life->fault->error), life->first, life->lasting ? " and all later ones" : "",
+		       life->warm ? " of a second life" : "", what);
 	else
 		printf("%s\n", what);
 	fflush(stdout);
@@ -311,7 +326,20 @@ static bool lived_well(const struct life *life)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		be_born(life);
 	}
-	CHECK(child > 0 && waitpid(child, &status, 0) == child, "%s", strerror(errno));
+	CHECK(child > 0, "%s", strerror(errno));
+	pid_t ended = 0;
+
+	for (unsigned i = 0; life->lasting && life->side == DAEMON && i < 4 * LASTING_MS && ended == 0; i++) {
+		ended = waitpid(child, &status, WNOHANG);
+		if (ended == 0)
+			nap();
+	}
+	if (ended == 0) {
+		if (life->lasting)
+			controls[DAEMON]->armed = 0;
+		ended = waitpid(child, &status, 0);
+	}
+	CHECK(ended == child, "%s", strerror(errno));
 	if (status == 0)
 		return true;
 	snprintf(text, sizeof text, "the client %s (status 0x%x)%s",
@@ -381,6 +409,8 @@ static bool run(const struct life *life)
 	bool hit = controls[life->side]->hits > 0;
 
 	check_daemon_lives(life);
+	if (life->lasting && controls[life->side]->count > MOST_TRIES)
+		complain(life, "it is tried again and again");
 	if (!lived_well(&next))
 		complain(life, "the client after that was not served");
 	check_daemon_lives(life);
@@ -420,26 +450,6 @@ static void check_nothing_is_left(const struct life *life)
 	base = now;
 }
 
-/* Every call in turn. */
-static unsigned fail_each(const struct fault *fault, enum side side, bool warm)
-{
-	uint32_t first = 1;
-
-	for (; first <= MOST_CALLS; first++) {
-		const struct life life = {.side = side, .fault = fault, .first = first, .warm = warm};
-
-		if (verbose)
-			printf("  %s %s call %u%s\n", side_names[side], fault->name, first, warm ? ", warm" : "");
-		bool hit = run(&life);
-
-		check_nothing_is_left(&life);
-		if (!hit)
-			break;
-	}
-	CHECK(first <= MOST_CALLS, "%s in the %s has no end", fault->name, side_names[side]);
-	return first - 1;
-}
-
 /* Next to the daemon's socket, where its wrapper script puts it. */
 static struct inject_control *daemon_control(void)
 {
@@ -453,52 +463,149 @@ static struct inject_control *daemon_control(void)
 
 	CHECK(page != MAP_FAILED, "%s", strerror(errno));
 	close(fd);
+	unlink(path);
 	return page;
+}
+
+/* A daemon of its own, which has had no client. */
+static void daemon_begin(struct daemon_process *daemon)
+{
+	int messages = dup(STDERR_FILENO), nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	char number[16];
+
+	daemon_prepare(daemon);
+	dup2(nowhere, STDERR_FILENO);
+	daemon_start(daemon, 2);
+	dup2(messages, STDERR_FILENO);
+	close(messages);
+	close(nowhere);
+	snprintf(number, sizeof number, "%d", (int)daemon->pid);
+	setenv("VDM_DAEMON_PID", number, 1);
+	controls[DAEMON] = daemon_control();
+}
+
+static void daemon_finish(const struct life *life, struct daemon_process *daemon)
+{
+	if (daemon_stop(daemon) != 0)
+		complain(life, "the daemon does not end as it should");
+	munmap(controls[DAEMON], sizeof *controls[DAEMON]);
+	daemon_remove(daemon);
+}
+
+static bool run_fresh(const struct life *life)
+{
+	struct daemon_process daemon;
+
+	daemon_begin(&daemon);
+	bool hit = run(life);
+	struct holdings now = settled_holdings(base, 200);
+
+	if (now.fds > base.fds || now.memory_files > base.memory_files) {
+		char text[128];
+
+		snprintf(text, sizeof text, "the daemon has %u descriptors (%u), %u memory files (%u)", now.fds, base.fds,
+			 now.memory_files, base.memory_files);
+		complain(life, text);
+	}
+	daemon_finish(life, &daemon);
+	return hit;
+}
+
+/* Every call in turn. Returns how many there are. */
+static unsigned fail_each(struct life life)
+{
+	for (life.first = 1; life.first <= MOST_CALLS; life.first++) {
+		if (verbose)
+			printf("  %s %s call %u%s%s\n", side_names[life.side], life.fault->name, life.first,
+			       life.lasting ? " and later" : "", life.warm ? ", warm" : "");
+		if (!fresh) {
+			bool hit = run(&life);
+
+			check_nothing_is_left(&life);
+			if (!hit)
+				break;
+		} else if (!run_fresh(&life)) {
+			break;
+		}
+	}
+	CHECK(life.first <= MOST_CALLS, "%s in the %s has no end", life.fault->name, side_names[life.side]);
+	return life.first - 1;
+}
+
+/* What a daemon opens once and keeps is there after some clients. */
+static void find_base(void)
+{
+	const struct life quiet = {.side = LIBRARY};
+
+	for (unsigned i = 0; i < 3; i++)
+		lived_well(&quiet);
+	await_sessions(1);
+	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+	base = daemon_holdings();
+}
+
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Of which a first client makes a daemon call more than later ones do. */
+static bool more_when_fresh(enum inject_function function)
+{
+	return function == INJECT_MALLOC || function == INJECT_EPOLL_CTL || function == INJECT_THREAD;
+}
+
+static void try_fault(const struct fault *fault, enum side side)
+{
+	struct life life = {.side = side, .fault = fault};
+	double begin = seconds();
+
+	printf("%s, %s (%s):", side_names[side], fault->name, strerror(fault->error));
+	printf(" %u calls", fail_each(life));
+	if (side == LIBRARY) {
+		life.warm = true;
+		printf(", %u in a second life", fail_each(life));
+	}
+	/* nobody is told for ever that he was interrupted, or that the peer has gone */
+	if (fault->span == 1 && !fault->then && fault->error != EINTR && fault->error != ECONNABORTED) {
+		life.lasting = true;
+		printf(", %u from which on all failed", fail_each(life));
+	}
+	printf(" [%.1f s]\n", seconds() - begin);
 }
 
 int main(int argc, char **argv)
 {
+	struct daemon_process daemon;
 	const char *only = NULL;
-	struct timespec begin, end;
 
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--verbose") == 0)
 			verbose = true;
+		else if (strcmp(argv[i], "--fresh") == 0)
+			fresh = true;
 		else
 			only = argv[i];
 	}
-	controls[DAEMON] = daemon_control();
 	controls[LIBRARY] = inject_control = shared_between_processes(sizeof *inject_control);
-
-	const struct life quiet = {.side = LIBRARY};
-
-	for (unsigned i = 0; i < 3; i++)
-		lived_well(&quiet); /* what the daemon opens once and keeps */
-	await_sessions(1);
-	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-	base = daemon_holdings();
+	if (fresh)
+		daemon_begin(&daemon);
+	else
+		controls[DAEMON] = daemon_control();
+	find_base();
+	if (fresh) {
+		daemon_finish(&(struct life){0}, &daemon);
+		base.blocks = INT64_MAX; /* each daemon allocates anew what it keeps */
+	}
 	for (size_t i = 0; i < FAULTS; i++) {
-		const struct fault *fault = &faults[i];
-
-		if (only && strcmp(only, fault->name) != 0)
+		if (only ? strcmp(only, faults[i].name) != 0 : fresh && !more_when_fresh(faults[i].function))
 			continue;
-		for (enum side side = DAEMON; side <= LIBRARY; side++) {
-			unsigned cold, warm = 0;
-
-			if (!fault->on[side])
-				continue;
-			clock_gettime(CLOCK_MONOTONIC, &begin);
-			cold = fail_each(fault, side, false);
-			if (side == LIBRARY)
-				warm = fail_each(fault, side, true);
-			clock_gettime(CLOCK_MONOTONIC, &end);
-			printf("%s, %s (%s): %u calls", side_names[side], fault->name, strerror(fault->error), cold);
-			if (side == LIBRARY)
-				printf(", %u in a second life", warm);
-			printf(" [%.1f s]\n", (double)(end.tv_sec - begin.tv_sec) +
-						      (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
-			fflush(stdout);
-		}
+		for (enum side side = DAEMON; side <= (fresh ? DAEMON : LIBRARY); side++)
+			if (faults[i].on[side])
+				try_fault(&faults[i], side);
 	}
 	if (complaints)
 		printf("%u complaints\n", complaints);
