@@ -61,7 +61,7 @@ static const struct fault faults[] = {
 	{"epoll_create1", INJECT_EPOLL_CREATE, EMFILE, 1, {false, true}},
 	{"epoll_ctl", INJECT_EPOLL_CTL, ENOSPC, 1, {true, true}},
 	{"socket", INJECT_SOCKET, EMFILE, 1, {false, true}},
-	{"socketpair", INJECT_SOCKETPAIR, EMFILE, 1, {true, false}},
+	{"socketpair", INJECT_SOCKETPAIR, EMFILE, 1, {true, true}},
 	{"accept", INJECT_ACCEPT, EMFILE, 1, {true, false}},
 	{"accept", INJECT_ACCEPT, ENFILE, 2, {true, false}},
 	{"accept", INJECT_ACCEPT, ENOMEM, 1, {true, false}},
@@ -77,8 +77,8 @@ static const struct fault faults[] = {
 	{"sendmsg", INJECT_SENDMSG, ENOMEM, 1, {true, true}},
 	{"sendmsg", INJECT_SENDMSG, EINTR, 1, {true, true}},
 	{"sendmsg", INJECT_SENDMSG, ETOOMANYREFS, 1, {true, true}},
-	{"send", INJECT_SEND, ENOBUFS, 1, {true, false}},
-	{"pthread_create", INJECT_THREAD, EAGAIN, 1, {true, false}},
+	{"send", INJECT_SEND, ENOBUFS, 1, {true, true}},
+	{"pthread_create", INJECT_THREAD, EAGAIN, 1, {true, true}},
 };
 #define FAULTS (sizeof faults / sizeof *faults)
 
@@ -91,6 +91,7 @@ struct life {
 	enum side side;
 	const struct fault *fault; /* NULL: nothing is to fail */
 	uint32_t first;
+	bool movers;               /* with futures instead of a ring of its own */
 	bool warm;                 /* has lived before, and everything that is kept is there */
 	bool lasting;              /* all calls from the first on fail, for a while */
 };
@@ -216,7 +217,58 @@ end:
 	      regions);
 }
 
-static void live(const struct life *life)
+/* What returns NULL for want of anything. */
+static int is_there(const void *object)
+{
+	return object ? 0 : -ENOMEM;
+}
+
+static void copy_by_future(const struct life *life, struct runtime *runtime, struct vdm *mover, char *to, char *from)
+{
+	struct vdm_operation_future future;
+
+	memset(from, 'f', LARGE);
+	memset(to, 0, LARGE);
+	future = vdm_memcpy(mover, to, from, LARGE, 0);
+	injected(life, (runtime_wait(runtime, FUTURE_AS_RUNNABLE(&future)), 0));
+	if (FUTURE_OUTPUT(&future)->result != VDM_SUCCESS) {
+		CHECK(life->fault, "result %d", FUTURE_OUTPUT(&future)->result);
+		if (verbose)
+			printf("    a future: result %d\n", FUTURE_OUTPUT(&future)->result);
+		return;
+	}
+	CHECK(memcmp(to, from, LARGE) == 0, "a future says that a copy is done");
+}
+
+/* With both movers that have threads: the daemon's, and this process's. */
+static void live_with_movers(const struct life *life)
+{
+	const struct vdm_options options = {.size = sizeof options,
+					    .flags = VDM_OPTION_REQUIRE_DAEMON,
+					    .entries = 16,
+					    .offload_threshold = 1};
+	struct data_mover_daemon *daemon = NULL;
+	struct data_mover_threads *threads = NULL;
+	struct vdm_region *region = NULL;
+	struct runtime *runtime = runtime_new();
+
+	CHECK(runtime, "no runtime");
+	TRY(life, is_there(daemon = data_mover_daemon_new(&options)));
+	TRY(life, vdm_region_alloc(data_mover_daemon_get_client(daemon), MEMORY, &region));
+
+	char *memory = vdm_region_address(region);
+
+	copy_by_future(life, runtime, data_mover_daemon_get_vdm(daemon), memory, memory + LARGE);
+	TRY(life, is_there(threads = data_mover_threads_new(2, 16, FUTURE_NOTIFIER_WAKER)));
+	copy_by_future(life, runtime, data_mover_threads_get_vdm(threads), memory + LARGE, memory);
+end:
+	injected(life, (data_mover_threads_delete(threads), 0));
+	CHECK(injected(life, vdm_region_release(region)) == 0, "giving a region back");
+	injected(life, (data_mover_daemon_delete(daemon), 0));
+	runtime_delete(runtime);
+}
+
+static void live_with_ring(const struct life *life)
 {
 	const struct vdm_options options = {.size = sizeof options,
 					    .flags = VDM_OPTION_REQUIRE_DAEMON,
@@ -254,6 +306,11 @@ end:
 	close(memfd);
 }
 
+static void live(const struct life *life)
+{
+	(life->movers ? live_with_movers : live_with_ring)(life);
+}
+
 static unsigned count_mappings(pid_t pid)
 {
 	char path[64];
@@ -272,7 +329,7 @@ static unsigned count_mappings(pid_t pid)
 
 static void be_born(const struct life *life)
 {
-	const struct life before = {.side = life->side};
+	const struct life before = {.side = life->side, .movers = life->movers};
 
 	signal(SIGALRM, SIG_DFL);
 	alarm(HANG_S);
@@ -306,9 +363,9 @@ static void complain(const struct life *life, const char *what)
 {
 	complaints++;
 	if (life->fault)
-		printf("%s: %s (%s), call %u%s%s: %s\n", side_names[life->side], life->fault->name,
+		printf("%s: %s (%s), call %u%s%s%s: %s\n", side_names[life->side], life->fault->name,
 		       strerror(life->fault->error), life->first, life->lasting ? " and all later ones" : "",
-		       life->warm ? " of a second life" : "", what);
+		       life->warm ? " of a second life" : "", life->movers ? " with movers" : "", what);
 	else
 		printf("%s\n", what);
 	fflush(stdout);
@@ -516,8 +573,9 @@ static unsigned fail_each(struct life life)
 {
 	for (life.first = 1; life.first <= MOST_CALLS; life.first++) {
 		if (verbose)
-			printf("  %s %s call %u%s%s\n", side_names[life.side], life.fault->name, life.first,
-			       life.lasting ? " and later" : "", life.warm ? ", warm" : "");
+			printf("  %s %s call %u%s%s%s\n", side_names[life.side], life.fault->name, life.first,
+			       life.lasting ? " and later" : "", life.warm ? ", warm" : "",
+			       life.movers ? ", movers" : "");
 		if (!fresh) {
 			bool hit = run(&life);
 
@@ -558,21 +616,34 @@ static bool more_when_fresh(enum inject_function function)
 	return function == INJECT_MALLOC || function == INJECT_EPOLL_CTL || function == INJECT_THREAD;
 }
 
+/* One call at a time, and then all from one on. Returns how many there are. */
+static unsigned try_life(struct life life)
+{
+	unsigned calls = fail_each(life);
+
+	if (life.side == LIBRARY) {
+		life.warm = true;
+		fail_each(life);
+	}
+	/* nobody is told for ever that he was interrupted, or that the peer has gone */
+	if (life.fault->span == 1 && !life.fault->then && life.fault->error != EINTR &&
+	    life.fault->error != ECONNABORTED) {
+		life.lasting = true;
+		fail_each(life);
+	}
+	return calls;
+}
+
 static void try_fault(const struct fault *fault, enum side side)
 {
 	struct life life = {.side = side, .fault = fault};
 	double begin = seconds();
 
 	printf("%s, %s (%s):", side_names[side], fault->name, strerror(fault->error));
-	printf(" %u calls", fail_each(life));
+	printf(" %u calls", try_life(life));
 	if (side == LIBRARY) {
-		life.warm = true;
-		printf(", %u in a second life", fail_each(life));
-	}
-	/* nobody is told for ever that he was interrupted, or that the peer has gone */
-	if (fault->span == 1 && !fault->then && fault->error != EINTR && fault->error != ECONNABORTED) {
-		life.lasting = true;
-		printf(", %u from which on all failed", fail_each(life));
+		life.movers = true;
+		printf(", %u with movers", try_life(life));
 	}
 	printf(" [%.1f s]\n", seconds() - begin);
 }
