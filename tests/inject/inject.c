@@ -33,7 +33,7 @@ void __libc_free(void *block);
 
 typedef long system_call(long number, ...);
 
-/* The C library's, whose name is taken by a wrapper. */
+/* The C library's, whose name is taken by a wrapper. Its last argument is read as a whole word from the stack. */
 static system_call *kernel(void)
 {
 	static system_call *real;
@@ -55,7 +55,8 @@ __attribute__((constructor)) static void share(void)
 	if (fd < 0)
 		return;
 	if (kernel()(SYS_ftruncate, fd, sizeof unshared) == 0) {
-		void *page = (void *)kernel()(SYS_mmap, NULL, sizeof unshared, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		void *page = (void *)kernel()(SYS_mmap, NULL, sizeof unshared, (long)(PROT_READ | PROT_WRITE),
+					      (long)MAP_SHARED, (long)fd, 0l);
 
 		if (page != MAP_FAILED) {
 			struct inject_control *shared = page;
@@ -148,7 +149,8 @@ void free(void *block)
 void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)
 {
 	return fails(INJECT_MMAP) ? MAP_FAILED
-				  : (void *)kernel()(SYS_mmap, address, length, protection, flags, fd, offset);
+				  : (void *)kernel()(SYS_mmap, address, length, (long)protection, (long)flags,
+							   (long)fd, (long)offset);
 }
 
 int mprotect(void *address, size_t length, int protection)
@@ -284,7 +286,7 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 
 ssize_t send(int fd, const void *bytes, size_t length, int flags)
 {
-	return fails(INJECT_SEND) ? -1 : kernel()(SYS_sendto, fd, bytes, length, flags, NULL, 0);
+	return fails(INJECT_SEND) ? -1 : kernel()(SYS_sendto, fd, bytes, length, flags, NULL, 0l);
 }
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *argument)

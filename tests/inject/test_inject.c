@@ -5,9 +5,13 @@
  * over on either side, and the next client is served.
  *
  * For each function the first call of it fails, then the second, and so on, until a whole life passes without. Then
- * again, with all calls from that one on failing for a while; and, with --fresh, in a daemon that has had no client yet.
+ * again, with all calls from that one on failing for a while.
+ *
+ * test_inject [--verbose] [--fresh] [NAME]: what is called NAME in the table below alone; with --fresh, in a daemon for
+ * each failure, which has had no client before.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -18,8 +22,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <fcntl.h>
 
 #include "check.h"
 #include "client_processes.h"
