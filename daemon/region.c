@@ -21,15 +21,13 @@ static int check_kind(int fd, uint32_t flags, int seals, char text[VDM_REFUSAL_T
 
 	if (flags & VDM_REGION_FILE)
 		return refuse(text, -EOPNOTSUPP, "file-backed regions are not supported by this daemon");
-	if (seals < 0 || fstatfs(fd, &file_system) < 0)
+	if (seals < 0 || fstatfs(fd, &file_system) < 0 ||
+	    (file_system.f_type != TMPFS_MAGIC && file_system.f_type != HUGETLBFS_MAGIC))
 		return refuse(text, -EMEDIUMTYPE, "the descriptor is not a memfd: only memory made with "
 						  "memfd_create(2) can be a region");
 	if (file_system.f_type == HUGETLBFS_MAGIC)
 		return refuse(text, -EOPNOTSUPP, "the memfd is of huge pages (MFD_HUGETLB), which this "
 						 "daemon does not support");
-	if (file_system.f_type != TMPFS_MAGIC)
-		return refuse(text, -EMEDIUMTYPE, "the descriptor is not a memfd: only memory made with "
-						  "memfd_create(2) can be a region");
 	return 0;
 }
 

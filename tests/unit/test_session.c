@@ -210,7 +210,7 @@ static void violations_end_the_session(void **state)
 	int fds[] = {0, 1, 2, 0};
 
 	(void)state;
-	for (unsigned i = 0; i < 13; i++) {
+	for (unsigned i = 0; i < 16; i++) {
 		union vdm_message message = {.hello = {{VDM_MESSAGE_HELLO, sizeof message.hello},
 						       VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION}};
 		unsigned fd_count = 0;
@@ -256,6 +256,19 @@ static void violations_end_the_session(void **state)
 			break;
 		case 11:
 			fd_count = 4;
+			break;
+		case 13:
+			message.region_remove = (struct vdm_message_region_remove){
+				{VDM_MESSAGE_REGION_REMOVE, sizeof message.region_remove}, 1, 1};
+			break;
+		case 14:
+			message.ring_destroy = (struct vdm_message_ring_destroy){
+				{VDM_MESSAGE_RING_DESTROY, sizeof message.ring_destroy}, 1, 1};
+			break;
+		case 15:
+			message.region_add = (struct vdm_message_region_add){
+				{VDM_MESSAGE_REGION_ADD, sizeof message.region_add}, 4096, 1u << 31, 0};
+			fd_count = 1;
 			break;
 		case 12: /* no descriptor */
 			message.region_add = (struct vdm_message_region_add){
