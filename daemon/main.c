@@ -18,6 +18,10 @@
 #define DRAIN_MS 500
 
 /* When the event loop has no memory, it is tried again after so long. */
+/* Socket and pidfd, and a ring's two: less is of no use. And the event loop's, the workers', the log's. */
+#define DESCRIPTORS_PER_SESSION 4
+#define DESCRIPTORS_OF_OWN      32
+
 #define MEMORY_RETRY_NS 100000000
 
 struct service {
@@ -117,6 +121,19 @@ static void raise_descriptor_limit(void)
 	}
 }
 
+/* Limits that cannot be reached are better known at the start than when somebody is refused. */
+static void compare_limits(const struct config *config)
+{
+	const uint64_t needed = config->limits.sessions * DESCRIPTORS_PER_SESSION + DESCRIPTORS_OF_OWN;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < needed)
+		log_message(LOG_WARNING, NULL, "%llu descriptors (LimitNOFILE) are too few for the %llu sessions that "
+			    "the configuration allows: %llu are needed, or fewer sessions",
+			    (unsigned long long)limit.rlim_cur, (unsigned long long)config->limits.sessions,
+			    (unsigned long long)needed);
+}
+
 static int start(struct service *service, struct config *config)
 {
 	char error[512];
@@ -178,6 +195,7 @@ int main(int argc, char **argv)
 	log_set_level((int)config.log_level);
 	block_signals();
 	raise_descriptor_limit();
+	compare_limits(&config);
 
 	struct service service = {.options = &options};
 
