@@ -99,6 +99,7 @@ static void victim(unsigned index, void *argument)
 	alarm(0); /* as long as it takes */
 	if (index > 0)
 		CHECK(setuid(VICTIM_UID) == 0, "%s", strerror(errno));
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* becoming another has undone that, prctl(2) */
 	struct vdm_client *client = client_opened();
 	struct vdm_ring *ring = ring_opened(client, 16, 0);
 	unsigned char *memory = (unsigned char *)region_opened(client, 2 * SIZE, &region);
@@ -120,8 +121,10 @@ static pid_t start_attacker(void (*body)(unsigned seed, void *unused), int other
 	CHECK(pid >= 0, "%s", strerror(errno));
 	if (pid > 0)
 		return pid;
+	if (other_user && setuid(ATTACKER_UID) != 0)
+		_exit(1);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != test || (other_user && setuid(ATTACKER_UID) != 0))
+	if (getppid() != test)
 		_exit(1);
 	/* what the daemon says to it is not news */
 	int null = open("/dev/null", O_WRONLY);
@@ -169,6 +172,16 @@ static unsigned attack(double seconds, int other_user)
 	return started;
 }
 
+/* Until there is room for one who asks, after those who are dead have been noticed. */
+static void await_room(void)
+{
+	struct vdm_status *status;
+
+	while (vdm_status_read(NULL, &status) < 0)
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	free(status);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option known[] = {{"seconds", required_argument, NULL, 's'},
@@ -190,6 +203,7 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
+	guard_against_hanging((unsigned)seconds * 2 + 100);
 	/* raw attackers die in the middle of what they send */
 	signal(SIGPIPE, SIG_IGN);
 	int other_user = geteuid() == 0;
@@ -222,6 +236,7 @@ int main(int argc, char **argv)
 		CHECK(prlimit(daemon, RLIMIT_NOFILE, &limit, NULL) == 0, "%s", strerror(errno));
 	}
 	attack(0.1, other_user); /* what is allocated once and kept */
+	await_room();
 	await_sessions(2);
 	unsigned fds = count_fds(daemon), mappings = count_memfd_mappings(daemon);
 	unsigned before_kib = anonymous_kib(daemon);
@@ -231,6 +246,7 @@ int main(int argc, char **argv)
 
 	atomic_store(&figures->stop, 1);
 	client_joined(client);
+	await_room();
 	await_sessions(1);
 	await_figure("descriptors of the daemon", count_fds, daemon, fds);
 	await_figure("memory files mapped by the daemon", count_memfd_mappings, daemon, mappings);
