@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* hold_thread TID: stop one thread of a process, and no other, until this program is killed. */
+/* hold_thread TID: stop one thread of a process, and no other, until it or this program is killed. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 int main(int argc, char **argv)
 {
@@ -18,6 +17,8 @@ int main(int argc, char **argv)
 	}
 	puts("held");
 	fflush(stdout);
-	for (;;)
-		pause();
+	/* it has to be waited for when it dies, or the whole process would not come to its end (ptrace(2)) */
+	while (waitpid(tid, &status, __WALL) == tid && !WIFEXITED(status) && !WIFSIGNALED(status))
+		;
+	return 0;
 }

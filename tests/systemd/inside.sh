@@ -117,15 +117,19 @@ for task in "/proc/$pid/task/"*; do
 	[ "$(cat "$task/comm")" = vdm-worker-0 ] && worker=${task##*/}
 done
 noticed=no
-for attempt in 1 2 3 4 5; do # it may be asleep in that moment, which is no reason to restart anything
-	until_true 10 grep -qx '[1-9][0-9]* (vdm-worker-0) R .*' "/proc/$pid/task/$worker/stat" ||
-		fail "the worker is not at work (attempt $attempt)"
-	./hold_thread "$worker" &
+for attempt in $(seq 200); do
+	: >held
+	./hold_thread "$worker" >held &
 	holder=$!
-	until_true 8 new_pid "$pid" && noticed=yes
+	until_true 5 grep -q held held || fail "the worker cannot be held (attempt $attempt)"
+	# in a system call it is going to sleep or getting up, which is no reason to restart anything
+	if grep -q '^-1 ' "/proc/$pid/task/$worker/syscall"; then
+		until_true 10 new_pid "$pid" && noticed=yes
+	fi
 	kill $holder 2>/dev/null
 	wait $holder 2>/dev/null
 	[ $noticed = no ] || break
+	sleep 0.1
 done
 pkill -x vdm-bench
 kill $load 2>/dev/null
