@@ -44,11 +44,10 @@ struct prefault_job {
 
 struct prefault {
 	pthread_mutex_t lock;
-	pthread_cond_t work;
+	pthread_cond_t work, ended;
 	TAILQ_HEAD(, prefault_job) jobs;
-	pthread_t thread;
 	unsigned count;
-	bool started, stopping;
+	bool running, stopping;
 };
 
 /* One piece. Returns whether there is more. */
@@ -106,6 +105,8 @@ static void *prefault_main(void *argument)
 			pthread_mutex_lock(&prefault->lock);
 		}
 	}
+	prefault->running = false;
+	pthread_cond_signal(&prefault->ended);
 	pthread_mutex_unlock(&prefault->lock);
 	return NULL;
 }
@@ -119,6 +120,7 @@ int prefault_new(struct prefault **out)
 	TAILQ_INIT(&prefault->jobs);
 	pthread_mutex_init(&prefault->lock, NULL);
 	pthread_cond_init(&prefault->work, NULL);
+	pthread_cond_init(&prefault->ended, NULL);
 	*out = prefault;
 	return 0;
 }
@@ -129,17 +131,22 @@ void prefault_free(struct prefault *prefault)
 
 	if (!prefault)
 		return;
-	pthread_mutex_lock(&prefault->lock);
-	prefault->stopping = true;
-	pthread_cond_signal(&prefault->work);
-	pthread_mutex_unlock(&prefault->lock);
 	clock_gettime(CLOCK_REALTIME, &end);
 	end.tv_nsec += PATIENCE_NS;
 	end.tv_sec += end.tv_nsec / 1000000000;
 	end.tv_nsec %= 1000000000;
-	if (prefault->started && pthread_timedjoin_np(prefault->thread, NULL, &end) != 0)
+	pthread_mutex_lock(&prefault->lock);
+	prefault->stopping = true;
+	pthread_cond_signal(&prefault->work);
+	while (prefault->running && pthread_cond_timedwait(&prefault->ended, &prefault->lock, &end) != ETIMEDOUT)
+		;
+	bool stuck = prefault->running;
+
+	pthread_mutex_unlock(&prefault->lock);
+	if (stuck)
 		return; /* it goes on using this until the process exits */
 	pthread_cond_destroy(&prefault->work);
+	pthread_cond_destroy(&prefault->ended);
 	pthread_mutex_destroy(&prefault->lock);
 	free(prefault);
 }
@@ -148,16 +155,19 @@ void prefault_free(struct prefault *prefault)
 static bool start(struct prefault *prefault)
 {
 	sigset_t all, before;
+	pthread_t thread;
 
-	if (prefault->started)
+	if (prefault->running)
 		return true;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	prefault->started = pthread_create(&prefault->thread, NULL, prefault_main, prefault) == 0;
+	prefault->running = pthread_create(&thread, NULL, prefault_main, prefault) == 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (prefault->started)
-		pthread_setname_np(prefault->thread, "vdm-prefault");
-	return prefault->started;
+	if (prefault->running) {
+		pthread_setname_np(thread, "vdm-prefault");
+		pthread_detach(thread);
+	}
+	return prefault->running;
 }
 
 struct prefault_job *prefault_begin(struct prefault *prefault, void *base, size_t size, bool writable, int fd)
