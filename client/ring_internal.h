@@ -54,6 +54,7 @@ struct vdm_ring {
 	uint32_t taken_from, taken_to;/* positions, of those and perhaps of some that came too late */
 	uint32_t ordered;             /* position after the last operation that is ordered with others */
 	unsigned hurry;               /* waits that take back at once, without having been patient */
+	int64_t starved_until;        /* the same, until then: ns, CLOCK_MONOTONIC; 0: not so */
 	bool takes_back;              /* the daemon claims what it begins */
 
 	/* Entries that the caller has got: `taken` <= `submitted` <= `got`, free-running. */
