@@ -47,6 +47,17 @@ static int on_violation(sd_event_source *source, int fd, uint32_t events, void *
 	return 0;
 }
 
+static int on_watch(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+	struct server *server = context;
+
+	(void)source;
+	(void)fd;
+	(void)events;
+	engine_watch(server->engine);
+	return 0;
+}
+
 static int open_reserve(void)
 {
 	return open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -78,11 +89,15 @@ int server_new(struct config *config, struct server **out)
 			.workers = (unsigned)config->workers,
 			.spin_us = (uint32_t)config->spin_us,
 			.pin = config->pin,
+			.watched = true,
 			.guard_faults = true,
 		};
 
 		result = engine_new(&options, &server->engine);
 	}
+	if (result >= 0)
+		result = sd_event_add_io(server->event, &server->on_watch, engine_watch_fd(server->engine), EPOLLIN,
+					 on_watch, server);
 	if (result >= 0)
 		result = reaper_new(server->event, &server->reaper);
 	if (result >= 0)
@@ -105,6 +120,7 @@ void server_free(struct server *server)
 	reaper_free(server->reaper);
 	users_sweep(&server->users, true);
 	prefault_free(server->prefault);
+	sd_event_source_disable_unref(server->on_watch);
 	engine_delete(server->engine);
 	sd_event_source_disable_unref(server->on_violation);
 	sd_event_unref(server->event);

@@ -24,6 +24,7 @@ struct server {
 	unsigned session_count;
 	int violation_fd;                 /* eventfd: a worker has found a violation */
 	sd_event_source *on_violation;
+	sd_event_source *on_watch;        /* workers that wait for a client's memory */
 	int reserve_fd;                   /* to be closed when descriptors run out; see accept_one() */
 	uint64_t began_ns;
 	bool announcing;                  /* sd_notify() what sessions there are */

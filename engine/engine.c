@@ -16,6 +16,8 @@
 /* More threads than this cannot be fed by any memory there is. */
 #define MAX_WORKERS 256
 
+#define SPARES 6
+
 void engine_lock(struct engine *engine)
 {
 	/* relaxed: a hint to the holder; partner: breathe() */
@@ -94,7 +96,7 @@ static void pin_worker(struct worker *worker)
 
 	if (sched_getaffinity(0, sizeof set, &set) < 0 || CPU_COUNT(&set) == 0)
 		return;
-	unsigned skip = worker->index % (unsigned)CPU_COUNT(&set);
+	unsigned skip = worker->index % worker->engine->workers % (unsigned)CPU_COUNT(&set);
 
 	for (int cpu = CPU_SETSIZE - 1; cpu >= 0; cpu--) {
 		if (!CPU_ISSET(cpu, &set) || skip-- > 0)
@@ -106,8 +108,9 @@ static void pin_worker(struct worker *worker)
 	}
 }
 
-static int start_worker(struct engine *engine, unsigned index, bool pin)
+int engine_start_worker(struct engine *engine)
 {
+	const unsigned index = engine->threads;
 	struct worker *worker = &engine->worker[index];
 	sigset_t all, before;
 	char name[16];
@@ -124,9 +127,11 @@ static int start_worker(struct engine *engine, unsigned index, bool pin)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (result)
 		return result;
+	engine->threads++;
+	engine->running++;
 	snprintf(name, sizeof name, "vdm-worker-%u", index);
 	pthread_setname_np(worker->thread, name);
-	if (pin)
+	if (engine->pin)
 		pin_worker(worker);
 	return 0;
 }
@@ -150,13 +155,16 @@ int engine_new(const struct engine_options *options, struct engine **engine)
 	if (workers > MAX_WORKERS)
 		return -EINVAL;
 
+	/* All workers may get stuck at one account before that is noticed; and a few for other accounts. */
+	unsigned threads = options->watched ? 2 * workers + SPARES : workers;
 	struct engine *e =
-		aligned_alloc(VDM_CACHE_LINE, sizeof *e + workers * sizeof(struct worker));
+		aligned_alloc(VDM_CACHE_LINE, sizeof *e + threads * sizeof(struct worker));
 
 	if (!e)
 		return -ENOMEM;
-	*e = (struct engine){.epoll_fd = -1, .kick_fd = -1};
-	for (unsigned i = 0; i < workers; i++)
+	*e = (struct engine){.epoll_fd = -1, .kick_fd = -1, .watch_fd = -1, .workers = workers,
+			     .most_threads = threads, .pin = options->pin};
+	for (unsigned i = 0; i < threads; i++)
 		e->worker[i] = (struct worker){0};
 	TAILQ_INIT(&e->accounts);
 	atomic_init(&e->spin_us, options->spin_us);
@@ -171,16 +179,18 @@ int engine_new(const struct engine_options *options, struct engine **engine)
 	pthread_mutexattr_destroy(&attributes);
 	pthread_cond_init(&e->surplus, NULL);
 	pthread_cond_init(&e->progress, NULL);
+	pthread_cond_init(&e->bench, NULL);
 
 	int result = open_doorbells(e);
 
+	if (!result && options->watched)
+		result = supervisor_open(e);
 	if (!result && options->guard_faults)
 		result = guard_install();
-	while (!result && e->workers < workers) {
-		result = start_worker(e, e->workers, options->pin);
-		if (!result)
-			e->workers++;
-	}
+	engine_lock(e);
+	while (!result && e->threads < workers)
+		result = engine_start_worker(e);
+	engine_unlock(e);
 	if (result) {
 		engine_delete(e);
 		return result;
@@ -196,17 +206,21 @@ void engine_delete(struct engine *engine)
 	engine_lock(engine);
 	engine->stopping = true;
 	pthread_cond_broadcast(&engine->surplus);
+	pthread_cond_broadcast(&engine->bench);
 	engine_unlock(engine);
 	engine_kick(engine);
-	for (unsigned i = 0; i < engine->workers; i++)
+	for (unsigned i = 0; i < engine->threads; i++)
 		pthread_join(engine->worker[i].thread, NULL);
 	pthread_cond_destroy(&engine->surplus);
 	pthread_cond_destroy(&engine->progress);
+	pthread_cond_destroy(&engine->bench);
 	pthread_mutex_destroy(&engine->lock);
 	if (engine->epoll_fd >= 0)
 		close(engine->epoll_fd);
 	if (engine->kick_fd >= 0)
 		close(engine->kick_fd);
+	if (engine->watch_fd >= 0)
+		close(engine->watch_fd);
 	free(engine->queues);
 	free(engine);
 }
@@ -228,23 +242,6 @@ unsigned engine_awake(struct engine *engine)
 uint64_t engine_wakeups(struct engine *engine)
 {
 	return atomic_load_explicit(&engine->wakeups, memory_order_relaxed);
-}
-
-bool engine_healthy(struct engine *engine)
-{
-	bool healthy = true;
-
-	for (unsigned i = 0; i < engine->workers; i++) {
-		struct worker *worker = &engine->worker[i];
-		/* relaxed; partner: worker_main() */
-		uint64_t steps = atomic_load_explicit(&worker->steps, memory_order_relaxed);
-
-		if (steps == worker->steps_seen &&
-		    !atomic_load_explicit(&worker->asleep, memory_order_relaxed))
-			healthy = false;
-		worker->steps_seen = steps;
-	}
-	return healthy;
 }
 
 void engine_set_spin(struct engine *engine, uint32_t spin_us)

@@ -27,6 +27,7 @@ struct engine_options {
 	unsigned workers;      /* threads; 0: half the CPUs, at least one */
 	uint32_t spin_us;      /* how long a quiet ring is polled before its doorbell is wanted */
 	bool pin;              /* bind each worker to a CPU of the process's set */
+	bool watched;          /* engine_watch() is called, so there can be spare workers */
 	bool guard_faults;     /* turn SIGBUS in an operation into -EFAULT; installs a handler */
 	struct kernels kernels;/* zeroed: chosen for this CPU */
 };
@@ -43,8 +44,17 @@ unsigned engine_awake(struct engine *engine);
 uint64_t engine_wakeups(struct engine *engine);
 
 /*
- * Whether each worker that was busy at the last call has made progress since. Called at intervals by
- * the one thread that feeds a watchdog; an interval has to be longer than any one step of a worker.
+ * A worker that a client's memory keeps waiting in the kernel gets a substitute, and the account whose memory it is gets
+ * no other worker meanwhile. When the descriptor (-1 if the engine is not watched) is readable, call engine_watch(),
+ * from one thread always. It is quiet while no worker is awake.
+ */
+int engine_watch_fd(const struct engine *engine);
+void engine_watch(struct engine *engine);
+
+/*
+ * Whether each worker that was busy at the last call has made progress since, or waits for a client's memory and has
+ * been substituted. Called at intervals by the thread that calls engine_watch(), the one that feeds a watchdog; an
+ * interval has to be longer than any one step of a worker.
  */
 bool engine_healthy(struct engine *engine);
 

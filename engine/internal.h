@@ -95,6 +95,7 @@ struct engine_account {
 	/* of jobs; relaxed: it is a sum and orders nothing. Partners: job_begin(), queue_finish_jobs() */
 	_Atomic uint64_t in_flight, most_in_flight;
 	int64_t credit;                    /* weighted bytes that it may still move in its turn */
+	unsigned stuck;                    /* workers that are aside for it: until they are back it is not polled */
 };
 
 struct worker {
@@ -106,11 +107,16 @@ struct worker {
 	struct engine_queue *batch;  /* whose batch is being run, or NULL */
 	struct job *job;             /* whose piece is being moved, or NULL */
 	bool unlocked;               /* the batch is run without the lock */
+	struct engine_queue *serving;/* something of it is done without the lock; NULL: nothing. Guarded by the lock */
 	size_t whole;                /* operations of the batch that are larger are cut up */
 	struct kernels kernels;      /* the engine's when the batch or piece began */
 	_Atomic uint64_t steps;      /* relaxed; partner: engine_healthy() */
 	_Atomic bool asleep;         /* relaxed; the same */
 	uint64_t steps_seen;         /* engine_healthy()'s */
+	pid_t thread_id;             /* as the kernel has it; guarded by the lock */
+	uint64_t steps_watched;      /* supervisor.c's */
+	/* another has taken its place; written holding the lock, relaxed; partner: engine_healthy() */
+	_Atomic bool aside;
 };
 
 struct queue_slot {
@@ -134,6 +140,7 @@ struct engine {
 	uint32_t queues_added;
 
 	struct kernels kernels;
+	bool pin;                      /* bind workers to CPUs */
 	bool whole;                    /* kernels are the caller's: give them whole operations */
 	_Atomic uint32_t spin_us;
 	uint64_t doorbells_looked;     /* ns at the last look at the doorbells */
@@ -142,7 +149,14 @@ struct engine {
 
 	int epoll_fd;                  /* doorbells of the queues that are not polled */
 	int kick_fd;                   /* wakes who sleeps on them */
-	unsigned workers;
+	int watch_fd;                  /* timer: look after the workers; -1: nobody does */
+	bool watching;                 /* it is set */
+	unsigned workers;              /* that are to run */
+	unsigned running;              /* that do: neither aside nor on the bench */
+	unsigned threads, most_threads;/* with the spare ones; changed by who creates them alone */
+	pthread_cond_t bench;          /* spare workers wait here */
+	unsigned benched;
+	unsigned called;               /* of them, how many are to get up */
 	unsigned awake;
 	bool sentinel;                 /* a worker sleeps on the doorbells; one is enough */
 	unsigned moving;               /* workers that run something without the lock */
@@ -199,11 +213,27 @@ void job_piece_done(struct job *job, int32_t error);
 /* Hand out nothing more of the queue's job, which fails with `error`. The queue must not be busy. */
 void job_cancel(struct engine_queue *queue, int32_t error);
 
+/* supervisor.c: workers that a client keeps waiting, and who takes their place. All holding the lock. */
+int supervisor_open(struct engine *engine);
+/* A worker has got up: have it looked after. */
+void supervisor_watch(struct engine *engine);
+/* Whether there are more workers than there should be, now that one has come back. */
+bool supervisor_has_surplus(const struct engine *engine);
+void supervisor_sit_down(struct worker *worker);
+/* The worker was aside, and has come back. */
+void supervisor_come_back(struct worker *worker);
+
+/* engine.c: start one more worker, which counts as running. Returns 0 or a negative errno. */
+int engine_start_worker(struct engine *engine);
+
 /* scheduler.c: whose turn it is. Holding the lock. */
 struct engine_queue *scheduler_pick(struct engine *engine);
 void scheduler_charge(struct engine_queue *queue, size_t cost);
 void scheduler_poll(struct engine_queue *queue, uint64_t now);
 void scheduler_unpoll(struct engine_queue *queue);
+/* It is nobody's turn of this account, and its queues are not among the polled ones; and again. */
+void scheduler_suspend(struct engine_account *account);
+void scheduler_resume(struct engine_account *account);
 /* Move the queues that have been quiet for a while to the doorbells. (A worker that has been preempted for that long
  * finds all of them quiet, and gives the CPU up to who wanted it.) */
 void scheduler_retire_quiet(struct engine *engine, uint64_t now);

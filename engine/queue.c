@@ -252,7 +252,7 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 		return -EINVAL;
 
 	/* All but one of the jobs in progress have been handed out, so a worker is at each of those. */
-	unsigned jobs = engine->workers + 1;
+	unsigned jobs = engine->most_threads + 1;
 	struct engine_queue *q = calloc(1, sizeof *q);
 
 	if (!q)

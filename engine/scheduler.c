@@ -111,8 +111,11 @@ void scheduler_poll(struct engine_queue *queue, uint64_t now)
 	queue->touched = true;
 	queue->credit = 0;
 	TAILQ_INSERT_TAIL(&account->queues, queue, entry);
+	account->polled++;
+	if (account->stuck > 0)
+		return; /* suspended */
 	engine->queues_polled++;
-	if (account->polled++ == 0) {
+	if (account->polled == 1) {
 		TAILQ_INSERT_TAIL(&engine->accounts, account, entry);
 		engine->accounts_polled++;
 	}
@@ -125,11 +128,36 @@ void scheduler_unpoll(struct engine_queue *queue)
 
 	queue->polled = false;
 	TAILQ_REMOVE(&account->queues, queue, entry);
+	account->polled--;
+	if (account->stuck > 0)
+		return; /* suspended */
 	engine->queues_polled--;
-	if (--account->polled == 0) {
+	if (account->polled == 0) {
 		TAILQ_REMOVE(&engine->accounts, account, entry);
 		engine->accounts_polled--;
 	}
+}
+
+void scheduler_suspend(struct engine_account *account)
+{
+	struct engine *engine = account->engine;
+
+	if (account->stuck++ > 0 || account->polled == 0)
+		return;
+	TAILQ_REMOVE(&engine->accounts, account, entry);
+	engine->accounts_polled--;
+	engine->queues_polled -= account->polled;
+}
+
+void scheduler_resume(struct engine_account *account)
+{
+	struct engine *engine = account->engine;
+
+	if (--account->stuck > 0 || account->polled == 0)
+		return;
+	TAILQ_INSERT_TAIL(&engine->accounts, account, entry);
+	engine->accounts_polled++;
+	engine->queues_polled += account->polled;
 }
 
 /* Whether a queue has been quiet for long enough, and nothing of it is in progress. */

@@ -80,7 +80,7 @@ static bool region_in_piece(const struct engine_space *space, uint32_t region)
 {
 	const struct engine *engine = space->engine;
 
-	for (unsigned i = 0; i < engine->workers; i++) {
+	for (unsigned i = 0; i < engine->threads; i++) {
 		const struct job *job = engine->worker[i].job;
 
 		if (job && job->queue->space == space && operation_uses(&job->operation, region))

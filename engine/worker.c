@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -64,29 +65,46 @@ static void wake_another(struct engine *engine)
 	pthread_cond_signal(&engine->surplus);
 }
 
-/* Own a queue without the lock, and give both back. */
-static void leave_with(struct engine *engine, struct engine_queue *queue)
+/* Do something for a queue without the lock. How long that takes, its client can decide: see supervisor.c. */
+static void leave_for(struct worker *worker, struct engine_queue *queue)
 {
-	queue->busy = true;
-	engine->moving++;
-	engine_unlock(engine);
+	worker->serving = queue;
+	worker->engine->moving++;
+	engine_unlock(worker->engine);
 }
 
-static void come_back_with(struct engine *engine, struct engine_queue *queue)
+static void come_back(struct worker *worker)
 {
-	engine_lock(engine);
-	engine->moving--;
+	engine_lock(worker->engine);
+	/* relaxed: written under the lock */
+	if (atomic_load_explicit(&worker->aside, memory_order_relaxed))
+		supervisor_come_back(worker);
+	worker->engine->moving--;
+	worker->serving = NULL;
+}
+
+/* The same, and own the queue meanwhile. */
+static void leave_with(struct worker *worker, struct engine_queue *queue)
+{
+	queue->busy = true;
+	leave_for(worker, queue);
+}
+
+static void come_back_with(struct worker *worker, struct engine_queue *queue)
+{
+	come_back(worker);
 	queue->busy = false;
 }
 
-static void finish_jobs(struct engine *engine, struct engine_queue *queue)
+static void finish_jobs(struct worker *worker, struct engine_queue *queue)
 {
+	struct engine *engine = worker->engine;
 	bool sent = false;
 
 	while (queue_finish_jobs(queue)) {
-		leave_with(engine, queue);
+		leave_with(worker, queue);
 		sent |= queue_signal(queue);
-		come_back_with(engine, queue);
+		come_back_with(worker, queue);
 	}
 	if (sent) /* and that may have taken long: look at the clock soon */
 		engine->until_clock = 1;
@@ -102,11 +120,11 @@ static void end_batch(struct worker *worker, size_t cost)
 
 	if (worker->unlocked) {
 		worker->unlocked = false;
-		come_back_with(engine, queue);
+		come_back_with(worker, queue);
 	}
 	if (sent)
 		engine->until_clock = 1;
-	finish_jobs(engine, queue);
+	finish_jobs(worker, queue);
 	scheduler_charge(queue, cost);
 	engine_tell_progress(engine);
 }
@@ -121,7 +139,7 @@ static void run_batch(struct worker *worker, struct engine_queue *queue)
 	/* Who is not trusted can make a page of his memory take long to come: not while others wait. */
 	if (engine->awake > 1 || queue->space->size > 0) {
 		worker->unlocked = true;
-		leave_with(engine, queue);
+		leave_with(worker, queue);
 	}
 	end_batch(worker, queue_batch(queue, worker));
 }
@@ -130,11 +148,10 @@ static void end_piece(struct worker *worker, int32_t error)
 {
 	struct job *job = worker->job;
 
-	engine_lock(worker->engine);
+	come_back(worker);
 	worker->job = NULL;
-	worker->engine->moving--;
 	job_piece_done(job, error);
-	finish_jobs(worker->engine, job->queue);
+	finish_jobs(worker, job->queue);
 	engine_tell_progress(worker->engine);
 }
 
@@ -151,8 +168,7 @@ static void run_piece(struct worker *worker, struct engine_queue *queue)
 	if (queue->handing_out)
 		engine->backlog += operation->length - piece.job->given;
 	wake_another(engine);
-	engine->moving++;
-	engine_unlock(engine);
+	leave_for(worker, queue);
 
 	worker->guard.armed = 1;
 	atomic_signal_fence(memory_order_seq_cst); /* with the SIGBUS handler */
@@ -222,6 +238,7 @@ static void sleep_on_doorbells(struct worker *worker)
 	atomic_store_explicit(&worker->asleep, false, memory_order_relaxed);
 	engine->awake++;
 	engine->sentinel = false;
+	supervisor_watch(engine);
 	atomic_fetch_add_explicit(&engine->wakeups, 1, memory_order_relaxed);
 	answer_doorbells(engine, events, count, clock_now());
 }
@@ -240,6 +257,7 @@ static void park(struct worker *worker)
 	atomic_store_explicit(&worker->asleep, false, memory_order_relaxed);
 	engine->parked--;
 	engine->awake++;
+	supervisor_watch(engine);
 	atomic_fetch_add_explicit(&engine->wakeups, 1, memory_order_relaxed);
 }
 
@@ -282,7 +300,9 @@ void *worker_main(void *argument)
 
 	guard_set(&worker->guard);
 	engine_lock(engine);
+	worker->thread_id = (pid_t)syscall(SYS_gettid);
 	engine->awake++;
+	supervisor_watch(engine);
 	atomic_store_explicit(&worker->asleep, false, memory_order_relaxed);
 	/* Where a worker comes back to from a page that was not there: what it was doing has failed. */
 	if (sigsetjmp(worker->guard.back, 0)) {
@@ -300,7 +320,10 @@ void *worker_main(void *argument)
 			atomic_load_explicit(&worker->steps, memory_order_relaxed) + 1,
 			memory_order_relaxed);
 		breathe(engine);
-		step(worker);
+		if (supervisor_has_surplus(engine))
+			supervisor_sit_down(worker);
+		else
+			step(worker);
 	}
 	engine->awake--;
 	engine_unlock(engine);

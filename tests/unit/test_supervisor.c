@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Workers that wait for a client's memory. Here it is userfaultfd(2) that lets them wait: a page comes when the test
+ * says so.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "raw_ring.h"
+
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
+#endif
+
+enum { PAGES = 64, RINGS = 4 };
+
+/* Somebody with memory and rings of his own. */
+struct somebody {
+	struct engine_account *account;
+	struct engine_space *space;
+	struct raw_ring ring[RINGS];
+	char *memory;
+	uint32_t region;
+};
+
+struct fixture {
+	struct engine *engine;
+	struct somebody slow, quick;
+	int faults;
+	size_t page;
+};
+
+static void appear(struct fixture *f, struct somebody *who)
+{
+	const size_t size = PAGES * f->page;
+
+	who->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(who->memory != MAP_FAILED);
+	assert_int_equal(engine_account_new(f->engine, 100, &who->account), 0);
+	assert_int_equal(engine_space_new(f->engine, 2, &who->space), 0);
+	assert_int_equal(engine_space_add(who->space, who->memory, size, true, &who->region), 0);
+	for (unsigned i = 0; i < RINGS; i++)
+		raw_ring_open(&who->ring[i], f->engine, who->account, who->space, 8, 0);
+}
+
+static void leave(struct fixture *f, struct somebody *who)
+{
+	for (unsigned i = 0; i < RINGS; i++)
+		raw_ring_close(&who->ring[i], NULL);
+	engine_space_delete(who->space);
+	engine_account_delete(who->account);
+	munmap(who->memory, PAGES * f->page);
+}
+
+/* Returns false if the kernel does not let us make faults wait. */
+static bool start(struct fixture *f, unsigned workers)
+{
+	const struct engine_options options = {.workers = workers, .spin_us = 50, .watched = true};
+	struct uffdio_api api = {.api = UFFD_API};
+
+	f->page = (size_t)sysconf(_SC_PAGESIZE);
+	f->faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	if (f->faults < 0 || ioctl(f->faults, UFFDIO_API, &api) < 0)
+		return false;
+	assert_int_equal(engine_new(&options, &f->engine), 0);
+	appear(f, &f->slow);
+	appear(f, &f->quick);
+
+	struct uffdio_register all = {.range = {.start = (uintptr_t)f->slow.memory, .len = PAGES * f->page},
+				      .mode = UFFDIO_REGISTER_MODE_MISSING};
+
+	assert_int_equal(ioctl(f->faults, UFFDIO_REGISTER, &all), 0);
+	return true;
+}
+
+static void stop(struct fixture *f)
+{
+	leave(f, &f->slow);
+	leave(f, &f->quick);
+	engine_delete(f->engine);
+	close(f->faults);
+}
+
+static void set(struct somebody *who, unsigned ring, size_t offset, size_t length)
+{
+	const struct vdm_descriptor d = {.opcode = VDM_OPCODE_MEMSET,
+					 .destination_region = who->region,
+					 .destination_offset = offset,
+					 .length = length,
+					 .pattern = 7};
+
+	raw_put(&who->ring[ring], &d);
+	raw_bell(&who->ring[ring]);
+}
+
+static bool is_done(struct raw_ring *ring)
+{
+	const struct vdm_completion *slot = &vdm_completions(ring->completion)[ring->cq & (ring->entries - 1)];
+
+	return atomic_load_explicit(&slot->sequence, memory_order_acquire) == ring->cq + 1;
+}
+
+/* Do what who runs an engine does, until the operation is done or for `ms`. */
+static bool watch_until_done(struct fixture *f, struct raw_ring *ring, int ms)
+{
+	for (; ms > 0 && !is_done(ring); ms--) {
+		struct pollfd timer = {.fd = engine_watch_fd(f->engine), .events = POLLIN};
+
+		if (poll(&timer, 1, 1) > 0)
+			engine_watch(f->engine);
+	}
+	return is_done(ring);
+}
+
+static void let_pages_come(struct fixture *f)
+{
+	struct uffdio_range all = {.start = (uintptr_t)f->slow.memory, .len = PAGES * f->page};
+
+	assert_int_equal(ioctl(f->faults, UFFDIO_UNREGISTER, &all), 0);
+}
+
+static void others_are_served_while_a_worker_waits_for_a_page(void **state)
+{
+	(void)state;
+	for (unsigned workers = 1; workers <= 2; workers++) {
+		struct fixture f;
+
+		if (!start(&f, workers))
+			skip();
+		set(&f.slow, 0, 0, f.page);
+		assert_false(watch_until_done(&f, &f.slow.ring[0], 100));
+		/* asked for again and again: the substitute does what the other did, also sleep */
+		for (unsigned i = 0; i < 3; i++) {
+			set(&f.quick, 0, 0, f.page);
+			assert_true(watch_until_done(&f, &f.quick.ring[0], 10000));
+			f.quick.ring[0].cq++;
+			assert_int_equal(poll(NULL, 0, 20), 0);
+		}
+		assert_false(is_done(&f.slow.ring[0]));
+		let_pages_come(&f);
+		assert_true(watch_until_done(&f, &f.slow.ring[0], 10000));
+		stop(&f);
+	}
+}
+
+static void one_account_gets_no_second_worker_stuck(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	if (!start(&f, 1))
+		skip();
+	set(&f.slow, 0, 0, f.page);
+	assert_false(watch_until_done(&f, &f.slow.ring[0], 100));
+	for (unsigned i = 1; i < RINGS; i++)
+		set(&f.slow, i, 8 * i * f.page, f.page);
+	set(&f.quick, 0, 0, f.page);
+	assert_true(watch_until_done(&f, &f.quick.ring[0], 10000));
+	/* and a substitute that is stuck itself would not serve this: */
+	assert_false(watch_until_done(&f, &f.slow.ring[1], 100));
+	set(&f.quick, 1, 0, f.page);
+	assert_true(watch_until_done(&f, &f.quick.ring[1], 10000));
+	let_pages_come(&f);
+	for (unsigned i = 0; i < RINGS; i++)
+		assert_true(watch_until_done(&f, &f.slow.ring[i], 10000));
+	stop(&f);
+}
+
+/* A large operation is moved without owning its ring. */
+static void a_piece_may_be_stuck_as_well(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	if (!start(&f, 1))
+		skip();
+	set(&f.slow, 0, 0, PAGES * f.page);
+	assert_false(watch_until_done(&f, &f.slow.ring[0], 100));
+	set(&f.quick, 0, 0, PAGES * f.page);
+	assert_true(watch_until_done(&f, &f.quick.ring[0], 10000));
+	let_pages_come(&f);
+	assert_true(watch_until_done(&f, &f.slow.ring[0], 10000));
+	for (size_t i = 0; i < PAGES * f.page; i++)
+		assert_int_equal(f.slow.memory[i], 7);
+	stop(&f);
+}
+
+static void waiting_for_a_page_is_healthy(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	if (!start(&f, 1))
+		skip();
+	set(&f.slow, 0, 0, f.page);
+	assert_false(watch_until_done(&f, &f.slow.ring[0], 100));
+	engine_healthy(f.engine);
+	assert_true(engine_healthy(f.engine));
+	let_pages_come(&f);
+	assert_true(watch_until_done(&f, &f.slow.ring[0], 10000));
+	stop(&f);
+}
+
+/* Who has come back too many sits down, and gets up when he is needed again. */
+static void workers_come_and_go(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	if (!start(&f, 1))
+		skip();
+	for (unsigned i = 0; i < 20; i++) {
+		struct uffdio_range page = {.start = (uintptr_t)f.slow.memory + i * f.page, .len = f.page};
+
+		set(&f.slow, i % RINGS, i * f.page, f.page);
+		assert_false(watch_until_done(&f, &f.slow.ring[i % RINGS], 50));
+		set(&f.quick, i % RINGS, 0, f.page);
+		assert_true(watch_until_done(&f, &f.quick.ring[i % RINGS], 10000));
+		f.quick.ring[i % RINGS].cq++;
+
+		struct uffdio_zeropage zero = {.range = page};
+
+		assert_int_equal(ioctl(f.faults, UFFDIO_ZEROPAGE, &zero), 0);
+		assert_true(watch_until_done(&f, &f.slow.ring[i % RINGS], 10000));
+		f.slow.ring[i % RINGS].cq++;
+	}
+	let_pages_come(&f);
+	stop(&f);
+}
+
+static void an_engine_that_is_not_watched_says_so(void **state)
+{
+	const struct engine_options options = {.workers = 1};
+	struct engine *engine;
+
+	(void)state;
+	assert_int_equal(engine_new(&options, &engine), 0);
+	assert_int_equal(engine_watch_fd(engine), -1);
+	engine_delete(engine);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(others_are_served_while_a_worker_waits_for_a_page),
+		cmocka_unit_test(one_account_gets_no_second_worker_stuck),
+		cmocka_unit_test(a_piece_may_be_stuck_as_well),
+		cmocka_unit_test(waiting_for_a_page_is_healthy),
+		cmocka_unit_test(workers_come_and_go),
+		cmocka_unit_test(an_engine_that_is_not_watched_says_so),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
