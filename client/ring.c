@@ -249,7 +249,7 @@ void vdm_ring_close(struct vdm_ring *ring)
 		return;
 	}
 	if (ring->queue)
-		engine_queue_remove(ring->queue, NULL);
+		engine_queue_remove(ring->queue, true, NULL);
 	if (client) {
 		pthread_mutex_lock(&client->lock);
 		LIST_REMOVE(ring, entry);

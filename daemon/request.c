@@ -37,13 +37,6 @@ static int reply_refused(struct session *session, uint32_t request, int error,
 	return vdm_packet_send(session->socket, &refused.header, NULL, 0);
 }
 
-static int reply_done(struct session *session)
-{
-	struct vdm_message_done done = {.header = {VDM_MESSAGE_DONE, sizeof done}};
-
-	return vdm_packet_send(session->socket, &done.header, NULL, 0);
-}
-
 static int handle_hello(struct session *session, struct vdm_packet *packet, const char **reason)
 {
 	const struct vdm_message_hello *hello = &packet->message.hello;
@@ -208,8 +201,7 @@ static int handle_ring_destroy(struct session *session, struct vdm_packet *packe
 	LIST_FOREACH(ring, &session->rings, entry) {
 		if (ring->id != request->ring)
 			continue;
-		session_remove_ring(session, ring, true);
-		return reply_done(session);
+		return session_release_for_client(session, ring, NULL);
 	}
 	return reply_refused(session, VDM_MESSAGE_RING_DESTROY,
 			     refuse(text, -ENOENT, "there is no ring %u", request->ring), text);
@@ -312,8 +304,7 @@ static int handle_region_remove(struct session *session, struct vdm_packet *pack
 	LIST_FOREACH(region, &session->regions, entry) {
 		if (region->id != request->region)
 			continue;
-		session_remove_region(session, region);
-		return reply_done(session);
+		return session_release_for_client(session, NULL, region);
 	}
 	return reply_refused(session, VDM_MESSAGE_REGION_REMOVE,
 			     refuse(text, -ENOENT, "there is no region %u", request->region), text);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -18,6 +19,9 @@
 
 /* When the kernel has no memory for a connection, it is tried again after so long. */
 #define ACCEPT_RETRY_US 100000
+
+/* At the end, a worker that is stuck is left to the kernel. */
+#define PATIENCE_NS 500000000
 
 /* Workers have found violations: end those sessions. */
 static int on_violation(sd_event_source *source, int fd, uint32_t events, void *context)
@@ -35,6 +39,8 @@ static int on_violation(sd_event_source *source, int fd, uint32_t events, void *
 			atomic_load_explicit(&session->violation, memory_order_acquire);
 
 		next = LIST_NEXT(session, entry);
+		if (session->ending)
+			continue;
 		/* the same partner: note_over_limit() */
 		if (atomic_exchange_explicit(&session->over_limit, false, memory_order_acquire))
 			log_limited(LOG_WARNING, &session->peer,
@@ -47,6 +53,18 @@ static int on_violation(sd_event_source *source, int fd, uint32_t events, void *
 	return 0;
 }
 
+/* A worker has let go of something that sessions may have waited for. */
+static void sessions_go_on(struct server *server)
+{
+	struct session *session, *next;
+
+	for (session = LIST_FIRST(&server->sessions); session; session = next) {
+		next = LIST_NEXT(session, entry);
+		if (session_waits(session))
+			session_go_on(session);
+	}
+}
+
 static int on_watch(sd_event_source *source, int fd, uint32_t events, void *context)
 {
 	struct server *server = context;
@@ -54,7 +72,8 @@ static int on_watch(sd_event_source *source, int fd, uint32_t events, void *cont
 	(void)source;
 	(void)fd;
 	(void)events;
-	engine_watch(server->engine);
+	if (engine_watch(server->engine))
+		sessions_go_on(server);
 	return 0;
 }
 
@@ -110,13 +129,33 @@ int server_new(struct config *config, struct server **out)
 	return 0;
 }
 
+/* Returns whether all have ended: none if a worker stays at it that waits for its client's memory. */
+static bool end_all_sessions(struct server *server)
+{
+	struct pollfd watch = {.fd = engine_watch_fd(server->engine), .events = POLLIN};
+	const uint64_t end = monotonic_ns() + PATIENCE_NS;
+	struct session *session, *next;
+
+	for (session = LIST_FIRST(&server->sessions); session; session = next) {
+		next = LIST_NEXT(session, entry);
+		if (!session->ending)
+			session_end(session);
+	}
+	while (!LIST_EMPTY(&server->sessions) && monotonic_ns() < end)
+		if (poll(&watch, 1, 10) > 0 && engine_watch(server->engine))
+			sessions_go_on(server);
+	return LIST_EMPTY(&server->sessions);
+}
+
 void server_free(struct server *server)
 {
 	server->announcing = false;
 	server->stopping = true;
 	server_stop_listening(server);
-	while (!LIST_EMPTY(&server->sessions))
-		session_end(LIST_FIRST(&server->sessions));
+	if (server->engine && !end_all_sessions(server)) {
+		log_message(LOG_WARNING, NULL, "a worker still waits for a client's memory: the kernel ends it");
+		return;
+	}
 	reaper_free(server->reaper);
 	users_sweep(&server->users, true);
 	prefault_free(server->prefault);

@@ -99,6 +99,8 @@ static int on_message(sd_event_source *source, int fd, uint32_t events, void *co
 			session_end(session);
 			return 0;
 		}
+		if (session_waits(session))
+			return 0;
 	}
 	return 0;
 }
@@ -299,12 +301,13 @@ static void add_engine_counters(struct vdm_report_counters *sum, const struct en
 	sum->bytes += more->bytes;
 }
 
-void session_remove_ring(struct session *session, struct ring *ring, bool empty)
+int session_remove_ring(struct session *session, struct ring *ring, bool empty)
 {
 	struct engine_counters counters = {0};
+	int result = ring->queue ? engine_queue_remove(ring->queue, false, &counters) : 0;
 
-	if (ring->queue)
-		engine_queue_remove(ring->queue, &counters);
+	if (result)
+		return result;
 	add_engine_counters(&session->ended, &counters);
 	const uint32_t entries = ring->entries;
 
@@ -314,14 +317,15 @@ void session_remove_ring(struct session *session, struct ring *ring, bool empty)
 	session->ring_count--;
 	session->server->ring_count--;
 	session_release_ring(session->user, entries);
+	return 0;
 }
 
-void session_remove_region(struct session *session, struct region *region)
+int session_remove_region(struct session *session, struct region *region)
 {
-	size_t length;
-	void *base;
+	int result = engine_space_remove(session->space, region->id, false);
 
-	engine_space_remove(session->space, region->id, &base, &length);
+	if (result == -EAGAIN)
+		return result;
 	region_unmap(session->server->prefault, region);
 	LIST_REMOVE(region, entry);
 	session->region_count--;
@@ -330,6 +334,24 @@ void session_remove_region(struct session *session, struct region *region)
 	session->server->mapped_bytes -= region->size;
 	session_release_region(session->user, region->size);
 	free(region);
+	return 0;
+}
+
+bool session_waits(const struct session *session)
+{
+	return session->ending || session->leaving_ring || session->leaving_region;
+}
+
+int session_release_for_client(struct session *session, struct ring *ring, struct region *region)
+{
+	struct vdm_message_done done = {.header = {VDM_MESSAGE_DONE, sizeof done}};
+	int result = ring ? session_remove_ring(session, ring, true) : session_remove_region(session, region);
+	bool later = result == -EAGAIN;
+
+	session->leaving_ring = later ? ring : NULL;
+	session->leaving_region = later ? region : NULL;
+	sd_event_source_set_enabled(session->on_message, later ? SD_EVENT_OFF : SD_EVENT_ON);
+	return later ? 0 : vdm_packet_send(session->socket, &done.header, NULL, 0);
 }
 
 void report_counters_add(struct vdm_report_counters *sum, const struct vdm_report_counters *more)
@@ -356,27 +378,33 @@ void session_counters(const struct session *session, struct vdm_report_counters 
 	}
 }
 
-void session_end(struct session *session)
+/* Give back its rings and regions: 0, or -EAGAIN as long as a worker is at one of them. */
+static int remove_all(struct session *session)
+{
+	struct ring *ring, *next_ring;
+	struct region *region, *next_region;
+
+	for (ring = LIST_FIRST(&session->rings); ring; ring = next_ring) {
+		next_ring = LIST_NEXT(ring, entry);
+		session_remove_ring(session, ring, !session->server->stopping);
+	}
+	if (!LIST_EMPTY(&session->rings))
+		return -EAGAIN;
+	for (region = LIST_FIRST(&session->regions); region; region = next_region) {
+		next_region = LIST_NEXT(region, entry);
+		session_remove_region(session, region);
+	}
+	return LIST_EMPTY(&session->regions) ? 0 : -EAGAIN;
+}
+
+/* When nothing is left of it. */
+static void session_free(struct session *session)
 {
 	struct server *server = session->server;
 
-	sd_event_source_disable_unref(session->on_message);
-	sd_event_source_disable_unref(session->on_peer_end);
-	sd_event_source_disable_unref(session->on_silence);
-	while (!LIST_EMPTY(&session->rings))
-		session_remove_ring(session, LIST_FIRST(&session->rings), !server->stopping);
-	while (!LIST_EMPTY(&session->regions))
-		session_remove_region(session, LIST_FIRST(&session->regions));
 	if (session->space)
 		engine_space_delete(session->space);
 	report_counters_add(&server->ended, &session->ended);
-	if (session->socket >= 0) {
-		/* at once, as the client sees it; what it has left unread in it is closed with it */
-		shutdown(session->socket, SHUT_RDWR);
-		reaper_close(server->reaper, session->user, &session->socket, 1);
-	}
-	if (session->peer_fd >= 0)
-		close(session->peer_fd);
 	log_message(LOG_DEBUG, &session->peer, "ended");
 	release_session(session->user);
 	user_put(session->user);
@@ -385,6 +413,37 @@ void session_end(struct session *session)
 	free(session);
 	server_accept_again(server);
 	server_announce(server);
+}
+
+void session_end(struct session *session)
+{
+	session->ending = true;
+	session->on_message = sd_event_source_disable_unref(session->on_message);
+	session->on_peer_end = sd_event_source_disable_unref(session->on_peer_end);
+	session->on_silence = sd_event_source_disable_unref(session->on_silence);
+	int result = remove_all(session);
+
+	if (session->socket >= 0) {
+		/* at once, as the client sees it; what it has left unread in it is closed with it */
+		shutdown(session->socket, SHUT_RDWR);
+		reaper_close(session->server->reaper, session->user, &session->socket, 1);
+	}
+	if (session->peer_fd >= 0)
+		close(session->peer_fd);
+	session->peer_fd = -1;
+	if (!result)
+		session_free(session);
+}
+
+void session_go_on(struct session *session)
+{
+	if (session->ending) {
+		if (remove_all(session) == 0)
+			session_free(session);
+	} else if (session_waits(session) &&
+		   session_release_for_client(session, session->leaving_ring, session->leaving_region) < 0) {
+		session_end(session);
+	}
 }
 
 void session_violated(struct session *session, const char *reason)

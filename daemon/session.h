@@ -41,6 +41,11 @@ struct session {
 	uint64_t mapped_bytes;
 	struct vdm_report_counters ended; /* of its rings that are gone */
 
+	/* What a worker still had in use when it was to be removed; then nothing else is done for the client. */
+	struct ring *leaving_ring;
+	struct region *leaving_region;
+	bool ending;                    /* all of it is being removed */
+
 	/* Set by a worker, with a constant string; release; partner: server's look at violations, acquire. */
 	_Atomic(const char *) violation;
 	_Atomic bool over_limit; /* the same: an operation was refused for the bytes that its user has in flight */
@@ -54,8 +59,14 @@ LIST_HEAD(session_list, session);
  */
 int session_begin(struct server *server, int socket);
 
-/* End it and give back everything. */
+/* End it and give back everything: at once, or as soon as no worker is at it, in session_go_on(). */
 void session_end(struct session *session);
+
+/* Go on with what had to wait for a worker. The session may end by it. */
+void session_go_on(struct session *session);
+
+/* Whether the next message has to wait for that. */
+bool session_waits(const struct session *session);
 
 /* End it because the client broke the protocol. */
 void session_violated(struct session *session, const char *reason);
@@ -72,9 +83,14 @@ void session_release_ring(struct user *user, uint32_t entries);
 int session_charge_region(struct user *user, uint64_t bytes, char text[VDM_REFUSAL_TEXT]);
 void session_release_region(struct user *user, uint64_t bytes);
 
-/* Give back a ring or a region of it. `empty`: the client has done with the ring, see ring_reap(). */
-void session_remove_ring(struct session *session, struct ring *ring, bool empty);
-void session_remove_region(struct session *session, struct region *region);
+/* Give back a ring or a region of it: 0, or -EAGAIN as long as a worker is at it. `empty`: the client has done with the
+ * ring, see ring_reap(). */
+int session_remove_ring(struct session *session, struct ring *ring, bool empty);
+int session_remove_region(struct session *session, struct region *region);
+
+/* The same for a client that asked for it, with the answer; now or later. Returns 0, or a negative errno if the client
+ * does not listen. */
+int session_release_for_client(struct session *session, struct ring *ring, struct region *region);
 
 void report_counters_add(struct vdm_report_counters *sum, const struct vdm_report_counters *more);
 

@@ -37,6 +37,11 @@ void engine_unlock(struct engine *engine)
  */
 void engine_tell_progress(struct engine *engine)
 {
+	if (engine->watcher_wants_to_know) {
+		engine->watcher_wants_to_know = false;
+		engine->progress_made = true;
+		supervisor_call(engine);
+	}
 	if (engine->observers == 0)
 		return;
 	atomic_fetch_add_explicit(&engine->contenders, engine->observers, memory_order_relaxed);
@@ -45,14 +50,19 @@ void engine_tell_progress(struct engine *engine)
 	pthread_cond_broadcast(&engine->progress);
 }
 
-void engine_wait_progress(struct engine *engine)
+bool engine_let_go_of(struct engine *engine, bool wait)
 {
 	uint64_t told = engine->told;
 
+	if (!wait) {
+		engine->watcher_wants_to_know = true;
+		return false;
+	}
 	engine->observers++;
 	while (engine->told == told)
 		pthread_cond_wait(&engine->progress, &engine->lock);
 	atomic_fetch_sub_explicit(&engine->contenders, 1, memory_order_relaxed);
+	return true;
 }
 
 void engine_kick(struct engine *engine)

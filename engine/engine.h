@@ -46,10 +46,11 @@ uint64_t engine_wakeups(struct engine *engine);
 /*
  * A worker that a client's memory keeps waiting in the kernel gets a substitute, and the account whose memory it is gets
  * no other worker meanwhile. When the descriptor (-1 if the engine is not watched) is readable, call engine_watch(),
- * from one thread always. It is quiet while no worker is awake.
+ * from one thread always. It is quiet while no worker is awake. Returns whether workers have let go of something since
+ * one of the functions below returned -EAGAIN: it is time to try again.
  */
 int engine_watch_fd(const struct engine *engine);
-void engine_watch(struct engine *engine);
+bool engine_watch(struct engine *engine);
 
 /*
  * Whether each worker that was busy at the last call has made progress since, or waits for a client's memory and has
@@ -96,10 +97,11 @@ int engine_space_add(struct engine_space *space, void *base, size_t length, bool
 		     uint32_t *region);
 
 /*
- * Remove a region and wait until no operation uses it: afterwards the caller may unmap it.
- * Operations that name it later fail with -EFAULT. Stores where it was. -ENOENT: no such region.
+ * Remove a region: afterwards no operation uses it, and the caller may unmap it. Operations that name it later fail with
+ * -EFAULT. As long as a worker is at it, either waits or returns -EAGAIN: then nothing new begins that uses it, and the
+ * caller tries again when engine_watch() says so. -ENOENT: no such region.
  */
-int engine_space_remove(struct engine_space *space, uint32_t region, void **base, size_t *length);
+int engine_space_remove(struct engine_space *space, uint32_t region, bool wait);
 
 /* What a queue has done. */
 struct engine_counters {
@@ -131,11 +133,11 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 		     struct engine_queue **queue);
 
 /*
- * Serve it no more: what has been taken from the ring is completed first, what has not stays there.
- * Waits for at most the longest step of a worker. Afterwards memory and descriptors are the caller's
- * alone. Stores the final counters unless NULL.
+ * Serve it no more: what has been taken from the ring is completed first, what has not stays there. Afterwards memory
+ * and descriptors are the caller's alone, and the final counters have been stored unless NULL. As long as a worker is at
+ * it, either waits or returns -EAGAIN, as above; then the queue is still there, and is served no more.
  */
-void engine_queue_remove(struct engine_queue *queue, struct engine_counters *counters);
+int engine_queue_remove(struct engine_queue *queue, bool wait, struct engine_counters *counters);
 
 void engine_queue_counters(struct engine_queue *queue, struct engine_counters *counters);
 

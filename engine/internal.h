@@ -131,6 +131,8 @@ struct engine {
 	pthread_cond_t progress;       /* who waits for workers to let go of something */
 	unsigned observers;            /* of `progress`, since they were last told */
 	uint64_t told;                 /* how often they were */
+	bool watcher_wants_to_know;    /* the same: who calls engine_watch() */
+	bool progress_made;            /* to be said by engine_watch() */
 
 	struct account_list accounts;  /* that have polled queues */
 	unsigned accounts_polled;
@@ -171,20 +173,15 @@ struct engine {
 void engine_lock(struct engine *engine);
 void engine_unlock(struct engine *engine);
 
-/* Wait, holding the lock, until workers have let go of something. */
-void engine_wait_progress(struct engine *engine);
+/* Holding the lock: wait until a worker has let go of something; or not, and have engine_watch() say when one has.
+ * Returns whether it has waited. */
+bool engine_let_go_of(struct engine *engine, bool wait);
 
-/* Tell those who wait in engine_wait_progress(). Holding the lock. */
+/* Tell those who want to know. Holding the lock. */
 void engine_tell_progress(struct engine *engine);
 
 /* Wake who sleeps on the doorbells. */
 void engine_kick(struct engine *engine);
-
-/* space.c's means of editing a table that workers read; all holding the lock. */
-void space_pause(struct engine_space *space);
-void space_resume(struct engine_space *space);
-/* End the operations in progress that use a region, and wait until no worker touches it. */
-void space_revoke(struct engine_space *space, uint32_t region);
 
 /* queue.c: the consumer's side of a ring. By who owns the queue. */
 bool queue_ready(struct engine_queue *queue);
@@ -217,6 +214,8 @@ void job_cancel(struct engine_queue *queue, int32_t error);
 int supervisor_open(struct engine *engine);
 /* A worker has got up: have it looked after. */
 void supervisor_watch(struct engine *engine);
+/* Have engine_watch() called at once. */
+void supervisor_call(struct engine *engine);
 /* Whether there are more workers than there should be, now that one has come back. */
 bool supervisor_has_surplus(const struct engine *engine);
 void supervisor_sit_down(struct worker *worker);

@@ -299,21 +299,29 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 	return 0;
 }
 
-void engine_queue_remove(struct engine_queue *queue, struct engine_counters *counters)
+/* One attempt at ending what is in progress: 0, or -EAGAIN as long as a worker is at it. Holding the lock. */
+static int try_remove(struct engine_queue *queue)
+{
+	queue->removed = true;
+	if (queue->busy)
+		return -EAGAIN;
+	job_cancel(queue, -ECANCELED);
+	if (queue_finish_jobs(queue))
+		queue_signal(queue);
+	return queue->jobs_active > 0 ? -EAGAIN : 0;
+}
+
+int engine_queue_remove(struct engine_queue *queue, bool wait, struct engine_counters *counters)
 {
 	struct engine *engine = queue->engine;
+	int result;
 
 	engine_lock(engine);
-	queue->removed = true;
-	for (;;) {
-		if (!queue->busy) {
-			job_cancel(queue, -ECANCELED);
-			if (queue_finish_jobs(queue))
-				queue_signal(queue);
-		}
-		if (!queue->busy && queue->jobs_active == 0)
-			break;
-		engine_wait_progress(engine);
+	while ((result = try_remove(queue)) == -EAGAIN && engine_let_go_of(engine, wait))
+		;
+	if (result) {
+		engine_unlock(engine);
+		return result;
 	}
 	if (queue->holding) {
 		queue->holding = false;
@@ -330,6 +338,7 @@ void engine_queue_remove(struct engine_queue *queue, struct engine_counters *cou
 		engine_queue_counters(queue, counters);
 	free(queue->jobs);
 	free(queue);
+	return 0;
 }
 
 void engine_queue_counters(struct engine_queue *queue, struct engine_counters *counters)

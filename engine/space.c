@@ -36,7 +36,8 @@ int space_resolve(const struct engine_space *space, uint32_t region, uint64_t of
 
 	const struct space_region *r = &space->regions[clamp_index(slot, space->size)];
 
-	if (!r->base || r->id != region)
+	/* acquire; partner: engine_space_add() */
+	if (atomic_load_explicit(&r->id, memory_order_acquire) != region)
 		return -EFAULT;
 	if (offset > r->length || length > r->length - offset)
 		return -EFAULT;
@@ -59,18 +60,6 @@ static bool space_in_batch(const struct engine_space *space)
 	return false;
 }
 
-void space_pause(struct engine_space *space)
-{
-	space->paused++;
-	while (space_in_batch(space))
-		engine_wait_progress(space->engine);
-}
-
-void space_resume(struct engine_space *space)
-{
-	space->paused--;
-}
-
 static bool operation_uses(const struct operation *operation, uint32_t region)
 {
 	return operation->destination_region == region || operation->source_region == region;
@@ -89,7 +78,8 @@ static bool region_in_piece(const struct engine_space *space, uint32_t region)
 	return false;
 }
 
-void space_revoke(struct engine_space *space, uint32_t region)
+/* End the operations that use a region and have not begun to move. */
+static void end_users_of(struct engine_space *space, uint32_t region)
 {
 	const struct engine *engine = space->engine;
 
@@ -105,8 +95,6 @@ void space_revoke(struct engine_space *space, uint32_t region)
 		if (queue_finish_jobs(queue))
 			queue_signal(queue);
 	}
-	while (region_in_piece(space, region))
-		engine_wait_progress(space->engine);
 }
 
 int engine_space_new(struct engine *engine, uint32_t max_regions, struct engine_space **space)
@@ -137,48 +125,64 @@ int engine_space_add(struct engine_space *space, void *base, size_t length, bool
 	int result = -ENOSPC;
 
 	engine_lock(engine);
-	space_pause(space);
 	for (uint32_t slot = 0; slot < space->size; slot++) {
 		struct space_region *r = &space->regions[slot];
 
-		if (r->base)
+		/* relaxed: written under the lock */
+		if (atomic_load_explicit(&r->id, memory_order_relaxed) != 0 || r->leaving)
 			continue;
 		r->base = base;
 		r->length = length;
 		r->writable = writable;
 		r->generation++;
-		r->id = (uint32_t)r->generation << 16 | (slot + 1);
-		*region = r->id;
+		*region = (uint32_t)r->generation << 16 | (slot + 1);
+		/* release; partner: space_resolve() */
+		atomic_store_explicit(&r->id, *region, memory_order_release);
 		result = 0;
 		break;
 	}
-	space_resume(space);
 	engine_unlock(engine);
 	return result;
 }
 
-int engine_space_remove(struct engine_space *space, uint32_t region, void **base, size_t *length)
+/* One attempt at removing a region: 0, or -EAGAIN as long as a worker may touch it. Holding the lock. */
+static int try_remove(struct engine_space *space, struct space_region *r, uint32_t region)
+{
+	if (!r->leaving) {
+		r->leaving = true;
+		space->paused++;
+	}
+	if (space_in_batch(space))
+		return -EAGAIN;
+	/* relaxed: no worker is reading it */
+	if (atomic_load_explicit(&r->id, memory_order_relaxed) != 0) {
+		atomic_store_explicit(&r->id, 0, memory_order_relaxed);
+		end_users_of(space, region);
+	}
+	if (region_in_piece(space, region))
+		return -EAGAIN;
+	r->leaving = false;
+	space->paused--;
+	return 0;
+}
+
+int engine_space_remove(struct engine_space *space, uint32_t region, bool wait)
 {
 	struct engine *engine = space->engine;
 	uint32_t slot = (region & 0xffff) - 1;
+	int result = -ENOENT;
 
 	if (slot >= space->size)
 		return -ENOENT;
 
 	struct space_region *r = &space->regions[slot];
-	int result = -ENOENT;
 
 	engine_lock(engine);
-	space_pause(space);
-	if (r->base && r->id == region) {
-		*base = r->base;
-		*length = r->length;
-		r->base = NULL;
-		r->id = 0;
-		space_revoke(space, region);
-		result = 0;
-	}
-	space_resume(space);
+	/* by its generation: the id is gone after a first attempt */
+	if (r->generation == region >> 16 &&
+	    (r->leaving || atomic_load_explicit(&r->id, memory_order_relaxed) != 0))
+		while ((result = try_remove(space, r, region)) == -EAGAIN && engine_let_go_of(engine, wait))
+			;
 	engine_unlock(engine);
 	return result;
 }

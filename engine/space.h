@@ -13,16 +13,18 @@
 #define SPACE_MAX_REGIONS 65535
 
 struct space_region {
-	char *base; /* NULL: free */
-	size_t length;
-	uint32_t id;
+	/* 0: free. Written under the lock: release, when the rest is; partner: space_resolve(), acquire */
+	_Atomic uint32_t id;
 	uint16_t generation;
 	bool writable;
+	bool leaving; /* being removed: no operation may begin that uses it */
+	char *base;
+	size_t length;
 };
 
 /*
  * Guarded by the engine's lock, except that a worker reads it without the lock during a batch; hence
- * `paused`: no batch of a queue of this space begins while it is set, and whoever edits the table
+ * `paused`: no batch of a queue of this space begins while it is set, and whoever removes a region
  * first waits until none is running.
  */
 struct engine_space {

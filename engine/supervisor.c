@@ -19,9 +19,9 @@
 /* Two looks that find a worker at the same step: so others wait for at most twice as long. */
 #define LOOK_NS 10000000
 
-static void set_timer(struct engine *engine)
+static void set_timer(struct engine *engine, long ns)
 {
-	const struct itimerspec once = {.it_value.tv_nsec = LOOK_NS};
+	const struct itimerspec once = {.it_value.tv_nsec = ns};
 
 	timerfd_settime(engine->watch_fd, 0, &once, NULL);
 }
@@ -37,7 +37,15 @@ void supervisor_watch(struct engine *engine)
 	if (engine->watch_fd < 0 || engine->watching)
 		return;
 	engine->watching = true;
-	set_timer(engine);
+	set_timer(engine, LOOK_NS);
+}
+
+void supervisor_call(struct engine *engine)
+{
+	if (engine->watch_fd < 0)
+		return;
+	engine->watching = true;
+	set_timer(engine, 1);
 }
 
 /* Whether a thread waits in the kernel: neither runs, nor would if it had a CPU, nor is stopped. While a worker serves
@@ -142,10 +150,10 @@ int engine_watch_fd(const struct engine *engine)
 	return engine->watch_fd;
 }
 
-void engine_watch(struct engine *engine)
+bool engine_watch(struct engine *engine)
 {
 	uint64_t expirations;
-	bool missing = false, called = false;
+	bool missing = false, called = false, progress;
 
 	engine_lock(engine);
 	if (read(engine->watch_fd, &expirations, sizeof expirations) < 0) {
@@ -169,8 +177,11 @@ void engine_watch(struct engine *engine)
 		wake_one(engine);
 	engine->watching = engine->awake > 0 || engine->running < engine->workers;
 	if (engine->watching)
-		set_timer(engine);
+		set_timer(engine, LOOK_NS);
+	progress = engine->progress_made;
+	engine->progress_made = false;
 	engine_unlock(engine);
+	return progress;
 }
 
 bool engine_healthy(struct engine *engine)

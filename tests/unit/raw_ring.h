@@ -77,14 +77,20 @@ static inline void raw_ring_open(struct raw_ring *ring, struct engine *engine,
 		abort();
 }
 
-static inline void raw_ring_close(struct raw_ring *ring, struct engine_counters *counters)
+/* When its queue has been removed. */
+static inline void raw_ring_free(struct raw_ring *ring)
 {
-	engine_queue_remove(ring->queue, counters);
 	close(ring->doorbell);
 	close(ring->event);
 	close(ring->signal);
 	free(ring->submission);
 	free(ring->completion);
+}
+
+static inline void raw_ring_close(struct raw_ring *ring, struct engine_counters *counters)
+{
+	engine_queue_remove(ring->queue, true, counters);
+	raw_ring_free(ring);
 }
 
 /* Write a descriptor with its sequence number, ready to be taken. */

@@ -365,8 +365,6 @@ static void removing_a_busy_region_ends_its_operations(void **state)
 		struct engine_space *space;
 		struct raw_ring ring;
 		uint32_t source, destination;
-		void *base;
-		size_t length;
 
 		start(&f, 2, 50);
 		assert_int_equal(engine_space_new(f.engine, 4, &space), 0);
@@ -381,7 +379,7 @@ static void removing_a_busy_region_ends_its_operations(void **state)
 		for (unsigned k = 0; k < 3; k++)
 			submit(&ring, &d);
 		nanosleep(&(struct timespec){.tv_nsec = (long)i * 100000}, NULL);
-		assert_int_equal(engine_space_remove(space, destination, &base, &length), 0);
+		assert_int_equal(engine_space_remove(space, destination, true), 0);
 		memset(to, 0x5a, n); /* ours again: nobody writes to it any more */
 		for (unsigned k = 0; k < 3; k++) {
 			const struct vdm_completion *done = sleep_for(&ring);

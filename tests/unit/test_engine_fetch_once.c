@@ -87,7 +87,7 @@ static int tear_down(void **state)
 {
 	struct attack *a = *state;
 
-	engine_queue_remove(a->queue, NULL);
+	engine_queue_remove(a->queue, true, NULL);
 	engine_space_delete(a->space);
 	engine_account_delete(a->account);
 	engine_delete(a->engine);

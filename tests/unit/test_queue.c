@@ -431,17 +431,13 @@ static void a_removed_region_is_not_found_again(void **state)
 {
 	struct fixture f;
 	struct vdm_descriptor d;
-	void *base;
-	size_t length;
 	uint32_t again;
 
 	(void)state;
 	start(&f, 1, 50, 16, 0);
 	d = copy_of(&f, 64);
-	assert_int_equal(engine_space_remove(f.space, f.readonly, &base, &length), 0);
-	assert_ptr_equal(base, f.constant);
-	assert_int_equal(length, BYTES);
-	assert_int_equal(engine_space_remove(f.space, f.readonly, &base, &length), -ENOENT);
+	assert_int_equal(engine_space_remove(f.space, f.readonly, true), 0);
+	assert_int_equal(engine_space_remove(f.space, f.readonly, true), -ENOENT);
 	assert_int_equal(result_of(&f, &d), -EFAULT);
 	/* the slot's next tenant has another id */
 	assert_int_equal(engine_space_add(f.space, f.constant, BYTES, false, &again), 0);

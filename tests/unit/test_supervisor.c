@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
@@ -112,15 +113,19 @@ static bool is_done(struct raw_ring *ring)
 	return atomic_load_explicit(&slot->sequence, memory_order_acquire) == ring->cq + 1;
 }
 
-/* Do what who runs an engine does, until the operation is done or for `ms`. */
+/* What who runs an engine does. Returns whether something has been let go of. */
+static bool watch(struct fixture *f, int ms)
+{
+	struct pollfd timer = {.fd = engine_watch_fd(f->engine), .events = POLLIN};
+
+	return poll(&timer, 1, ms) > 0 && engine_watch(f->engine);
+}
+
+/* The same, until the operation is done or for `ms`. */
 static bool watch_until_done(struct fixture *f, struct raw_ring *ring, int ms)
 {
-	for (; ms > 0 && !is_done(ring); ms--) {
-		struct pollfd timer = {.fd = engine_watch_fd(f->engine), .events = POLLIN};
-
-		if (poll(&timer, 1, 1) > 0)
-			engine_watch(f->engine);
-	}
+	for (; ms > 0 && !is_done(ring); ms--)
+		watch(f, 1);
 	return is_done(ring);
 }
 
@@ -240,6 +245,43 @@ static void workers_come_and_go(void **state)
 	stop(&f);
 }
 
+/* Who removes what a worker is at need not wait for it, and is told when it is time to. */
+static void removing_need_not_wait(void **state)
+{
+	struct fixture f;
+	struct somebody *slow = &f.slow;
+	bool told = false;
+	uint32_t other;
+
+	(void)state;
+	if (!start(&f, 1))
+		skip();
+	set(slow, 0, 0, f.page);
+	assert_false(watch_until_done(&f, &slow->ring[0], 100));
+	/* what it is not at can be added and removed */
+	assert_int_equal(engine_space_add(slow->space, slow->memory, f.page, true, &other), 0);
+	assert_int_equal(engine_queue_remove(slow->ring[1].queue, false, NULL), 0);
+	assert_int_equal(engine_space_remove(slow->space, slow->region, false), -EAGAIN);
+	assert_int_equal(engine_space_remove(slow->space, slow->region, false), -EAGAIN);
+	assert_int_equal(engine_queue_remove(slow->ring[0].queue, false, NULL), -EAGAIN);
+	assert_false(watch(&f, 50));
+	let_pages_come(&f);
+	for (int ms = 0; ms < 10000 && !told; ms++)
+		told = watch(&f, 1);
+	assert_true(told);
+	assert_true(is_done(&slow->ring[0]));
+	assert_int_equal(engine_queue_remove(slow->ring[0].queue, false, NULL), 0);
+	assert_int_equal(engine_space_remove(slow->space, slow->region, false), 0);
+	assert_int_equal(engine_space_remove(slow->space, slow->region, false), -ENOENT);
+	/* and its slot is free again */
+	assert_int_equal(engine_space_add(slow->space, slow->memory, f.page, true, &slow->region), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		raw_ring_free(&slow->ring[i]);
+		raw_ring_open(&slow->ring[i], f.engine, slow->account, slow->space, 8, 0);
+	}
+	stop(&f);
+}
+
 static void an_engine_that_is_not_watched_says_so(void **state)
 {
 	const struct engine_options options = {.workers = 1};
@@ -259,6 +301,7 @@ int main(void)
 		cmocka_unit_test(a_piece_may_be_stuck_as_well),
 		cmocka_unit_test(waiting_for_a_page_is_healthy),
 		cmocka_unit_test(workers_come_and_go),
+		cmocka_unit_test(removing_need_not_wait),
 		cmocka_unit_test(an_engine_that_is_not_watched_says_so),
 	};
 
