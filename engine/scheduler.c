@@ -33,7 +33,7 @@ static struct engine_queue *account_pick(struct engine_account *account)
 			struct engine_queue *queue = TAILQ_FIRST(&account->queues);
 
 			if (queue_ready(queue)) {
-				if (queue->credit > 0)
+				if (queue->credit >= 0)
 					return queue;
 				ready = true;
 				queue->credit += quantum(account->engine);
@@ -58,7 +58,7 @@ struct engine_queue *scheduler_pick(struct engine *engine)
 			struct engine_queue *queue = account_pick(account);
 
 			if (queue) {
-				if (account->credit > 0)
+				if (account->credit >= 0)
 					return queue;
 				ready = true;
 				account->credit += quantum(engine);
