@@ -11,6 +11,7 @@
 #include "engine/barrier.h"
 #include "error.h"
 #include "fork.h"
+#include "proto/submission.h"
 #include "ring_internal.h"
 
 static void ring_free(struct vdm_ring *ring)
@@ -85,7 +86,7 @@ static void ring_destroy(struct vdm_client *client, uint32_t id)
 	client_request(client, &request.header, NULL, 0, VDM_MESSAGE_DONE, 0, &reply);
 }
 
-/* Have the daemon make a ring, and map it. With the client's lock held. */
+/* Have the daemon serve a ring, and map its part of it. With the client's lock held. */
 static int ring_create(struct vdm_ring *ring)
 {
 	struct vdm_message_ring_create request = {
@@ -94,26 +95,30 @@ static int ring_create(struct vdm_ring *ring)
 		.first_sequence = ring->sq_position,
 	};
 	struct vdm_packet reply = {0};
-	int result = client_request(ring->client, &request.header, NULL, 0, VDM_MESSAGE_RING_CREATED,
+	void *submission;
+	int fd = vdm_submission_make(ring->entries, ring->sq_position, &submission);
+
+	if (fd < 0)
+		return fail(fd, "cannot make the memory of a ring: %s", strerror(-fd));
+
+	int result = client_request(ring->client, &request.header, &fd, 1, VDM_MESSAGE_RING_CREATED,
 				    VDM_RING_FD_COUNT, &reply);
 
+	close(fd);
 	/* there is a ring, but its descriptors did not get here */
 	if (result == -EMFILE && reply.truncated)
 		ring_destroy(ring->client, reply.message.ring_created.ring);
-	if (result)
+	if (result) {
+		munmap(submission, vdm_submission_size(ring->entries));
 		return result;
+	}
 
-	void *submission = mmap(NULL, vdm_submission_size(ring->entries), PROT_READ | PROT_WRITE,
-				MAP_SHARED | MAP_POPULATE, reply.fds[VDM_RING_FD_SUBMISSION], 0);
 	void *completion = mmap(NULL, vdm_completion_size(ring->entries), PROT_READ,
 				MAP_SHARED | MAP_POPULATE, reply.fds[VDM_RING_FD_COMPLETION], 0);
 
-	if (submission == MAP_FAILED || completion == MAP_FAILED) {
+	if (completion == MAP_FAILED) {
 		result = -errno;
-		if (submission != MAP_FAILED)
-			munmap(submission, vdm_submission_size(ring->entries));
-		if (completion != MAP_FAILED)
-			munmap(completion, vdm_completion_size(ring->entries));
+		munmap(submission, vdm_submission_size(ring->entries));
 		vdm_packet_close(&reply);
 		ring_destroy(ring->client, reply.message.ring_created.ring);
 		return fail(result, "cannot map the ring: %s", strerror(-result));
@@ -209,7 +214,8 @@ int ring_open_inprocess(struct engine *engine, struct engine_account *account,
 	ring->event_fd = pair[0];
 	ring->signal_fd = pair[1];
 	if (!result) {
-		vdm_ring_prepare(submission, completion, entries, 0);
+		vdm_submission_prepare(submission, entries, 0);
+		vdm_completion_prepare(completion, entries, 0);
 		ring_attach(ring, submission, completion);
 		ring->asymmetric = barrier_is_asymmetric() && barrier_register();
 

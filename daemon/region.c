@@ -3,32 +3,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
+#include "memfd.h"
 #include "refusal.h"
-
-/* st_blocks of stat(2) counts these. */
-#define BLOCK 512
 
 static int check_kind(int fd, uint32_t flags, int seals, char text[VDM_REFUSAL_TEXT])
 {
-	struct statfs file_system;
-
 	if (flags & VDM_REGION_FILE)
 		return refuse(text, -EOPNOTSUPP, "file-backed regions are not supported by this daemon");
-	if (seals < 0 || fstatfs(fd, &file_system) < 0 ||
-	    (file_system.f_type != TMPFS_MAGIC && file_system.f_type != HUGETLBFS_MAGIC))
-		return refuse(text, -EMEDIUMTYPE, "the descriptor is not a memfd: only memory made with "
-						  "memfd_create(2) can be a region");
-	if (file_system.f_type == HUGETLBFS_MAGIC)
-		return refuse(text, -EOPNOTSUPP, "the memfd is of huge pages (MFD_HUGETLB), which this "
-						 "daemon does not support");
-	return 0;
+	return memfd_check_kind(fd, seals, text);
 }
 
 static int check_mode(int fd, uint32_t flags, int seals, char text[VDM_REFUSAL_TEXT])
@@ -65,22 +52,10 @@ int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 
 	if (!result)
 		result = check_mode(fd, flags, seals, text);
+	if (!result)
+		result = memfd_check_pages(fd, seals, size, &status, text);
 	if (result)
 		return result;
-	/* Not sealed here: that could wait for a lock of the file for as long as the client likes to hold it. */
-	if (!(seals & F_SEAL_SHRINK))
-		return refuse(text, -EPERM, "the memfd is not sealed against shrinking: create it with "
-					    "MFD_ALLOW_SEALING, and add F_SEAL_SHRINK");
-	/* So its size is a fact that lasts. */
-	if (fstat(fd, &status) < 0)
-		return refuse(text, -errno, "the descriptor cannot be used: %s", strerror(errno));
-	if (status.st_size < 0 || (uint64_t)status.st_size < size)
-		return refuse(text, -EFBIG, "the region would have %llu bytes but the memfd has %lld",
-			      (unsigned long long)size, (long long)status.st_size);
-	/* of the whole file, for which pages of it there are is not to be had without changing its offset */
-	if (status.st_blocks * BLOCK < status.st_size)
-		return refuse(text, -ENODATA, "the memfd has pages that are not allocated: fallocate(2) all of "
-					      "it first, so that they are charged to you");
 	region->device = status.st_dev;
 	region->inode = status.st_ino;
 	return 0;

@@ -103,7 +103,7 @@ static void note_over_limit(void *context)
 }
 
 /* Whether there may be another; it is charged. */
-static int check_ring(struct session *session, const struct vdm_message_ring_create *request,
+static int check_ring(struct session *session, const struct vdm_message_ring_create *request, int fd,
 		      char text[VDM_REFUSAL_TEXT])
 {
 	if (!vdm_ring_entries_valid(request->entries))
@@ -117,7 +117,10 @@ static int check_ring(struct session *session, const struct vdm_message_ring_cre
 	if (session->ring_count >= session->limits.rings_per_session)
 		return refuse(text, -EDQUOT, "the session has as many rings as it may, %u: raise "
 			      "rings_per_session in vdmd's configuration", session->ring_count);
-	return session_charge_ring(session->user, request->entries, text);
+
+	int result = ring_check(fd, request->entries, text);
+
+	return result ? result : session_charge_ring(session->user, request->entries, text);
 }
 
 static int serve_ring(struct session *session, struct ring *ring, uint32_t first_sequence)
@@ -150,14 +153,15 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 		return -EPROTO;
 	}
 
-	int result = check_ring(session, request, text);
+	int result = check_ring(session, request, packet->fds[0], text);
 
 	if (result)
 		return reply_refused(session, VDM_MESSAGE_RING_CREATE, result, text);
 
 	struct ring *ring = calloc(1, sizeof *ring);
 
-	result = ring ? ring_make(ring, request->entries, request->first_sequence, fds) : -ENOMEM;
+	result = ring ? ring_make(ring, packet->fds[0], request->entries, request->first_sequence, fds)
+		      : -ENOMEM;
 	if (result) {
 		free(ring);
 		session_release_ring(session->user, request->entries);
@@ -350,7 +354,7 @@ int session_handle(struct session *session, struct vdm_packet *packet, const cha
 	} handlers[VDM_MESSAGE_TYPE_COUNT] = {
 		[VDM_MESSAGE_HELLO] = {handle_hello, sizeof(struct vdm_message_hello), 0},
 		[VDM_MESSAGE_RING_CREATE] = {handle_ring_create,
-					     sizeof(struct vdm_message_ring_create), 0, true},
+					     sizeof(struct vdm_message_ring_create), 1, true},
 		[VDM_MESSAGE_RING_DESTROY] = {handle_ring_destroy,
 					      sizeof(struct vdm_message_ring_destroy), 0},
 		[VDM_MESSAGE_REGION_ADD] = {handle_region_add, sizeof(struct vdm_message_region_add),

@@ -10,6 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "memfd.h"
+#include "refusal.h"
+
 static void close_if_open(int *fd)
 {
 	if (*fd >= 0)
@@ -56,13 +59,28 @@ static int open_read_only(int fd)
 	return read_only < 0 ? -errno : read_only;
 }
 
-static int make_submission(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
+int ring_check(int fd, uint32_t entries, char text[VDM_REFUSAL_TEXT])
 {
-	int fd = make_memory("vdm-submission", vdm_submission_size(ring->entries), &ring->submission);
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat status;
+	int result = memfd_check_kind(fd, seals, text);
 
-	if (fd < 0)
-		return fd;
-	client_fds[VDM_RING_FD_SUBMISSION] = fd;
+	if (result)
+		return result;
+	/* A worker that polls the ring waits for a page that is being punched out, and with it everybody. */
+	if (!(seals & (F_SEAL_FUTURE_WRITE | F_SEAL_WRITE)))
+		return refuse(text, -EPERM, "pages of the memfd for submissions can be punched out: map it, and then "
+					    "add F_SEAL_FUTURE_WRITE");
+	return memfd_check_pages(fd, seals, vdm_submission_size(entries), &status, text);
+}
+
+static int map_submission(struct ring *ring, int fd)
+{
+	void *mapped = mmap(NULL, vdm_submission_size(ring->entries), PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+
+	if (mapped == MAP_FAILED)
+		return -errno;
+	ring->submission = mapped;
 	return 0;
 }
 
@@ -97,26 +115,22 @@ static int make_channels(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
 	return 0;
 }
 
-int ring_make(struct ring *ring, uint32_t entries, uint32_t first_sequence,
+int ring_make(struct ring *ring, int submission_fd, uint32_t entries, uint32_t first_sequence,
 	      int client_fds[VDM_RING_FD_COUNT])
 {
 	*ring = (struct ring){.entries = entries, .doorbell_fd = -1, .signal_fd = -1};
 	for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
 		client_fds[i] = -1;
 
-	int result = make_submission(ring, client_fds);
+	int result = map_submission(ring, submission_fd);
 
 	if (!result)
 		result = make_completion(ring, client_fds);
 	if (!result)
 		result = make_channels(ring, client_fds);
 	if (!result) {
-		vdm_ring_prepare(ring->submission, ring->completion, entries, first_sequence);
-		/* from now on it is the client's to write, and a stray write of ours is a fault */
-		if (mprotect(ring->submission, vdm_submission_size(entries), PROT_READ) < 0)
-			result = -errno;
-	}
-	if (result) {
+		vdm_completion_prepare(ring->completion, entries, first_sequence);
+	} else {
 		for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
 			close_if_open(&client_fds[i]);
 		ring_unmake(ring);
@@ -144,7 +158,6 @@ void ring_reap(struct ring *ring, struct reaper *reaper, struct user *user, bool
 	}
 	reaping->memory[0].base = ring->submission;
 	reaping->memory[0].size = vdm_submission_size(ring->entries);
-	reaping->memory[0].empty = empty;
 	reaping->memory[1].base = ring->completion;
 	reaping->memory[1].size = vdm_completion_size(ring->entries);
 	reaping->memory[1].empty = empty;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Making a ring: its memory, which the daemon creates, fills and seals, so that a client can neither resize
- * it nor write completions; its doorbell; and its event channel.
+ * Making a ring: the memory of its submissions, which the client passes; that of its completions, which the daemon
+ * creates, fills and seals, so that a client can neither resize nor write it; its doorbell; and its event channel.
  */
 #ifndef VDM_DAEMON_RING_H
 #define VDM_DAEMON_RING_H
@@ -18,7 +18,7 @@ struct ring {
 	LIST_ENTRY(ring) entry; /* in its session */
 	uint32_t id;
 	uint32_t entries;
-	void *submission;       /* mapped read-only: the client writes it */
+	void *submission;       /* the client's, mapped read-only */
 	void *completion;
 	int doorbell_fd;
 	int signal_fd;          /* our end of the event channel */
@@ -27,19 +27,23 @@ struct ring {
 
 LIST_HEAD(ring_list, ring);
 
+/* Check the file for a ring's submissions: of enough memory that nobody can take away or punch out. Returns 0, or a
+ * negative errno with the rule that it breaks in `text`. */
+int ring_check(int fd, uint32_t entries, char text[VDM_REFUSAL_TEXT]);
+
 /*
- * Make the memory and the channels of a ring. Stores the descriptors for the client, in the order of enum
+ * Map the memory of a ring, and make what the daemon has to make of it. The file stays the caller's. Stores the descriptors for the client, in the order of enum
  * vdm_ring_fd; they are the caller's to close. Returns 0 or a negative errno, and then there is nothing to
  * undo.
  */
-int ring_make(struct ring *ring, uint32_t entries, uint32_t first_sequence,
+int ring_make(struct ring *ring, int submission_fd, uint32_t entries, uint32_t first_sequence,
 	      int client_fds[VDM_RING_FD_COUNT]);
 
 /* Unmap and close everything of it. */
 void ring_unmake(struct ring *ring);
 
 /*
- * The same in the background; and with `empty` give back the pages of its memory, which would otherwise stay
+ * The same in the background; and with `empty` give back the pages of its completions, which would otherwise stay
  * charged to us for as long as the client keeps the files open. For a client that has done with the ring, or that
  * we have done with: completions that it has not read are lost.
  */

@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 /* Raised when a program built for the older one could misread the newer one. */
-#define VDM_PROTOCOL_VERSION 1
+#define VDM_PROTOCOL_VERSION 2
 
 /* The first eight bytes that a client sends, so that a stray peer is told apart: "vdmring\n". */
 #define VDM_PROTOCOL_MAGIC 0x0a676e69726d6476ull
@@ -38,7 +38,7 @@
 enum vdm_message_type {
 	VDM_MESSAGE_HELLO = 1,      /* -> WELCOME */
 	VDM_MESSAGE_WELCOME,
-	VDM_MESSAGE_RING_CREATE,    /* -> RING_CREATED */
+	VDM_MESSAGE_RING_CREATE,    /* with the memory of its submissions, proto/submission.h; -> RING_CREATED */
 	VDM_MESSAGE_RING_CREATED,
 	VDM_MESSAGE_RING_DESTROY,   /* -> DONE */
 	VDM_MESSAGE_REGION_ADD,     /* with one descriptor; -> REGION_ADDED */
@@ -92,7 +92,6 @@ static_assert(sizeof(struct vdm_message_ring_create) == 24, "wire format");
 
 /* Descriptors that come with RING_CREATED, in this order. */
 enum vdm_ring_fd {
-	VDM_RING_FD_SUBMISSION, /* memory file, read and write */
 	VDM_RING_FD_COMPLETION, /* memory file, read only */
 	VDM_RING_FD_DOORBELL,   /* eventfd(2): the client writes, the daemon's workers wait */
 	/* One end of a SOCK_SEQPACKET pair: readable at a signal (8 bytes each), hung up when the daemon

@@ -193,22 +193,29 @@ static inline struct vdm_completion *vdm_completions(void *completion)
 }
 
 /*
- * Fill zeroed ring memory for its first lap, so that no slot looks ready, whatever the first
- * sequence number is. Called by the side that creates the memory, before the other side sees it.
+ * Fill zeroed ring memory for its first lap, so that no slot looks ready, whatever the first sequence number is. Each
+ * side does it with the memory that it writes, before the other side sees it.
  */
-static inline void vdm_ring_prepare(void *submission, void *completion, uint32_t entries,
-				    uint32_t first_sequence)
+static inline void vdm_submission_prepare(void *submission, uint32_t entries, uint32_t first_sequence)
 {
+	for (uint32_t i = 0; i < entries; i++) {
+		uint32_t position = first_sequence + i;
+
+		/* relaxed: no other side exists yet, handing the file over orders these stores */
+		atomic_store_explicit(&vdm_descriptors(submission)[position & (entries - 1)].sequence,
+				      position + 1 - entries, memory_order_relaxed);
+	}
+}
+
+static inline void vdm_completion_prepare(void *completion, uint32_t entries, uint32_t first_sequence)
+{
+	/* relaxed: the same */
 	atomic_store_explicit(&((struct vdm_daemon_line *)completion)->claimed, first_sequence,
 			      memory_order_relaxed);
 	for (uint32_t i = 0; i < entries; i++) {
 		uint32_t position = first_sequence + i;
-		uint32_t slot = position & (entries - 1);
 
-		/* relaxed: no other side exists yet, handing the file over orders these stores */
-		atomic_store_explicit(&vdm_descriptors(submission)[slot].sequence,
-				      position + 1 - entries, memory_order_relaxed);
-		atomic_store_explicit(&vdm_completions(completion)[slot].sequence,
+		atomic_store_explicit(&vdm_completions(completion)[position & (entries - 1)].sequence,
 				      position + 1 - entries, memory_order_relaxed);
 	}
 }

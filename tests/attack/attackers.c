@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "integration/raw_session.h"
+#include "proto/submission.h"
 
 #define ENTRIES 64
 #define BYTES   ((size_t)1 << 20)
@@ -342,6 +343,8 @@ static void never_listen(unsigned seed, void *unused)
 		[VDM_MESSAGE_STATUS] = sizeof(struct vdm_message_status),
 	};
 	struct raw_session session;
+	void *submission;
+	int submission_fd = vdm_submission_make(4, 0, &submission);
 
 	(void)unused;
 	state = seed;
@@ -356,7 +359,7 @@ static void never_listen(unsigned seed, void *unused)
 		message.header.size = sizes[type];
 		if (type == VDM_MESSAGE_RING_CREATE)
 			message.ring_create.entries = 4;
-		if (send(session.socket, &message, sizes[type], MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		if (vdm_packet_send(session.socket, &message.header, &submission_fd, type == VDM_MESSAGE_RING_CREATE) < 0)
 			nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
 	}
 }

@@ -16,11 +16,12 @@
 
 #include "daemon/server.h"
 #include "fuzz.h"
+#include "proto/submission.h"
 
 #define MOST_MESSAGES 32
 
 static struct server *server;
-static int good, unsealable, empty; /* descriptors to pass */
+static int good, unsealable, empty, submission; /* descriptors to pass */
 
 static unsigned count_fds(void)
 {
@@ -78,6 +79,10 @@ static void set_up(void)
 	unsealable = memfd_create("unsealable", MFD_CLOEXEC);
 	empty = memfd_create("empty", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	REQUIRE(good >= 0 && unsealable >= 0 && empty >= 0);
+	void *memory;
+
+	submission = vdm_submission_make(64, 0, &memory);
+	REQUIRE(submission >= 0);
 	REQUIRE(fallocate(good, 0, 0, 16384) == 0);
 	REQUIRE(fcntl(good, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
 	REQUIRE(fallocate(unsealable, 0, 0, 16384) == 0);
@@ -120,7 +125,7 @@ static void drain(int client)
 
 static void send_message(int client, const void *bytes, size_t size, unsigned how)
 {
-	const int kinds[] = {good, unsealable, empty, client};
+	const int kinds[] = {good, unsealable, empty, client, submission};
 	unsigned count = how % 8 < 5 ? how % 8 : how % 8 == 5 ? 12 : 0;
 	union {
 		struct cmsghdr align;
@@ -138,7 +143,7 @@ static void send_message(int client, const void *bytes, size_t size, unsigned ho
 		rights->cmsg_type = SCM_RIGHTS;
 		rights->cmsg_len = CMSG_LEN(sizeof(int) * count);
 		for (unsigned i = 0; i < count; i++)
-			memcpy(CMSG_DATA(rights) + i * sizeof(int), &kinds[how / 8 % 4], sizeof(int));
+			memcpy(CMSG_DATA(rights) + i * sizeof(int), &kinds[how / 8 % 5], sizeof(int));
 	}
 	sendmsg(client, &header, MSG_NOSIGNAL);
 }

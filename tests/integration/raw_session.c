@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "proto/submission.h"
 
 int raw_connect(void)
 {
@@ -86,12 +87,19 @@ int raw_ring_create(struct raw_session *session, uint32_t entries, uint32_t firs
 		.entries = entries,
 		.first_sequence = first_sequence};
 	struct vdm_packet reply;
-	int result = raw_request(session, &request.header, NULL, 0, &reply);
+	void *submission;
+	int fd = vdm_submission_make(entries, first_sequence, &submission);
 
+	CHECK(fd >= 0, "%s", strerror(-fd));
+	int result = raw_request(session, &request.header, &fd, 1, &reply);
+
+	close(fd);
 	if (!result)
 		result = verdict(&reply, VDM_MESSAGE_RING_CREATED);
-	if (result)
+	if (result) {
+		munmap(submission, vdm_submission_size(entries));
 		return result;
+	}
 	CHECK(reply.fd_count == VDM_RING_FD_COUNT, "%u descriptors", reply.fd_count);
 	*ring = (struct raw_ring){.id = reply.message.ring_created.ring,
 				  .entries = entries,
@@ -99,12 +107,10 @@ int raw_ring_create(struct raw_session *session, uint32_t entries, uint32_t firs
 				  .completed = first_sequence};
 	for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
 		ring->fds[i] = vdm_packet_take(&reply, i);
-	ring->submission = mmap(NULL, vdm_submission_size(entries), PROT_READ | PROT_WRITE,
-				MAP_SHARED, ring->fds[VDM_RING_FD_SUBMISSION], 0);
+	ring->submission = submission;
 	ring->completion = mmap(NULL, vdm_completion_size(entries), PROT_READ, MAP_SHARED,
 				ring->fds[VDM_RING_FD_COMPLETION], 0);
-	CHECK(ring->submission != MAP_FAILED && ring->completion != MAP_FAILED, "%s",
-	      strerror(errno));
+	CHECK(ring->completion != MAP_FAILED, "%s", strerror(errno));
 	return 0;
 }
 

@@ -53,7 +53,8 @@ static inline void raw_ring_open(struct raw_ring *ring, struct engine *engine,
 	ring->sq = ring->cq = first;
 	ring->submission = raw_memory(vdm_submission_size(entries));
 	ring->completion = raw_memory(vdm_completion_size(entries));
-	vdm_ring_prepare(ring->submission, ring->completion, entries, first);
+	vdm_submission_prepare(ring->submission, entries, first);
+	vdm_completion_prepare(ring->completion, entries, first);
 	ring->doorbell = eventfd(0, EFD_NONBLOCK);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0)
 		abort();

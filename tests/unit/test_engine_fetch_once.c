@@ -65,7 +65,8 @@ static int set_up(void **state)
 	a.completion = aligned_alloc(4096, 2 * 4096);
 	memset(a.submission, 0, 2 * 4096);
 	memset(a.completion, 0, 2 * 4096);
-	vdm_ring_prepare(a.submission, a.completion, ENTRIES, 0);
+	vdm_submission_prepare(a.submission, ENTRIES, 0);
+	vdm_completion_prepare(a.completion, ENTRIES, 0);
 	a.doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, a.sockets), 0);
 

@@ -21,6 +21,7 @@
 
 #include "daemon/server.h"
 #include "proto/control.h"
+#include "proto/submission.h"
 
 static struct server *server;
 static int client;
@@ -154,8 +155,15 @@ static int ring_create(uint32_t entries, uint32_t flags, struct vdm_packet *repl
 {
 	struct vdm_message_ring_create message = {{VDM_MESSAGE_RING_CREATE, sizeof message}, entries,
 						  0, flags, 0};
-	int result = ask_for(&message, NULL, 0, VDM_MESSAGE_RING_CREATED, reply);
+	void *submission;
+	int fd = vdm_submission_make(vdm_ring_entries_valid(entries) ? entries : 4, 0, &submission);
 
+	assert_true(fd >= 0);
+	munmap(submission, vdm_submission_size(vdm_ring_entries_valid(entries) ? entries : 4));
+
+	int result = ask_for(&message, &fd, 1, VDM_MESSAGE_RING_CREATED, reply);
+
+	close(fd);
 	if (!result) {
 		assert_int_equal(reply->fd_count, VDM_RING_FD_COUNT);
 		vdm_packet_close(reply);
@@ -238,9 +246,11 @@ static void violations_end_the_session(void **state)
 			break;
 		case 5:
 			message.ring_create.flags = 1;
+			fd_count = 1;
 			break;
 		case 6:
 			message.ring_create.reserved = 1;
+			fd_count = 1;
 			break;
 		case 7:
 			message.header.type = 0;
@@ -360,27 +370,77 @@ static void rings(void **state)
 	assert_int_equal(number(VDM_MESSAGE_RING_DESTROY, id, 1), -ENOTCONN);
 }
 
-/* The client can neither resize the ring's memory nor write completions. */
+/* The client can neither resize a ring's memory, nor write completions, nor take away pages of the submissions. */
 static void ring_memory_is_sealed(void **state)
 {
 	struct vdm_message_ring_create message = {{VDM_MESSAGE_RING_CREATE, sizeof message}, 4, 0, 0, 0};
+	const size_t size = vdm_submission_size(4);
+	struct vdm_packet reply;
+	void *submission;
+	int fds[2] = {vdm_submission_make(4, 0, &submission), -1};
+
+	(void)state;
+	greet();
+	assert_int_equal(ask_for(&message, fds, 1, VDM_MESSAGE_RING_CREATED, &reply), 0);
+	fds[1] = reply.fds[VDM_RING_FD_COMPLETION];
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(ftruncate(fds[i], 0), -1);
+		assert_int_equal(ftruncate(fds[i], 1 << 20), -1);
+		assert_ptr_equal(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fds[i], 0), MAP_FAILED);
+	}
+	assert_int_equal(fcntl(fds[1], F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	assert_int_equal(fcntl(fds[1], F_GETFL) & O_ACCMODE, O_RDONLY);
+	assert_int_equal(fallocate(fds[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)size), -1);
+	assert_int_equal(errno, EPERM);
+	assert_int_equal(madvise(submission, size, MADV_REMOVE), -1);
+	munmap(submission, size);
+	close(fds[0]);
+	vdm_packet_close(&reply);
+}
+
+/* Each rule that the memory of submissions may break has its own refusal. */
+static void wrong_memory_for_a_ring_is_refused(void **state)
+{
+	struct vdm_message_ring_create message = {{VDM_MESSAGE_RING_CREATE, sizeof message}, 64, 0, 0, 0};
+	const size_t size = vdm_submission_size(64);
+	const int all = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE;
+	const struct {
+		size_t size, allocated;
+		int seals, error;
+		const char *word;
+	} wrong[] = {
+		{size, size, 0, -EPERM, "F_SEAL_FUTURE_WRITE"},
+		{size, size, F_SEAL_SHRINK | F_SEAL_GROW, -EPERM, "F_SEAL_FUTURE_WRITE"},
+		{size, size, F_SEAL_FUTURE_WRITE, -EPERM, "F_SEAL_SHRINK"},
+		{4096, 4096, all, -EFBIG, "4096"},
+		{size, 4096, all, -ENODATA, "fallocate"},
+		{size, size, all, 0, ""}, /* as it is to be */
+	};
 	struct vdm_packet reply;
 
 	(void)state;
 	greet();
-	assert_int_equal(ask_for(&message, NULL, 0, VDM_MESSAGE_RING_CREATED, &reply), 0);
-	for (unsigned i = VDM_RING_FD_SUBMISSION; i <= VDM_RING_FD_COMPLETION; i++) {
-		assert_int_equal(ftruncate(reply.fds[i], 0), -1);
-		assert_int_equal(ftruncate(reply.fds[i], 1 << 20), -1);
-		assert_int_equal(fcntl(reply.fds[i], F_GET_SEALS),
-				 F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+		assert_int_equal(ftruncate(fd, (off_t)wrong[i].size), 0);
+		assert_int_equal(fallocate(fd, 0, 0, (off_t)wrong[i].allocated), 0);
+		assert_int_equal(fcntl(fd, F_ADD_SEALS, wrong[i].seals), 0);
+		assert_int_equal(ask_for(&message, &fd, 1, VDM_MESSAGE_RING_CREATED, &reply), wrong[i].error);
+		if (wrong[i].error)
+			assert_non_null(strstr(reply.message.refused.text, wrong[i].word));
+		else
+			vdm_packet_close(&reply);
+		close(fd);
 	}
 
-	int fd = reply.fds[VDM_RING_FD_COMPLETION];
+	int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), path = open("/dev/null", O_PATH | O_CLOEXEC);
 
-	assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
-	assert_ptr_equal(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), MAP_FAILED);
-	vdm_packet_close(&reply);
+	assert_int_equal(ask_for(&message, &file, 1, VDM_MESSAGE_RING_CREATED, &reply), -EMEDIUMTYPE);
+	assert_int_equal(ask_for(&message, &path, 1, VDM_MESSAGE_RING_CREATED, &reply), -EMEDIUMTYPE);
+	assert_int_equal(server->ring_count, 1);
+	close(file);
+	close(path);
 }
 
 static void regions(void **state)
@@ -519,6 +579,7 @@ int main(void)
 		TEST(surplus_descriptors_are_closed),
 		TEST(rings),
 		TEST(ring_memory_is_sealed),
+		TEST(wrong_memory_for_a_ring_is_refused),
 		TEST(regions),
 		TEST(a_session_that_ends_gives_everything_back),
 		TEST(limits_of_a_user_hold_over_his_sessions),

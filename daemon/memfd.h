@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Rules for every file that a client passes to be mapped. Each returns 0, or a negative errno with the rule that is
+ * broken in `text`, and none waits for a lock of the file, which the client may hold for as long as it likes.
+ */
+#ifndef VDM_DAEMON_MEMFD_H
+#define VDM_DAEMON_MEMFD_H
+
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "proto/control.h"
+
+/* A memfd of ordinary pages; `seals` as F_GET_SEALS has them, negative if it cannot tell. */
+int memfd_check_kind(int fd, int seals, char text[VDM_REFUSAL_TEXT]);
+
+/* It can never become shorter than it is, that is at least `size` bytes, and all of its pages are there, so that it is
+ * the client who is charged for them. */
+int memfd_check_pages(int fd, int seals, uint64_t size, struct stat *status, char text[VDM_REFUSAL_TEXT]);
+
+#endif
