@@ -73,6 +73,11 @@ int options_complete(const struct vdm_options *given, const struct vdm_options *
 	if (options.entries && !vdm_ring_entries_valid(options.entries))
 		return fail(-EINVAL, "options.entries is %u: it has to be a power of two from %d to %d",
 			    options.entries, VDM_RING_MIN_ENTRIES, VDM_RING_MAX_ENTRIES);
+	if (!vdm_ring_priority_valid(options.priority))
+		return fail(-EINVAL, "options.priority is %d: it has to be VDM_PRIORITY_LOW, _NORMAL or _HIGH",
+			    options.priority);
+	if (options.reserved)
+		return fail(-EINVAL, "options.reserved is not zero");
 	if (options.socket)
 		complete->socket = options.socket;
 	if (options.entries)
@@ -83,6 +88,8 @@ int options_complete(const struct vdm_options *given, const struct vdm_options *
 		complete->offload_threshold = options.offload_threshold;
 	if (options.first_sequence)
 		complete->first_sequence = options.first_sequence;
+	if (options.priority)
+		complete->priority = options.priority;
 	complete->features |= options.features;
 	complete->flags |= options.flags;
 	return 0;

@@ -49,7 +49,7 @@ static int start_engine(struct data_mover_threads *mover, unsigned threads, uint
 	int result = engine_new(&options, &mover->engine);
 
 	if (!result)
-		result = engine_account_new(mover->engine, 100, &mover->account);
+		result = engine_account_new(mover->engine, &mover->account);
 	if (!result)
 		result = engine_space_new(mover->engine, 0, &mover->space);
 	if (result)

@@ -87,12 +87,13 @@ static void ring_destroy(struct vdm_client *client, uint32_t id)
 }
 
 /* Have the daemon serve a ring, and map its part of it. With the client's lock held. */
-static int ring_create(struct vdm_ring *ring)
+static int ring_create(struct vdm_ring *ring, int32_t priority)
 {
 	struct vdm_message_ring_create request = {
 		.header = {VDM_MESSAGE_RING_CREATE, sizeof request},
 		.entries = ring->entries,
 		.first_sequence = ring->sq_position,
+		.priority = priority,
 	};
 	struct vdm_packet reply = {0};
 	void *submission;
@@ -156,7 +157,7 @@ int vdm_ring_open(struct vdm_client *client, const struct vdm_options *given, st
 
 	client_reconnect(client);
 	pthread_mutex_lock(&client->lock);
-	result = client->socket < 0 ? 0 : ring_create(ring);
+	result = client->socket < 0 ? 0 : ring_create(ring, options.priority);
 	if (result == -ENOTCONN)
 		result = 0; /* it went in this moment: the local lane serves */
 	ring->threshold = options.offload_threshold ? options.offload_threshold

@@ -16,6 +16,8 @@ static_assert(VDM_SQE_FENCE == VDM_DESCRIPTOR_FENCE && VDM_SQE_LINK == VDM_DESCR
 		      VDM_SQE_NO_CACHE == VDM_DESCRIPTOR_NO_CACHE &&
 		      VDM_SQE_DURABLE == VDM_DESCRIPTOR_DURABLE,
 	      "flags pass through unchanged");
+static_assert(VDM_PRIORITY_LOW == VDM_RING_PRIORITY_LOW && VDM_PRIORITY_HIGH == VDM_RING_PRIORITY_HIGH,
+	      "priorities pass through unchanged");
 
 #define VALID_FLAGS (VDM_SQE_FENCE | VDM_SQE_LINK | VDM_SQE_NO_CACHE | VDM_SQE_DURABLE)
 

@@ -15,13 +15,14 @@
 /* Below it a copy is over sooner here than a request gets there and back; measured with vdm-bench. */
 #define DEFAULT_OFFLOAD_THRESHOLD "64K"
 
-enum kind { KIND_TEXT, KIND_COUNT, KIND_BYTES, KIND_BOOLEAN, KIND_LEVEL };
+enum kind { KIND_TEXT, KIND_COUNT, KIND_BYTES, KIND_CHOICE };
 
 struct key {
 	const char *section, *name;
 	enum kind kind;
-	size_t offset;           /* in struct config, or in struct limits for section "limits" */
+	size_t offset;           /* in struct config, in struct limits for section "limits", or in struct user_config */
 	uint64_t minimum, maximum;
+	const char *const *choices; /* a name for each number from minimum to maximum */
 	bool live;               /* a reload applies it */
 	bool of_user;            /* may be given in a [user NAME] section */
 	const char *value;       /* default */
@@ -33,6 +34,15 @@ struct key {
 #define MAX_COUNT    1000000
 #define MAX_BYTES    (1ull << 50)
 
+static const char *const levels[] = {
+	[LOG_ERR] = "error",   [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
+	[LOG_INFO] = "info",   [LOG_DEBUG] = "debug",
+};
+static const char *const answers[] = {"no", "yes"};
+static const char *const priorities[] = {
+	[CONFIG_PRIORITY_LOW] = "low", [CONFIG_PRIORITY_NORMAL] = "normal", [CONFIG_PRIORITY_HIGH] = "high",
+};
+
 static const struct key keys[] = {
 	{VDMD(socket), .kind = KIND_TEXT, .value = "/run/vdmd/vdmd.sock",
 	 .meaning = "Path of the socket that clients connect to."},
@@ -40,12 +50,13 @@ static const struct key keys[] = {
 	 .meaning = "Threads that copy; 0: half the CPUs, at least one."},
 	{VDMD(spin_us), .kind = KIND_COUNT, .maximum = 1000000, .live = true, .value = "50",
 	 .meaning = "Microseconds that a quiet ring is polled before its client has to wake a worker."},
-	{VDMD(pin), .kind = KIND_BOOLEAN, .maximum = 1, .value = "no",
+	{VDMD(pin), .kind = KIND_CHOICE, .choices = answers, .maximum = 1, .value = "no",
 	 .meaning = "Bind each worker to a CPU."},
 	{VDMD(offload_threshold), .kind = KIND_BYTES, .minimum = 1, .maximum = MAX_BYTES, .live = true,
 	 .value = DEFAULT_OFFLOAD_THRESHOLD,
 	 .meaning = "Bytes below which clients are advised to copy for themselves."},
-	{VDMD(log_level), .kind = KIND_LEVEL, .live = true, .value = "info",
+	{VDMD(log_level), .kind = KIND_CHOICE, .choices = levels, .minimum = LOG_ERR, .maximum = LOG_DEBUG,
+	 .live = true, .value = "info",
 	 .meaning = "Least important messages to log: error, warning, notice, info or debug."},
 	{LIMIT(sessions), .kind = KIND_COUNT, .minimum = 1, .maximum = MAX_COUNT, .value = "1024",
 	 .meaning = "Connections of all users."},
@@ -79,15 +90,17 @@ static const struct key keys[] = {
 };
 #define KEY_COUNT (sizeof keys / sizeof *keys)
 
-#define DEFAULT_WEIGHT 100
-#define MAX_WEIGHT     1000
-static_assert(KEY_COUNT < 64, "a bit of struct user_config.given each, and one for the weight");
-#define WEIGHT_BIT     (1ull << KEY_COUNT)
-
-static const char *const levels[] = {
-	[LOG_ERR] = "error",   [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
-	[LOG_INFO] = "info",   [LOG_DEBUG] = "debug",
+/* That a [user NAME] section may have beside limits. */
+static const struct key user_keys[] = {
+	{"user", "weight", KIND_COUNT, offsetof(struct user_config, weight), .minimum = 1, .maximum = 1000},
+	{"user", "priority", KIND_CHOICE, offsetof(struct user_config, priority), .choices = priorities,
+	 .minimum = CONFIG_PRIORITY_LOW, .maximum = CONFIG_PRIORITY_HIGH},
 };
+#define USER_KEY_COUNT (sizeof user_keys / sizeof *user_keys)
+#define USER_KEY_BIT(i) (1ull << (KEY_COUNT + (i)))
+static_assert(KEY_COUNT + USER_KEY_COUNT <= 64, "a bit of struct user_config.given each");
+
+static const struct user_config ordinary_user = {.weight = 100, .priority = CONFIG_PRIORITY_NORMAL};
 
 static int complain(char error[CONFIG_ERROR_TEXT], const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -140,12 +153,21 @@ static void format_bytes(uint64_t bytes, char text[32])
 	snprintf(text, 32, "%llu%c", (unsigned long long)bytes, suffixes[unit]);
 }
 
-static int parse_level(const char *text)
+static int parse_choice(const struct key *key, const char *value, uint64_t *number, char error[CONFIG_ERROR_TEXT])
 {
-	for (int level = LOG_ERR; level <= LOG_DEBUG; level++)
-		if (strcmp(text, levels[level]) == 0)
-			return level;
-	return -1;
+	char names[128] = "";
+
+	for (uint64_t i = key->minimum; i <= key->maximum; i++) {
+		const char *before = i == key->minimum ? "" : i == key->maximum ? " or " : ", ";
+		size_t length = strlen(names);
+
+		if (!strcmp(value, key->choices[i])) {
+			*number = i;
+			return 0;
+		}
+		snprintf(names + length, sizeof names - length, "%s%s", before, key->choices[i]);
+	}
+	return complain(error, "%s is \"%s\": it has to be %s", key->name, value, names);
 }
 
 static int parse_value(const struct key *key, const char *value, uint64_t *number,
@@ -155,19 +177,8 @@ static int parse_value(const struct key *key, const char *value, uint64_t *numbe
 	char least[32], most[32];
 
 	switch (key->kind) {
-	case KIND_BOOLEAN:
-		if (!strcmp(value, "yes") || !strcmp(value, "no")) {
-			*number = value[0] == 'y';
-			return 0;
-		}
-		return complain(error, "%s is \"%s\": it has to be yes or no", key->name, value);
-	case KIND_LEVEL:
-		if (parse_level(value) >= 0) {
-			*number = (uint64_t)parse_level(value);
-			return 0;
-		}
-		return complain(error, "%s is \"%s\": it has to be error, warning, notice, info or debug",
-				key->name, value);
+	case KIND_CHOICE:
+		return parse_choice(key, value, number, error);
 	case KIND_COUNT:
 	case KIND_BYTES:
 		if (parse_number(value, bytes, number) && *number >= key->minimum &&
@@ -278,25 +289,26 @@ static struct user_config *user_section(struct config *config, const char *name,
 	}
 	config->users = users;
 	users += config->user_count++;
-	*users = (struct user_config){.uid = uid, .weight = DEFAULT_WEIGHT};
+	*users = ordinary_user;
+	users->uid = uid;
 	return users;
 }
 
 static int set_for_user(struct config *config, const char *user, const char *name, const char *value,
 			char error[CONFIG_ERROR_TEXT])
 {
-	static const struct key weight = {.name = "weight", .kind = KIND_COUNT, .minimum = 1,
-					  .maximum = MAX_WEIGHT};
 	struct user_config *section = user_section(config, user, error);
 	uint64_t *number = NULL, bit = 0;
 	const struct key *key = NULL;
 
 	if (!section)
 		return -EINVAL;
-	if (!strcmp(name, weight.name)) {
-		key = &weight;
-		number = &section->weight;
-		bit = WEIGHT_BIT;
+	for (size_t i = 0; i < USER_KEY_COUNT && !key; i++) {
+		if (!strcmp(user_keys[i].name, name)) {
+			key = &user_keys[i];
+			number = (uint64_t *)((char *)section + key->offset);
+			bit = USER_KEY_BIT(i);
+		}
 	}
 	for (size_t i = 0; i < KEY_COUNT && !key; i++) {
 		if (keys[i].of_user && !strcmp(keys[i].name, name)) {
@@ -400,11 +412,8 @@ static void print_key(const struct key *key, uint64_t number, const char *text, 
 		format_bytes(number, bytes);
 		fprintf(file, "%s\n", bytes);
 		break;
-	case KIND_BOOLEAN:
-		fprintf(file, "%s\n", number ? "yes" : "no");
-		break;
-	case KIND_LEVEL:
-		fprintf(file, "%s\n", levels[number]);
+	case KIND_CHOICE:
+		fprintf(file, "%s\n", key->choices[number]);
 		break;
 	}
 }
@@ -431,8 +440,9 @@ void config_print(const struct config *config, FILE *file)
 		struct user_config *user = &config->users[u];
 
 		fprintf(file, "\n[user %u]\n", (unsigned)user->uid);
-		if (user->given & WEIGHT_BIT)
-			fprintf(file, "weight = %llu\n", (unsigned long long)user->weight);
+		for (size_t i = 0; i < USER_KEY_COUNT; i++)
+			if (user->given & USER_KEY_BIT(i))
+				print_key(&user_keys[i], *(uint64_t *)((char *)user + user_keys[i].offset), "", file);
 		for (size_t i = 0; i < KEY_COUNT; i++)
 			if (user->given & 1ull << i)
 				print_key(&keys[i], *number_of(&keys[i], NULL, &user->limits), "",
@@ -466,19 +476,19 @@ void config_apply(struct config *config, struct config *fresh,
 	fresh->user_count = 0;
 }
 
-void config_for_user(const struct config *config, uid_t uid, struct limits *limits, uint64_t *weight)
+struct user_config config_for_user(const struct config *config, uid_t uid)
 {
-	*limits = config->limits;
-	*weight = DEFAULT_WEIGHT;
-	for (size_t u = 0; u < config->user_count; u++) {
-		struct user_config *user = &config->users[u];
+	struct user_config result = ordinary_user;
 
-		if (user->uid != uid)
-			continue;
-		*weight = user->weight;
-		for (size_t i = 0; i < KEY_COUNT; i++)
-			if (user->given & 1ull << i)
-				*number_of(&keys[i], NULL, limits) =
-					*number_of(&keys[i], NULL, &user->limits);
+	for (size_t u = 0; u < config->user_count; u++)
+		if (config->users[u].uid == uid)
+			result = config->users[u];
+	for (size_t i = 0; i < KEY_COUNT; i++) {
+		const struct key *key = &keys[i];
+
+		if (!strcmp(key->section, "limits") && !(result.given & 1ull << i))
+			*number_of(key, NULL, &result.limits) =
+				*number_of(key, NULL, (struct limits *)(uintptr_t)&config->limits);
 	}
+	return result;
 }

@@ -34,13 +34,16 @@ struct limits {
 	uint64_t handshakes_per_second; /* of one user */
 };
 
-/* What a [user NAME] section says. A limit that it does not set is as for everybody. */
+/* What a [user NAME] section says. */
 struct user_config {
 	uid_t uid;
 	uint64_t weight;
-	struct limits limits;           /* zero: not set here */
+	uint64_t priority;              /* enum config_priority */
+	struct limits limits;           /* those that are given */
 	uint64_t given;                 /* bits of the keys seen, to refuse a second one */
 };
+
+enum config_priority { CONFIG_PRIORITY_LOW, CONFIG_PRIORITY_NORMAL, CONFIG_PRIORITY_HIGH };
 
 struct config {
 	char socket[108];               /* sockaddr_un.sun_path */
@@ -81,7 +84,7 @@ void config_print(const struct config *config, FILE *file);
 void config_apply(struct config *config, struct config *fresh,
 		  void (*restart)(const char *section, const char *name));
 
-/* What holds for a user: the limits, with his own over those for everybody, and his weight. */
-void config_for_user(const struct config *config, uid_t uid, struct limits *limits, uint64_t *weight);
+/* What holds for a user: what his section says, over what holds for everybody. */
+struct user_config config_for_user(const struct config *config, uid_t uid);
 
 #endif

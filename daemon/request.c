@@ -123,8 +123,10 @@ static int check_ring(struct session *session, const struct vdm_message_ring_cre
 	return result ? result : session_charge_ring(session->user, request->entries, text);
 }
 
-static int serve_ring(struct session *session, struct ring *ring, uint32_t first_sequence)
+static int serve_ring(struct session *session, struct ring *ring, const struct vdm_message_ring_create *request)
 {
+	static_assert(VDM_RING_PRIORITY_LOW == (int)ENGINE_PRIORITY_LOW &&
+			      VDM_RING_PRIORITY_HIGH == (int)ENGINE_PRIORITY_HIGH, "passed on as they are");
 	return engine_queue_add(session->server->engine,
 				&(struct engine_queue_options){
 					.account = session->user->account,
@@ -132,7 +134,8 @@ static int serve_ring(struct session *session, struct ring *ring, uint32_t first
 					.submission = ring->submission,
 					.completion = ring->completion,
 					.entries = ring->entries,
-					.first_sequence = first_sequence,
+					.first_sequence = request->first_sequence,
+					.priority = (enum engine_priority)request->priority,
 					.doorbell_fd = ring->doorbell_fd,
 					.signal_fd = ring->signal_fd,
 					.violated = note_violation,
@@ -148,8 +151,8 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 	int fds[VDM_RING_FD_COUNT];
 	char text[VDM_REFUSAL_TEXT];
 
-	if (request->flags || request->reserved) {
-		*reason = "reserved bits of a ring's request are set";
+	if (request->flags || !vdm_ring_priority_valid(request->priority)) {
+		*reason = "a ring's request has reserved bits, or a priority that does not exist";
 		return -EPROTO;
 	}
 
@@ -172,7 +175,7 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 	LIST_INSERT_HEAD(&session->rings, ring, entry);
 	session->ring_count++;
 	session->server->ring_count++;
-	result = serve_ring(session, ring, request->first_sequence);
+	result = serve_ring(session, ring, request);
 	if (result) {
 		session_remove_ring(session, ring, false);
 		refuse(text, result, "vdmd cannot serve another ring: %s", strerror(-result));

@@ -30,10 +30,15 @@ static uint64_t limit_of(const struct user *user, enum resource resource)
 
 static void user_configure(struct user *user, const struct config *config)
 {
-	uint64_t weight;
+	static const enum engine_priority priorities[] = {
+		[CONFIG_PRIORITY_LOW] = ENGINE_PRIORITY_LOW,
+		[CONFIG_PRIORITY_NORMAL] = ENGINE_PRIORITY_NORMAL,
+		[CONFIG_PRIORITY_HIGH] = ENGINE_PRIORITY_HIGH,
+	};
+	const struct user_config own = config_for_user(config, user->uid);
 
-	config_for_user(config, user->uid, &user->limits, &weight);
-	engine_account_set_weight(user->account, (unsigned)weight);
+	user->limits = own.limits;
+	engine_account_set_turn(user->account, (unsigned)own.weight, priorities[own.priority]);
 	engine_account_set_in_flight(user->account, user->limits.in_flight_bytes_per_user);
 }
 
@@ -54,7 +59,7 @@ int user_get(struct user_list *users, struct engine *engine, const struct config
 	if (!user)
 		return -ENOMEM;
 
-	int result = engine_account_new(engine, 1, &user->account);
+	int result = engine_account_new(engine, &user->account);
 
 	if (result) {
 		free(user);

@@ -32,6 +32,16 @@ bool barrier_register(void)
 	return membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0;
 }
 
+bool barrier_register_own(void)
+{
+	return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
+}
+
+void barrier_for_own_threads(void)
+{
+	membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+}
+
 void barrier_for_all(void)
 {
 	if (barrier_is_asymmetric())

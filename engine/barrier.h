@@ -22,4 +22,8 @@ bool barrier_register(void);
 /* A full barrier here, and in all threads of the processes that have registered. */
 void barrier_for_all(void);
 
+/* The same within one process. Whether it can be done, from now on; and doing it. */
+bool barrier_register_own(void);
+void barrier_for_own_threads(void);
+
 #endif

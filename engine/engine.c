@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "barrier.h"
 #include "internal.h"
 #include "space.h"
 
@@ -176,7 +177,8 @@ int engine_new(const struct engine_options *options, struct engine **engine)
 			     .most_threads = threads, .pin = options->pin};
 	for (unsigned i = 0; i < threads; i++)
 		e->worker[i] = (struct worker){0};
-	TAILQ_INIT(&e->accounts);
+	for (unsigned i = 0; i < PRIORITIES; i++)
+		TAILQ_INIT(&e->accounts[i]);
 	atomic_init(&e->spin_us, options->spin_us);
 	set_kernels(e, &options->kernels);
 
@@ -190,6 +192,8 @@ int engine_new(const struct engine_options *options, struct engine **engine)
 	pthread_cond_init(&e->surplus, NULL);
 	pthread_cond_init(&e->progress, NULL);
 	pthread_cond_init(&e->bench, NULL);
+
+	e->may_watch = barrier_register_own();
 
 	int result = open_doorbells(e);
 
@@ -297,24 +301,26 @@ int engine_drain(struct engine *engine, unsigned timeout_ms)
 	}
 }
 
-int engine_account_new(struct engine *engine, unsigned weight, struct engine_account **account)
+int engine_account_new(struct engine *engine, struct engine_account **account)
 {
 	struct engine_account *a = calloc(1, sizeof *a);
 
 	if (!a)
 		return -ENOMEM;
 	a->engine = engine;
-	TAILQ_INIT(&a->queues);
+	for (unsigned i = 0; i < PRIORITIES; i++)
+		TAILQ_INIT(&a->queues[i]);
 	atomic_init(&a->most_in_flight, UINT64_MAX);
-	engine_account_set_weight(a, weight);
+	a->weight = ORDINARY_WEIGHT;
 	*account = a;
 	return 0;
 }
 
-void engine_account_set_weight(struct engine_account *account, unsigned weight)
+void engine_account_set_turn(struct engine_account *account, unsigned weight, enum engine_priority priority)
 {
 	engine_lock(account->engine);
 	account->weight = weight < 1 ? 1 : weight > 1000 ? 1000 : weight;
+	scheduler_set_priority(account, priority);
 	engine_unlock(account->engine);
 }
 

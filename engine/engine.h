@@ -74,10 +74,15 @@ void engine_set_spin(struct engine *engine, uint32_t spin_us);
  */
 int engine_drain(struct engine *engine, unsigned timeout_ms);
 
-/* Fairness is in bytes between accounts, by weight (1 to 1000, 100 is ordinary), and then between
- * the queues of one account, evenly. */
-int engine_account_new(struct engine *engine, unsigned weight, struct engine_account **account);
-void engine_account_set_weight(struct engine_account *account, unsigned weight);
+/*
+ * Fairness is in bytes between accounts, by weight (1 to 1000, 100 is ordinary), and then between the queues of one
+ * account, evenly. Of accounts, and of the queues of one account, those of a higher priority go first: the others are
+ * served while none of these has anything to begin.
+ */
+enum engine_priority { ENGINE_PRIORITY_LOW = -1, ENGINE_PRIORITY_NORMAL, ENGINE_PRIORITY_HIGH };
+
+int engine_account_new(struct engine *engine, struct engine_account **account);
+void engine_account_set_turn(struct engine_account *account, unsigned weight, enum engine_priority priority);
 /*
  * Bytes that its operations may have in flight, of those that are cut up (above 64 KiB): one that would exceed them
  * completes with -EDQUOT. Without this, any number.
@@ -118,6 +123,7 @@ struct engine_queue_options {
 	void *completion;        /* prepared ring memory; only written by the engine */
 	uint32_t entries;
 	uint32_t first_sequence;
+	enum engine_priority priority;
 	int doorbell_fd;         /* eventfd; waited on edge-triggered, never read */
 	int signal_fd;           /* socket: one 8-byte message is sent per armed signal */
 	/* Called once by a worker when the producer breaks the protocol; the queue is then served no

@@ -42,10 +42,11 @@ struct engine_queue {
 	uint32_t head;          /* position of the next descriptor to take */
 	uint32_t tail;          /* position of the next completion to post */
 	uint32_t signalled;     /* last value of client_line->arm that was answered */
+	enum engine_priority priority;
 	int64_t credit;         /* bytes that it may still move in its turn */
 
 	/* Guarded by the lock: */
-	TAILQ_ENTRY(engine_queue) entry; /* in account->queues, while polled */
+	TAILQ_ENTRY(engine_queue) entry; /* in queues_like(), while polled */
 	bool polled;
 	bool busy;              /* a worker runs a batch of it without the lock, and owns all above */
 	bool broken;            /* the producer broke the protocol: take nothing more */
@@ -83,19 +84,38 @@ struct engine_queue {
 /* In epoll data, where a queue's slot would be: the engine's own eventfd. */
 #define KICK_SLOT UINT32_MAX
 
+/* Lists by priority: the highest is the first. */
+#define PRIORITIES (ENGINE_PRIORITY_HIGH - ENGINE_PRIORITY_LOW + 1)
+
+#define ORDINARY_WEIGHT 100
+
 TAILQ_HEAD(queue_list, engine_queue);
 TAILQ_HEAD(account_list, engine_account);
 
 struct engine_account {
 	struct engine *engine;
-	TAILQ_ENTRY(engine_account) entry; /* in engine->accounts, while it has polled queues */
-	struct queue_list queues;          /* polled */
+	TAILQ_ENTRY(engine_account) entry; /* in accounts_like(), while it has polled queues */
+	struct queue_list queues[PRIORITIES]; /* polled */
 	unsigned polled;                   /* how many */
 	unsigned weight;
+	enum engine_priority priority;
 	/* of jobs; relaxed: it is a sum and orders nothing. Partners: job_begin(), queue_finish_jobs() */
 	_Atomic uint64_t in_flight, most_in_flight;
-	int64_t credit;                    /* weighted bytes that it may still move in its turn */
+	uint64_t served;                   /* bytes, by weight; see scheduler.c */
 	unsigned stuck;                    /* workers that are aside for it: until they are back it is not polled */
+};
+
+/* What a worker looks at while it moves a piece: where others would submit, and had not. See watch.c. */
+#define WATCHED 16
+struct watch {
+	/* written by the worker, which holds the lock */
+	unsigned count;
+	struct watched {
+		const struct engine_queue *queue; /* to be compared only */
+		const struct vdm_descriptor *slot;
+		uint32_t position, entries;
+	} watched[WATCHED];
+	_Atomic bool revoked, looking; /* partners: watch_wanted(), watch_revoke() */
 };
 
 struct worker {
@@ -114,6 +134,7 @@ struct worker {
 	_Atomic bool asleep;         /* relaxed; the same */
 	uint64_t steps_seen;         /* engine_healthy()'s */
 	pid_t thread_id;             /* as the kernel has it; guarded by the lock */
+	struct watch watch;          /* while it moves a piece */
 	uint64_t steps_watched;      /* supervisor.c's */
 	/* another has taken its place; written holding the lock, relaxed; partner: engine_healthy() */
 	_Atomic bool aside;
@@ -134,7 +155,8 @@ struct engine {
 	bool watcher_wants_to_know;    /* the same: who calls engine_watch() */
 	bool progress_made;            /* to be said by engine_watch() */
 
-	struct account_list accounts;  /* that have polled queues */
+	struct account_list accounts[PRIORITIES]; /* that have polled queues */
+	uint64_t served[PRIORITIES];   /* what the account had been served that was picked last */
 	unsigned accounts_polled;
 	unsigned queues_polled;
 	struct queue_slot *queues;
@@ -149,6 +171,7 @@ struct engine {
 	unsigned until_clock;          /* steps until the next look at the clock */
 	uint64_t backlog;              /* bytes served since a worker last found nothing to do */
 
+	bool may_watch;                /* other threads of this process can be made to pass a barrier */
 	int epoll_fd;                  /* doorbells of the queues that are not polled */
 	int kick_fd;                   /* wakes who sleeps on them */
 	int watch_fd;                  /* timer: look after the workers; -1: nobody does */
@@ -185,6 +208,8 @@ void engine_kick(struct engine *engine);
 
 /* queue.c: the consumer's side of a ring. By who owns the queue. */
 bool queue_ready(struct engine_queue *queue);
+/* Where its producer would submit, if the queue is ready as soon as he does. */
+bool queue_waits_for_producer(const struct engine_queue *queue, struct watched *watched);
 /* Execute up to a batch of small operations; a large one is left in queue->handing_out. Returns the cost
  * in bytes. */
 size_t queue_batch(struct engine_queue *queue, struct worker *worker);
@@ -202,13 +227,24 @@ struct piece {
 	struct job *job;
 	size_t offset;
 	size_t length;
+	size_t given; /* of the job, with this piece */
 };
 /* Returns 0, or -EDQUOT: its account has too many bytes in flight. */
 int job_begin(struct engine_queue *queue, const struct operation *operation);
-struct piece job_take_piece(struct engine_queue *queue);
+struct piece job_take_piece(struct engine_queue *queue, size_t most);
+/* Have what comes after the first `done` bytes moved later; or not, and then it has to be moved now. */
+bool job_return_rest(const struct piece *piece, size_t done);
 void job_piece_done(struct job *job, int32_t error);
 /* Hand out nothing more of the queue's job, which fails with `error`. The queue must not be busy. */
 void job_cancel(struct engine_queue *queue, int32_t error);
+
+/* watch.c: noticing, while a piece is moved, that another account wants something. */
+/* Holding the lock: begin to. False: it cannot be noticed of all of them, or one waits for its turn already. */
+bool watch_others(struct worker *worker, const struct engine_account *account);
+/* By the worker, without the lock: whether one wants something now. */
+bool watch_wanted(struct worker *worker);
+/* Holding the lock: nobody looks at the queue's memory from now on. 0, or -EAGAIN: somebody is doing it. */
+int watch_revoke(struct engine *engine, const struct engine_queue *queue);
 
 /* supervisor.c: workers that a client keeps waiting, and who takes their place. All holding the lock. */
 int supervisor_open(struct engine *engine);
@@ -228,8 +264,10 @@ int engine_start_worker(struct engine *engine);
 /* scheduler.c: whose turn it is. Holding the lock. */
 struct engine_queue *scheduler_pick(struct engine *engine);
 void scheduler_charge(struct engine_queue *queue, size_t cost);
+void scheduler_refund(struct engine_queue *queue, size_t cost);
 void scheduler_poll(struct engine_queue *queue, uint64_t now);
 void scheduler_unpoll(struct engine_queue *queue);
+void scheduler_set_priority(struct engine_account *account, enum engine_priority priority);
 /* It is nobody's turn of this account, and its queues are not among the polled ones; and again. */
 void scheduler_suspend(struct engine_account *account);
 void scheduler_resume(struct engine_account *account);
@@ -246,7 +284,8 @@ void *worker_main(void *worker);
 
 /* Larger operations are cut up, into pieces of a size that depends on who may be waiting: another user should hardly
  * notice (0.5 us at 16 GB/s, about as long as the trip to the daemon and back), other rings of the same user may notice
- * (4 us), and alone longer pieces cost less: taking one is two system-call-free lock operations, 50 ns. */
+ * (4 us, and users who have nothing to submit before), and alone longer pieces cost less: taking one is two
+ * system-call-free lock operations, and what has been stored around the cache is waited for, 150 ns. */
 #define PIECE_OTHERS ((size_t)8 << 10)
 #define PIECE_SHARED ((size_t)64 << 10)
 #define PIECE_ALONE  ((size_t)512 << 10)

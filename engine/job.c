@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "internal.h"
+#include "space.h"
 
 /* Called by the owner of the queue, which has no job being handed out. */
 int job_begin(struct engine_queue *queue, const struct operation *operation)
@@ -41,20 +42,40 @@ static void job_close(struct job *job)
 	job->queue->handing_out = NULL;
 }
 
-struct piece job_take_piece(struct engine_queue *queue)
+struct piece job_take_piece(struct engine_queue *queue, size_t most)
 {
 	struct job *job = queue->handing_out;
-	struct engine *engine = queue->engine;
 	size_t left = job->operation.length - job->given;
-	size_t size = piece_size(engine);
-	struct piece piece = {.job = job, .length = left < size || engine->whole ? left : size};
+	struct piece piece = {.job = job, .length = left < most || queue->engine->whole ? left : most};
 
 	piece.offset = job->backward ? left - piece.length : job->given;
 	job->given += piece.length;
+	piece.given = job->given;
 	job->running++;
 	if (job->given == job->operation.length)
 		job_close(job);
 	return piece;
+}
+
+bool job_return_rest(const struct piece *piece, size_t done)
+{
+	struct job *job = piece->job;
+	struct engine_queue *queue = job->queue;
+
+	if (job->error)
+		return true; /* it need not be moved at all */
+	if (job->given != piece->given)
+		return false; /* others are at what comes after it */
+	if (queue->space->paused)
+		return false; /* who removes a region has ended all users of it that may yet begin */
+	if (job->closed) {
+		if (queue->busy || queue->handing_out)
+			return false; /* the queue has gone on */
+		job->closed = false;
+		queue->handing_out = job;
+	}
+	job->given -= piece->length - done;
+	return true;
 }
 
 static void job_finish(struct job *job)

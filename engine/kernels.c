@@ -42,7 +42,6 @@ __attribute__((target("avx512f"))) static void copy_avx512(char *dest, const cha
 		_mm_prefetch(src + i + PREFETCH_AHEAD, _MM_HINT_NTA);
 		_mm512_stream_si512((void *)(dest + i), _mm512_loadu_si512(src + i));
 	}
-	_mm_sfence();
 }
 
 __attribute__((target("avx512f"))) static void set_avx512(char *dest, unsigned char c, size_t n)
@@ -51,7 +50,6 @@ __attribute__((target("avx512f"))) static void set_avx512(char *dest, unsigned c
 
 	for (size_t i = 0; i < n; i += LINE)
 		_mm512_stream_si512((void *)(dest + i), fill);
-	_mm_sfence();
 }
 
 __attribute__((target("avx2"))) static void copy_avx2(char *dest, const char *src, size_t n)
@@ -64,7 +62,6 @@ __attribute__((target("avx2"))) static void copy_avx2(char *dest, const char *sr
 		_mm256_stream_si256((void *)(dest + i), low);
 		_mm256_stream_si256((void *)(dest + i + 32), high);
 	}
-	_mm_sfence();
 }
 
 __attribute__((target("avx2"))) static void set_avx2(char *dest, unsigned char c, size_t n)
@@ -73,7 +70,6 @@ __attribute__((target("avx2"))) static void set_avx2(char *dest, unsigned char c
 
 	for (size_t i = 0; i < n; i += 32)
 		_mm256_stream_si256((void *)(dest + i), fill);
-	_mm_sfence();
 }
 
 static void copy_sse2(char *dest, const char *src, size_t n)
@@ -83,7 +79,6 @@ static void copy_sse2(char *dest, const char *src, size_t n)
 			_mm_prefetch(src + i + PREFETCH_AHEAD, _MM_HINT_NTA);
 		_mm_stream_si128((void *)(dest + i), _mm_loadu_si128((const void *)(src + i)));
 	}
-	_mm_sfence();
 }
 
 static void set_sse2(char *dest, unsigned char c, size_t n)
@@ -92,6 +87,11 @@ static void set_sse2(char *dest, unsigned char c, size_t n)
 
 	for (size_t i = 0; i < n; i += 16)
 		_mm_stream_si128((void *)(dest + i), fill);
+}
+
+/* Streaming stores are ordered with others by a fence only. */
+static void settle(void)
+{
 	_mm_sfence();
 }
 
@@ -113,6 +113,10 @@ static void choose_streaming(void)
 	}
 }
 #else
+static void settle(void)
+{
+}
+
 static void choose_streaming(void)
 {
 	streaming.name = "libc"; /* no streaming stores known for this CPU: the library serves all sizes */
@@ -177,6 +181,8 @@ static void *copy_chosen(void *dest, const void *src, size_t n, unsigned flags)
 
 	memcpy(d, s, head);
 	streaming.copy(d + head, s + head, body);
+	if (!(flags & KERNEL_UNSETTLED))
+		settle();
 	memcpy(d + head + body, s + head + body, n - head - body);
 	return dest;
 }
@@ -202,8 +208,15 @@ static void *set_chosen(void *dest, int c, size_t n, unsigned flags)
 
 	memset(d, c, head);
 	streaming.set(d + head, (unsigned char)c, body);
+	if (!(flags & KERNEL_UNSETTLED))
+		settle();
 	memset(d + head + body, c, n - head - body);
 	return dest;
+}
+
+void kernels_settle(void)
+{
+	settle();
 }
 
 const struct kernels *kernels_default(void)

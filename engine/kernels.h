@@ -12,6 +12,10 @@
 /* For `flags`: write around the cache whatever the size. Same bit as VDM_F_NO_CACHE_HINT. */
 #define KERNEL_NO_CACHE (1u << 1)
 
+/* What is stored around the cache need not be seen by others before what comes after: kernels_settle() is called in the
+ * end, by the same thread. */
+#define KERNEL_UNSETTLED (1u << 31)
+
 /* Streaming is not worth its fences below this size in bytes, whatever the caller hints. */
 #define KERNEL_STREAMING_MINIMUM 4096
 
@@ -24,6 +28,9 @@ struct kernels {
 
 /* The kernels for this CPU; the same at every call. Thread-safe. */
 const struct kernels *kernels_default(void);
+
+/* Have others see what calls with KERNEL_UNSETTLED have stored before they see anything that is stored afterwards. */
+void kernels_settle(void);
 
 /* Name of the streaming kernel in use, for logs and benchmarks: "avx512", "avx2", "sse2" or "libc". */
 const char *kernels_streaming_name(void);

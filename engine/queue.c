@@ -33,6 +33,14 @@ bool queue_ready(struct engine_queue *queue)
 	return descriptor_state(next_slot(queue), queue->head, queue->entries) != DESCRIPTOR_EMPTY;
 }
 
+bool queue_waits_for_producer(const struct engine_queue *queue, struct watched *watched)
+{
+	if (queue->busy || queue->handing_out || queue->removed || queue->broken || queue->space->paused || queue->holding)
+		return false;
+	*watched = (struct watched){queue, next_slot(queue), queue->head, queue->entries};
+	return true;
+}
+
 static void queue_break(struct engine_queue *queue, const char *reason)
 {
 	queue->broken = true;
@@ -277,6 +285,7 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 	q->entries = options->entries;
 	q->head = options->first_sequence;
 	q->tail = options->first_sequence;
+	q->priority = options->priority;
 	q->doorbell_fd = options->doorbell_fd;
 	q->signal_fd = options->signal_fd;
 	q->violated = options->violated;
@@ -303,7 +312,7 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 static int try_remove(struct engine_queue *queue)
 {
 	queue->removed = true;
-	if (queue->busy)
+	if (queue->busy || watch_revoke(queue->engine, queue))
 		return -EAGAIN;
 	job_cancel(queue, -ECANCELED);
 	if (queue_finish_jobs(queue))

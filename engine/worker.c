@@ -29,6 +29,9 @@
 
 #define DOORBELLS_AT_ONCE 32
 
+/* While a piece is moved: how many bytes between two looks whether others want something. 0.25 us at 16 GB/s. */
+#define LOOK_BYTES ((size_t)4 << 10)
+
 static uint64_t clock_now(void)
 {
 	struct timespec now;
@@ -148,33 +151,68 @@ static void end_piece(struct worker *worker, int32_t error)
 {
 	struct job *job = worker->job;
 
-	come_back(worker);
 	worker->job = NULL;
+	worker->watch.count = 0;
 	job_piece_done(job, error);
 	finish_jobs(worker, job->queue);
 	engine_tell_progress(worker->engine);
 }
 
+/* Move a piece from the first `done` bytes on, until somebody else wants something. Returns how many have been moved. */
+static size_t move_piece(struct worker *worker, const struct piece *piece, size_t done)
+{
+	const struct operation *operation = &piece->job->operation; /* does not change while it runs */
+	unsigned flags = operation_kernel_flags(operation) | KERNEL_UNSETTLED;
+	bool watching = worker->watch.count > 0;
+
+	worker->guard.armed = 1;
+	atomic_signal_fence(memory_order_seq_cst); /* with the SIGBUS handler */
+	do {
+		size_t left = piece->length - done, part = watching && left > LOOK_BYTES ? LOOK_BYTES : left;
+
+		operation_run(operation, piece->offset + (piece->job->backward ? left - part : done), part,
+			      &worker->kernels, flags);
+		done += part;
+	} while (done < piece->length && !watch_wanted(worker));
+	kernels_settle();
+	atomic_signal_fence(memory_order_seq_cst);
+	worker->guard.armed = 0;
+	return done;
+}
+
+static size_t piece_for(struct worker *worker, const struct engine_queue *queue)
+{
+	size_t most = piece_size(worker->engine);
+
+	if (most >= PIECE_SHARED || worker->engine->whole)
+		return most;
+	return watch_others(worker, queue->account) ? PIECE_SHARED : most;
+}
+
 static void run_piece(struct worker *worker, struct engine_queue *queue)
 {
 	struct engine *engine = worker->engine;
-	struct piece piece = job_take_piece(queue);
-	const struct operation *operation = &piece.job->operation; /* does not change while it runs */
-	unsigned flags = operation_kernel_flags(operation);
+	struct piece piece = job_take_piece(queue, piece_for(worker, queue));
+	size_t done = 0;
 
 	worker->job = piece.job;
 	worker->kernels = engine->kernels;
 	scheduler_charge(queue, piece.length);
 	if (queue->handing_out)
-		engine->backlog += operation->length - piece.job->given;
+		engine->backlog += piece.job->operation.length - piece.job->given;
 	wake_another(engine);
-	leave_for(worker, queue);
-
-	worker->guard.armed = 1;
-	atomic_signal_fence(memory_order_seq_cst); /* with the SIGBUS handler */
-	operation_run(operation, piece.offset, piece.length, &worker->kernels, flags);
-	atomic_signal_fence(memory_order_seq_cst);
-	worker->guard.armed = 0;
+	for (;;) {
+		leave_for(worker, queue);
+		done = move_piece(worker, &piece, done);
+		come_back(worker);
+		if (done == piece.length)
+			break;
+		if (job_return_rest(&piece, done)) {
+			scheduler_refund(queue, piece.length - done);
+			break;
+		}
+		worker->watch.count = 0; /* go on without looking */
+	}
 	end_piece(worker, 0);
 }
 
@@ -307,6 +345,7 @@ void *worker_main(void *argument)
 	/* Where a worker comes back to from a page that was not there: what it was doing has failed. */
 	if (sigsetjmp(worker->guard.back, 0)) {
 		if (worker->job) {
+			come_back(worker);
 			end_piece(worker, -EFAULT);
 		} else {
 			queue_complete(worker->batch, &worker->operation, -EFAULT);

@@ -85,8 +85,8 @@ struct vdm_message_ring_create {
 	struct vdm_message_header header;
 	uint32_t entries;        /* a power of two */
 	uint32_t first_sequence; /* position of the first descriptor and of the first completion */
+	int32_t priority;        /* enum vdm_ring_priority, proto/ring.h */
 	uint32_t flags;          /* reserved, zero */
-	uint32_t reserved;       /* zero */
 };
 static_assert(sizeof(struct vdm_message_ring_create) == 24, "wire format");
 

@@ -60,6 +60,18 @@ enum vdm_opcode {
 	VDM_OPCODE_COUNT
 };
 
+/* Of a ring: which ones of a user go first. */
+enum vdm_ring_priority {
+	VDM_RING_PRIORITY_LOW = -1,
+	VDM_RING_PRIORITY_NORMAL = 0,
+	VDM_RING_PRIORITY_HIGH = 1,
+};
+
+static inline int vdm_ring_priority_valid(int32_t priority)
+{
+	return priority >= VDM_RING_PRIORITY_LOW && priority <= VDM_RING_PRIORITY_HIGH;
+}
+
 enum vdm_descriptor_flags {
 	/* Begin after all earlier operations of the ring have completed; later ones begin after this
 	 * one has begun. */

@@ -52,8 +52,15 @@ struct vdm_options {
 	uint32_t spin_us;          /* longest time that a wait spins before it sleeps; default 50;
 				      VDM_NO_SPIN: sleep at once */
 	uint32_t first_sequence;   /* position at which rings begin to count; for tests of the wrap */
+	int32_t priority;          /* VDM_PRIORITY_*: of this user's rings, which go first in the daemon */
+	uint32_t reserved;         /* zero */
 };
 #define VDM_NO_SPIN UINT32_MAX
+
+/* Operations of a ring wait while one of a higher priority of the same user has anything to begin. */
+#define VDM_PRIORITY_LOW    (-1)
+#define VDM_PRIORITY_NORMAL 0 /* the default */
+#define VDM_PRIORITY_HIGH   1
 
 /*
  * Connect. `options` may be NULL. On success stores a new object, to be ended with

@@ -71,9 +71,9 @@ struct vdm_cqe {
 };
 
 /*
- * Open a ring. `options` may be NULL; of it, entries, spin_us, offload_threshold and first_sequence
- * are used, and the rest was settled when the client was opened; zero in a field means as for the
- * client. Returns 0; -EINVAL (entries), -ENOMEM, -EDQUOT (a limit of the daemon), -EOWNERDEAD.
+ * Open a ring. `options` may be NULL; of it, entries, spin_us, offload_threshold, first_sequence and
+ * priority are used, and the rest was settled when the client was opened; zero in a field means as for
+ * the client. Returns 0; -EINVAL (entries, priority), -ENOMEM, -EDQUOT (a limit of the daemon), -EOWNERDEAD.
  */
 int vdm_ring_open(struct vdm_client *client, const struct vdm_options *options,
 		  struct vdm_ring **ring);

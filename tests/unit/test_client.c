@@ -41,6 +41,9 @@ static void bad_options_are_refused_with_a_sentence(void **state)
 		{{.size = sizeof(struct vdm_options), .flags = VDM_OPTION_VALID_FLAGS}, "both"},
 		{{.size = sizeof(struct vdm_options), .entries = 3}, "power of two"},
 		{{.size = sizeof(struct vdm_options), .entries = 8192}, "power of two"},
+		{{.size = sizeof(struct vdm_options), .priority = 2}, "VDM_PRIORITY_LOW"},
+		{{.size = sizeof(struct vdm_options), .priority = -2}, "VDM_PRIORITY_LOW"},
+		{{.size = sizeof(struct vdm_options), .reserved = 1}, "reserved"},
 	};
 
 	(void)state;

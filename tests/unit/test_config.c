@@ -73,22 +73,23 @@ static void values_are_read(void **state)
 static void a_users_section_goes_before_the_limits_for_everybody(void **state)
 {
 	char error[CONFIG_ERROR_TEXT];
-	struct limits limits;
+	struct user_config user;
 	struct config config;
-	uint64_t weight;
 
 	(void)state;
-	assert_int_equal(read_text("[user 4321]\nweight=300\nregion_bytes=1M\n"
+	assert_int_equal(read_text("[user 4321]\nweight=300\nregion_bytes=1M\npriority=high\n"
 				   "[limits]\nregion_bytes=2M\nrings_per_session=5\n",
 				   &config, error),
 			 0);
-	config_for_user(&config, 4321, &limits, &weight);
-	assert_int_equal(weight, 300);
-	assert_int_equal(limits.region_bytes, 1 << 20);
-	assert_int_equal(limits.rings_per_session, 5);
-	config_for_user(&config, 4322, &limits, &weight);
-	assert_int_equal(weight, 100);
-	assert_int_equal(limits.region_bytes, 2 << 20);
+	user = config_for_user(&config, 4321);
+	assert_int_equal(user.weight, 300);
+	assert_int_equal(user.priority, CONFIG_PRIORITY_HIGH);
+	assert_int_equal(user.limits.region_bytes, 1 << 20);
+	assert_int_equal(user.limits.rings_per_session, 5);
+	user = config_for_user(&config, 4322);
+	assert_int_equal(user.weight, 100);
+	assert_int_equal(user.priority, CONFIG_PRIORITY_NORMAL);
+	assert_int_equal(user.limits.region_bytes, 2 << 20);
 	config_free(&config);
 }
 
@@ -102,8 +103,9 @@ static void mistakes_are_named_by_file_and_line(void **state)
 		{"[vdmd]\nspin_us=1000001\n", ":2: ", "0 to 1000000"},
 		{"[vdmd]\nspin_us=99999999999999999999\n", ":2: ", "0 to 1000000"},
 		{"[vdmd]\nspin_us=\n", ":2: ", "0 to 1000000"},
-		{"[vdmd]\npin=maybe\n", ":2: ", "yes or no"},
-		{"[vdmd]\nlog_level=loud\n", ":2: ", "debug"},
+		{"[vdmd]\npin=maybe\n", ":2: ", "it has to be no or yes"},
+		{"[vdmd]\nlog_level=loud\n", ":2: ", "it has to be error, warning, notice, info or debug"},
+		{"[user 1]\npriority=1\n", ":2: ", "it has to be low, normal or high"},
 		{"[vdmd]\nsocket=relative\n", ":2: ", "absolute"},
 		{"[vdmd]\noffload_threshold=99999999T\n", ":2: ", "offload_threshold"},
 		{"[vdmd]\noffload_threshold=1KK\n", ":2: ", "offload_threshold"},
@@ -157,7 +159,7 @@ static void what_is_printed_reads_back(void **state)
 
 	(void)state;
 	assert_int_equal(read_text("[vdmd]\nsocket=/x/y\npin=yes\noffload_threshold=1025\n"
-				   "[limits]\nregion_bytes=3M\n[user 5]\nweight=9\nregion_bytes=8K\n",
+				   "[limits]\nregion_bytes=3M\n[user 5]\nweight=9\npriority=low\nregion_bytes=8K\n",
 				   &config, error),
 			 0);
 	FILE *out = fmemopen(first, sizeof first, "w");
@@ -170,7 +172,7 @@ static void what_is_printed_reads_back(void **state)
 	fclose(out);
 	assert_string_equal(first, second);
 	assert_non_null(strstr(first, "offload_threshold = 1025\n"));
-	assert_non_null(strstr(first, "[user 5]\nweight = 9\n"));
+	assert_non_null(strstr(first, "[user 5]\nweight = 9\npriority = low\n"));
 	config_free(&config);
 	config_free(&again);
 }

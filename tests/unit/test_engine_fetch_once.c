@@ -55,7 +55,7 @@ static int set_up(void **state)
 	const struct engine_options options = {.workers = 1, .spin_us = 1000};
 
 	assert_int_equal(engine_new(&options, &a.engine), 0);
-	assert_int_equal(engine_account_new(a.engine, 100, &a.account), 0);
+	assert_int_equal(engine_account_new(a.engine, &a.account), 0);
 	assert_int_equal(engine_space_new(a.engine, 4, &a.space), 0);
 	a.memory = malloc(2 * GUARD + REGION);
 	assert_non_null(a.memory);

@@ -28,7 +28,7 @@ static void start(struct fixture *f, unsigned workers, uint32_t spin_us, uint32_
 		.workers = workers, .spin_us = spin_us, .guard_faults = true};
 
 	assert_int_equal(engine_new(&options, &f->engine), 0);
-	assert_int_equal(engine_account_new(f->engine, 100, &f->account), 0);
+	assert_int_equal(engine_account_new(f->engine, &f->account), 0);
 	assert_int_equal(engine_space_new(f->engine, 8, &f->space), 0);
 	f->memory = calloc(1, BYTES);
 	f->constant = malloc(BYTES);

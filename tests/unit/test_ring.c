@@ -28,7 +28,7 @@ static void start(struct fixture *f, uint32_t entries, uint32_t spin_us)
 
 	*f = (struct fixture){0};
 	assert_int_equal(engine_new(&options, &f->engine), 0);
-	assert_int_equal(engine_account_new(f->engine, 100, &f->account), 0);
+	assert_int_equal(engine_account_new(f->engine, &f->account), 0);
 	assert_int_equal(engine_space_new(f->engine, 0, &f->space), 0);
 	assert_int_equal(ring_open_inprocess(f->engine, f->account, f->space, entries, spin_us,
 					     &f->ring), 0);

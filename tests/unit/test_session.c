@@ -249,7 +249,7 @@ static void violations_end_the_session(void **state)
 			fd_count = 1;
 			break;
 		case 6:
-			message.ring_create.reserved = 1;
+			message.ring_create.priority = 2;
 			fd_count = 1;
 			break;
 		case 7:

@@ -49,7 +49,7 @@ static void appear(struct fixture *f, struct somebody *who)
 
 	who->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_true(who->memory != MAP_FAILED);
-	assert_int_equal(engine_account_new(f->engine, 100, &who->account), 0);
+	assert_int_equal(engine_account_new(f->engine, &who->account), 0);
 	assert_int_equal(engine_space_new(f->engine, 2, &who->space), 0);
 	assert_int_equal(engine_space_add(who->space, who->memory, size, true, &who->region), 0);
 	for (unsigned i = 0; i < RINGS; i++)

@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "engine/internal.h"
+
 static struct engine *engine;
 static struct config config;
 static struct user_list users;
@@ -39,6 +41,28 @@ static struct user *get(uid_t uid)
 
 	assert_int_equal(user_get(&users, engine, &config, uid, &user), 0);
 	return user;
+}
+
+/* And it changes with the configuration. */
+static void the_configuration_decides_whose_turn_it_is(void **state)
+{
+	struct user_config section = {.uid = 5, .weight = 300, .priority = CONFIG_PRIORITY_HIGH};
+	struct user *user = get(5);
+
+	(void)state;
+	assert_int_equal(user->account->weight, 100);
+	assert_int_equal(user->account->priority, ENGINE_PRIORITY_NORMAL);
+	config.users = &section;
+	config.user_count = 1;
+	users_configure(&users, &config);
+	assert_int_equal(user->account->weight, 300);
+	assert_int_equal(user->account->priority, ENGINE_PRIORITY_HIGH);
+	section.priority = CONFIG_PRIORITY_LOW;
+	users_configure(&users, &config);
+	assert_int_equal(user->account->priority, ENGINE_PRIORITY_LOW);
+	config.users = NULL;
+	config.user_count = 0;
+	user_put(user);
 }
 
 static void sessions_of_a_user_share_one_object(void **state)
@@ -141,6 +165,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(sessions_of_a_user_share_one_object, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(the_configuration_decides_whose_turn_it_is, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_goes_over_a_limit, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(each_resource_has_its_limit, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(connecting_again_and_again_is_limited, set_up, tear_down),
