@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * attack [--seconds N] [--descriptors N] [--fairness]: attackers of every kind, many at once, killed and started again at random,
+ * attack [--seconds N] [--descriptors N]: attackers of every kind, many at once, killed and started again at random,
  * while a well-behaved client of another user copies, compares every byte and measures how long it takes. In the end the
  * daemon is the same process, with as many descriptors and as much memory as before.
  *
  * --descriptors: the daemon may have no more than that, so that it runs out of them all the time.
- * --fairness: nobody but one user who has a ring of copies of 32 MiB in flight all the time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,10 +27,6 @@
 
 #define AT_ONCE 6
 #define SIZE    4096
-
-/* Users of their own, where this one may become others. */
-#define ATTACKER_UID 65533
-#define VICTIM_UID   65532
 
 #define SAMPLES 100000
 
@@ -114,27 +109,6 @@ static void victim(unsigned index, void *argument)
 	CHECK(counters_of(client).local_disconnected == 0 && counters_of(client).failed == 0, "it was disturbed");
 }
 
-static pid_t start_attacker(void (*body)(unsigned seed, void *unused), int other_user)
-{
-	pid_t test = getpid(), pid = fork();
-
-	CHECK(pid >= 0, "%s", strerror(errno));
-	if (pid > 0)
-		return pid;
-	if (other_user && setuid(ATTACKER_UID) != 0)
-		_exit(1);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != test)
-		_exit(1);
-	/* what the daemon says to it is not news */
-	int null = open("/dev/null", O_WRONLY);
-
-	dup2(null, STDERR_FILENO);
-	close(null);
-	body((unsigned)rand() ^ (unsigned)getpid() << 8, NULL);
-	_exit(0);
-}
-
 static void reap(pid_t pids[AT_ONCE], unsigned i)
 {
 	if (pids[i] > 0) {
@@ -186,20 +160,17 @@ int main(int argc, char **argv)
 {
 	static const struct option known[] = {{"seconds", required_argument, NULL, 's'},
 					      {"descriptors", required_argument, NULL, 'd'},
-					      {"fairness", no_argument, NULL, 'f'},
 					      {0}};
 	struct figures *figures = shared_between_processes(sizeof *figures);
 	double seconds = (double)scaled(1000) / 100; /* ten */
 	rlim_t descriptors = 0;
-	int option, fairness = 0;
+	int option;
 
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		if (option == 's')
 			seconds = strtod(optarg, NULL);
 		else if (option == 'd')
 			descriptors = strtoul(optarg, NULL, 10);
-		else if (option == 'f')
-			fairness = 1;
 		else
 			return 2;
 	}
@@ -215,21 +186,6 @@ int main(int argc, char **argv)
 
 	while (atomic_load(&figures->stop) != 2)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-	if (fairness) {
-		pid_t greedy = start_attacker(hog, other_user);
-
-		await_sessions(3);
-		atomic_store(&figures->stop, 0);
-		nanosleep(&(struct timespec){.tv_sec = (time_t)seconds}, NULL);
-		atomic_store(&figures->stop, 1);
-		client_joined(client);
-		kill(greedy, SIGKILL);
-		waitpid(greedy, NULL, 0);
-		printf("copies of %d bytes: p99 %.2f us alone; p50 %.2f us and p99 %.2f us, %.1f times as long, beside a "
-		       "user with 1024 copies of 32 MiB in flight\n", SIZE, figures->unloaded_p99_us, figures->loaded_p50_us,
-		       figures->loaded_p99_us, figures->loaded_p99_us / figures->unloaded_p99_us);
-		return 0;
-	}
 	if (descriptors) {
 		const struct rlimit limit = {descriptors, descriptors};
 

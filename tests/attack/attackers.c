@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "attackers.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "integration/check.h"
 #include "integration/raw_session.h"
 #include "proto/submission.h"
 
@@ -442,3 +446,24 @@ const struct attacker attackers[] = {
 	{"hog", hog},
 	{0},
 };
+
+pid_t start_attacker(void (*body)(unsigned seed, void *unused), int other_user)
+{
+	pid_t test = getpid(), pid = fork();
+
+	CHECK(pid >= 0, "%s", strerror(errno));
+	if (pid > 0)
+		return pid;
+	if (other_user && setuid(ATTACKER_UID) != 0)
+		_exit(1);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != test)
+		_exit(1);
+	/* what the daemon says to it is not news */
+	int null = open("/dev/null", O_WRONLY);
+
+	dup2(null, STDERR_FILENO);
+	close(null);
+	body((unsigned)rand() ^ (unsigned)getpid() << 8, NULL);
+	_exit(0);
+}

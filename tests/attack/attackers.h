@@ -6,6 +6,12 @@
 #ifndef VDM_TESTS_ATTACKERS_H
 #define VDM_TESTS_ATTACKERS_H
 
+#include <sys/types.h>
+
+/* Users of their own, where this one may become others. */
+#define ATTACKER_UID 65533
+#define VICTIM_UID   65532
+
 struct attacker {
 	const char *name;
 	void (*body)(unsigned seed, void *unused);
@@ -16,5 +22,8 @@ void hog(unsigned seed, void *unused);
 
 /* Ends with one that has no name. */
 extern const struct attacker attackers[];
+
+/* Run one in a process that dies with this one, as a user of its own if `other_user`. */
+pid_t start_attacker(void (*body)(unsigned seed, void *unused), int other_user);
 
 #endif

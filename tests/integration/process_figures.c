@@ -174,7 +174,8 @@ struct daemon_figures daemon_figures(void)
 					 .rings = status->rings,
 					 .regions = status->regions,
 					 .accepted = status->sessions_accepted,
-					 .violated = status->sessions_violated};
+					 .violated = status->sessions_violated,
+					 .bytes = status->counts.bytes};
 
 	free(status);
 	return figures;

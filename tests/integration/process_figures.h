@@ -34,6 +34,7 @@ void await_figure(const char *what, unsigned (*figure)(pid_t), pid_t pid, unsign
 struct daemon_figures {
 	uint32_t sessions, rings, regions;
 	uint64_t accepted, violated;
+	uint64_t bytes; /* moved */
 };
 struct daemon_figures daemon_figures(void);
 
