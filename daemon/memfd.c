@@ -12,11 +12,11 @@
 /* st_blocks of stat(2) counts these. */
 #define BLOCK 512
 
-int memfd_check_kind(int fd, int seals, char text[VDM_REFUSAL_TEXT])
+int memfd_check_kind(int fd, int seals, struct stat *status, char text[VDM_REFUSAL_TEXT])
 {
 	struct statfs file_system;
 
-	if (seals < 0 || fstatfs(fd, &file_system) < 0 ||
+	if (seals < 0 || fstatfs(fd, &file_system) < 0 || fstat(fd, status) < 0 ||
 	    (file_system.f_type != TMPFS_MAGIC && file_system.f_type != HUGETLBFS_MAGIC))
 		return refuse(text, -EMEDIUMTYPE, "the descriptor is not a memfd: only memory made with "
 						  "memfd_create(2) can be shared with vdmd");
@@ -26,15 +26,13 @@ int memfd_check_kind(int fd, int seals, char text[VDM_REFUSAL_TEXT])
 	return 0;
 }
 
-int memfd_check_pages(int fd, int seals, uint64_t size, struct stat *status, char text[VDM_REFUSAL_TEXT])
+int memfd_check_pages(const struct stat *status, int seals, uint64_t size, char text[VDM_REFUSAL_TEXT])
 {
 	/* Not sealed here: that could wait for a lock of the file for as long as the client likes to hold it. */
 	if (!(seals & F_SEAL_SHRINK))
 		return refuse(text, -EPERM, "the memfd is not sealed against shrinking: create it with "
 					    "MFD_ALLOW_SEALING, and add F_SEAL_SHRINK");
-	/* So its size is a fact that lasts. */
-	if (fstat(fd, status) < 0)
-		return refuse(text, -errno, "the descriptor cannot be used: %s", strerror(errno));
+	/* So its size, asked for after the seals, is a fact that lasts. */
 	if (status->st_size < 0 || (uint64_t)status->st_size < size)
 		return refuse(text, -EFBIG, "%llu bytes are needed but the memfd has %lld",
 			      (unsigned long long)size, (long long)status->st_size);

@@ -11,11 +11,11 @@
 
 #include "proto/control.h"
 
-/* A memfd of ordinary pages; `seals` as F_GET_SEALS has them, negative if it cannot tell. */
-int memfd_check_kind(int fd, int seals, char text[VDM_REFUSAL_TEXT]);
+/* A memfd of ordinary pages, whose `status` is stored. `seals` are what F_GET_SEALS said before, negative if nothing. */
+int memfd_check_kind(int fd, int seals, struct stat *status, char text[VDM_REFUSAL_TEXT]);
 
 /* It can never become shorter than it is, that is at least `size` bytes, and all of its pages are there, so that it is
  * the client who is charged for them. */
-int memfd_check_pages(int fd, int seals, uint64_t size, struct stat *status, char text[VDM_REFUSAL_TEXT]);
+int memfd_check_pages(const struct stat *status, int seals, uint64_t size, char text[VDM_REFUSAL_TEXT]);
 
 #endif

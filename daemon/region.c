@@ -11,11 +11,11 @@
 #include "memfd.h"
 #include "refusal.h"
 
-static int check_kind(int fd, uint32_t flags, int seals, char text[VDM_REFUSAL_TEXT])
+static int check_kind(int fd, uint32_t flags, int seals, struct stat *status, char text[VDM_REFUSAL_TEXT])
 {
 	if (flags & VDM_REGION_FILE)
 		return refuse(text, -EOPNOTSUPP, "file-backed regions are not supported by this daemon");
-	return memfd_check_kind(fd, seals, text);
+	return memfd_check_kind(fd, seals, status, text);
 }
 
 static int check_mode(int fd, uint32_t flags, int seals, char text[VDM_REFUSAL_TEXT])
@@ -48,12 +48,12 @@ int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 			      (unsigned long long)page, (unsigned long long)size);
 
 	int seals = fcntl(fd, F_GET_SEALS);
-	int result = check_kind(fd, flags, seals, text);
+	int result = check_kind(fd, flags, seals, &status, text);
 
 	if (!result)
 		result = check_mode(fd, flags, seals, text);
 	if (!result)
-		result = memfd_check_pages(fd, seals, size, &status, text);
+		result = memfd_check_pages(&status, seals, size, text);
 	if (result)
 		return result;
 	region->device = status.st_dev;

@@ -63,7 +63,7 @@ int ring_check(int fd, uint32_t entries, char text[VDM_REFUSAL_TEXT])
 {
 	int seals = fcntl(fd, F_GET_SEALS);
 	struct stat status;
-	int result = memfd_check_kind(fd, seals, text);
+	int result = memfd_check_kind(fd, seals, &status, text);
 
 	if (result)
 		return result;
@@ -71,7 +71,7 @@ int ring_check(int fd, uint32_t entries, char text[VDM_REFUSAL_TEXT])
 	if (!(seals & (F_SEAL_FUTURE_WRITE | F_SEAL_WRITE)))
 		return refuse(text, -EPERM, "pages of the memfd for submissions can be punched out: map it, and then "
 					    "add F_SEAL_FUTURE_WRITE");
-	return memfd_check_pages(fd, seals, vdm_submission_size(entries), &status, text);
+	return memfd_check_pages(&status, seals, vdm_submission_size(entries), text);
 }
 
 static int map_submission(struct ring *ring, int fd)
