@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "holes.h"
 #include "memfd.h"
 #include "refusal.h"
 
@@ -61,7 +62,7 @@ int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 	return 0;
 }
 
-int region_map(struct prefault *prefault, int fd, uint64_t size, uint32_t flags, struct region *region,
+int region_map(struct prefault *prefault, int holes_fd, int fd, uint64_t size, uint32_t flags, struct region *region,
 	       char text[VDM_REFUSAL_TEXT])
 {
 	int protection = flags & VDM_REGION_READ_ONLY ? PROT_READ : PROT_READ | PROT_WRITE;
@@ -73,6 +74,8 @@ int region_map(struct prefault *prefault, int fd, uint64_t size, uint32_t flags,
 	madvise(base, size, MADV_DONTDUMP);
 	/* where the system allows them for shared memory: transparent_hugepage/shmem_enabled */
 	madvise(base, size, MADV_HUGEPAGE);
+	if (holes_fd >= 0)
+		holes_keep(holes_fd, base, size); /* or else they are filled, and MemoryMax= of the unit bounds it */
 	region->base = base;
 	region->size = size;
 	region->prefault = prefault_begin(prefault, base, size, !(flags & VDM_REGION_READ_ONLY), fd);

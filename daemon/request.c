@@ -246,7 +246,8 @@ static int enter_region(struct session *session, const struct vdm_message_region
 
 	if (result)
 		return result;
-	result = region_map(session->server->prefault, fd, request->size, request->flags, region, text);
+	result = region_map(session->server->prefault, session->server->holes_fd, fd, request->size, request->flags,
+			    region, text);
 
 	if (!result) {
 		result = engine_space_add(session->space, region->base, region->size,

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "holes.h"
 #include "log.h"
 
 /* Connections that are accepted before other events' turn. */
@@ -97,6 +99,10 @@ int server_new(struct config *config, struct server **out)
 	LIST_INIT(&server->sessions);
 	server->reserve_fd = open_reserve();
 	server->violation_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	server->holes_fd = holes_open();
+	if (server->holes_fd < 0)
+		log_message(LOG_NOTICE, NULL, "no userfaultfd(2) (%s): pages that clients punch out of regions are charged "
+			    "to vdmd when they are used again", strerror(-server->holes_fd));
 
 	int result = server->violation_fd < 0 ? -errno : sd_event_new(&server->event);
 
@@ -165,6 +171,8 @@ void server_free(struct server *server)
 	sd_event_unref(server->event);
 	if (server->violation_fd >= 0)
 		close(server->violation_fd);
+	if (server->holes_fd >= 0)
+		close(server->holes_fd);
 	if (server->reserve_fd >= 0)
 		close(server->reserve_fd);
 	config_free(&server->config);

@@ -18,6 +18,7 @@ struct server {
 	struct engine *engine;
 	struct reaper *reaper;
 	struct prefault *prefault;
+	int holes_fd;                    /* holes.h; negative: there are none of that */
 	struct listener listener;
 	struct user_list users;
 	struct session_list sessions;

@@ -4,10 +4,13 @@
  * an impossible ring state ends that session, and in either case nobody else notices.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -228,6 +231,52 @@ static void i4_a_failure_in_a_chain_cancels_the_rest_of_it(void **state)
 	raw_close(&session);
 }
 
+static bool userfaultfd_is_there(void)
+{
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+/* Who punches pages out after they have been admitted has them missing: vdmd does not pay for them. */
+static void punched_pages_stay_missing(void **state)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct vdm_completion completion;
+	struct raw_session session;
+	struct raw_ring ring;
+	unsigned char resident;
+	uint32_t rw;
+
+	(void)state;
+	if (!userfaultfd_is_there())
+		skip();
+	raw_open(&session);
+	assert_int_equal(raw_ring_create(&session, 8, 0, &ring), 0);
+	char *memory = raw_region_add(&session, 4 * page, 0, &rw);
+
+	memset(memory, 5, 4 * page);
+	assert_int_equal(madvise(memory + page, 2 * page, MADV_REMOVE), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		set(raw_entry(&ring), rw, i * page, page);
+		raw_publish(&ring);
+		assert_true(raw_await(&session, &ring, &completion));
+		assert_int_equal(completion.result, i == 1 || i == 2 ? -EFAULT : 0);
+		assert_int_equal(mincore(memory + i * page, page, &resident), 0);
+		assert_int_equal(resident & 1, i == 0 || i == 3);
+	}
+	memory[page] = 6; /* it allocates the page, which can be used again */
+	set(raw_entry(&ring), rw, page, page);
+	raw_publish(&ring);
+	assert_true(raw_await(&session, &ring, &completion));
+	assert_int_equal(completion.result, 0);
+	assert_int_equal(memory[page], 1);
+	raw_ring_forget(&ring);
+	raw_close(&session);
+}
+
 static void i4_a_sequence_jump_ends_that_session_alone(void **state)
 {
 	static const uint32_t jumps[] = {0, 2, 3, 5, 0x80000000, 0xffffffff, (uint32_t)1 - 8};
@@ -342,6 +391,7 @@ int main(void)
 		cmocka_unit_test(i2_more_in_flight_than_entries_ends_that_session_alone),
 		cmocka_unit_test(i4_bad_descriptors_fail_and_the_rest_goes_on),
 		cmocka_unit_test(i4_a_failure_in_a_chain_cancels_the_rest_of_it),
+		cmocka_unit_test(punched_pages_stay_missing),
 		cmocka_unit_test(i4_a_sequence_jump_ends_that_session_alone),
 		cmocka_unit_test(i5_every_operation_completes_once_with_its_user_data),
 	};

@@ -67,7 +67,7 @@ static void an_honest_memfd_is_admitted(void **state)
 
 	(void)state;
 	assert_int_equal(region_check(fd, BYTES, 0, &region, text), 0);
-	assert_int_equal(region_map(prefault, fd, BYTES, 0, &region, text), 0);
+	assert_int_equal(region_map(prefault, -1, fd, BYTES, 0, &region, text), 0);
 	memset(region.base, 1, BYTES);
 	region_unmap(prefault, &region);
 	close(fd);
@@ -142,7 +142,7 @@ static void read_only_files_make_read_only_regions(void **state)
 	int read_only = open(link, O_RDONLY | O_CLOEXEC);
 
 	assert_int_equal(region_check(read_only, BYTES, VDM_REGION_READ_ONLY, &region, text), 0);
-	assert_int_equal(region_map(prefault, read_only, BYTES, VDM_REGION_READ_ONLY, &region, text), 0);
+	assert_int_equal(region_map(prefault, -1, read_only, BYTES, VDM_REGION_READ_ONLY, &region, text), 0);
 	assert_int_equal(((char *)region.base)[BYTES - 1], 0);
 	region_unmap(prefault, &region);
 	close(read_only);
