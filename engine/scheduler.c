@@ -117,8 +117,12 @@ void scheduler_charge(struct engine_queue *queue, size_t cost)
 
 void scheduler_refund(struct engine_queue *queue, size_t cost)
 {
+	struct engine_account *account = queue->account;
+	uint64_t refund = by_weight(account, cost);
+
 	queue->credit += (int64_t)cost;
-	queue->account->served -= by_weight(queue->account, cost);
+	/* weight and priority may have changed since it was charged */
+	account->served -= refund < account->served ? refund : account->served;
 }
 
 /*

@@ -194,6 +194,25 @@ static void what_was_not_moved_is_given_back(void **state)
 	bare_queue_delete(second);
 }
 
+/* Also if the configuration has changed meanwhile: nobody gets into debt for ever. */
+static void what_is_given_back_may_be_worth_more(void **state)
+{
+	struct fixture *f = *state;
+	struct engine_queue *first = ready_queue(f, f->a), *second = ready_queue(f, f->b);
+	unsigned of_first = 0;
+
+	engine_account_set_turn(f->a, 1000, ENGINE_PRIORITY_NORMAL);
+	assert_true(serve(f, f->a, PIECE));
+	engine_account_set_turn(f->a, 1, ENGINE_PRIORITY_NORMAL);
+	scheduler_refund(first, PIECE);
+	engine_account_set_turn(f->a, 100, ENGINE_PRIORITY_NORMAL);
+	for (unsigned i = 0; i < 100; i++)
+		of_first += serve(f, f->a, PIECE);
+	assert_in_range(of_first, 49, 51);
+	bare_queue_delete(first);
+	bare_queue_delete(second);
+}
+
 static void users_of_a_higher_priority_go_first(void **state)
 {
 	struct fixture *f = *state;
@@ -281,6 +300,7 @@ int main(void)
 		TEST(idleness_earns_no_credit),
 		TEST(moments_of_idleness_gain_nothing),
 		TEST(what_was_not_moved_is_given_back),
+		TEST(what_is_given_back_may_be_worth_more),
 		TEST(users_of_a_higher_priority_go_first),
 		TEST(rings_of_a_higher_priority_go_first),
 		TEST(who_waits_for_his_turn_is_polled_on),
