@@ -13,7 +13,7 @@ static void on_fault(int number, siginfo_t *info, void *context)
 	(void)context;
 	if (current && current->armed) {
 		current->armed = 0;
-		siglongjmp(current->back, 1);
+		siglongjmp(current->back, 1); /* which unblocks the signal */
 	}
 	/* Not ours: returning repeats the access, now with the default action, which ends the process. */
 	signal(number, SIG_DFL);
@@ -21,8 +21,7 @@ static void on_fault(int number, siginfo_t *info, void *context)
 
 int guard_install(void)
 {
-	/* SA_NODEFER: the handler leaves by siglongjmp(), after which the signal must not stay blocked */
-	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
 
 	sigemptyset(&action.sa_mask);
 	return sigaction(SIGBUS, &action, NULL) < 0 ? -errno : 0;

@@ -4,7 +4,7 @@
  * file cut short). The kernel then sends SIGBUS to the thread that touched it; the operation has to
  * fail, not the process.
  *
- * A worker marks where to return to once, with sigsetjmp(), and sets `armed` only while a kernel runs.
+ * A worker marks where to return to once, with sigsetjmp() and its signal mask, and sets `armed` only while a kernel runs.
  */
 #ifndef VDM_ENGINE_GUARD_H
 #define VDM_ENGINE_GUARD_H

@@ -343,7 +343,7 @@ void *worker_main(void *argument)
 	supervisor_watch(engine);
 	atomic_store_explicit(&worker->asleep, false, memory_order_relaxed);
 	/* Where a worker comes back to from a page that was not there: what it was doing has failed. */
-	if (sigsetjmp(worker->guard.back, 0)) {
+	if (sigsetjmp(worker->guard.back, 1)) {
 		if (worker->job) {
 			come_back(worker);
 			end_piece(worker, -EFAULT);
