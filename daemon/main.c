@@ -17,11 +17,11 @@
 /* What has been submitted is still served for so long at the end; the whole has to take less than a second. */
 #define DRAIN_MS 500
 
-/* When the event loop has no memory, it is tried again after so long. */
 /* Socket and pidfd, and a ring's two: less is of no use. And the event loop's, the workers', the log's. */
 #define DESCRIPTORS_PER_SESSION 4
 #define DESCRIPTORS_OF_OWN      32
 
+/* When the event loop has no memory, it is tried again after so long. */
 #define MEMORY_RETRY_NS 100000000
 
 struct service {

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,9 @@
 
 /* When the kernel has no memory for a connection, it is tried again after so long. */
 #define ACCEPT_RETRY_US 100000
+
+/* Their memory is worth giving back when a quarter is left of so many sessions. */
+#define MANY_SESSIONS 32
 
 /* At the end, a worker that is stuck is left to the kernel. */
 #define PATIENCE_NS 500000000
@@ -204,6 +208,19 @@ static int accept_in_distress(struct server *server, int listen_fd)
 	}
 	server->reserve_fd = open_reserve();
 	return -error;
+}
+
+void server_count_session(struct server *server, int change)
+{
+	server->session_count += (unsigned)change;
+	if (server->session_count > server->most_sessions)
+		server->most_sessions = server->session_count;
+	if (server->most_sessions < MANY_SESSIONS || server->session_count > server->most_sessions / 4)
+		return;
+	server->most_sessions = server->session_count;
+#ifdef __GLIBC__
+	malloc_trim(0); /* by itself it gives back the end of its heap alone */
+#endif
 }
 
 void server_accept_again(struct server *server)

@@ -22,7 +22,7 @@ struct server {
 	struct listener listener;
 	struct user_list users;
 	struct session_list sessions;
-	unsigned session_count;
+	unsigned session_count, most_sessions; /* most: since their memory was last given back */
 	int violation_fd;                 /* eventfd: a worker has found a violation */
 	sd_event_source *on_violation;
 	sd_event_source *on_watch;        /* workers that wait for a client's memory */
@@ -51,6 +51,9 @@ int server_listen(struct server *server, struct listener *listener);
 
 /* No longer accept connections. */
 void server_stop_listening(struct server *server);
+
+/* A session more or less. When few are left of many, the memory of those goes back to the kernel. */
+void server_count_session(struct server *server, int change);
 
 /* Descriptors have become free: those who wait to be accepted may be. */
 void server_accept_again(struct server *server);

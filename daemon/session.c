@@ -269,7 +269,7 @@ int session_begin(struct server *server, int socket)
 	LIST_INIT(&session->rings);
 	LIST_INIT(&session->regions);
 	LIST_INSERT_HEAD(&server->sessions, session, entry);
-	server->session_count++;
+	server_count_session(server, 1);
 
 	/* whose end cannot be noticed has no session */
 	result = session->peer_fd < 0 ? -EMFILE : 0;
@@ -409,8 +409,8 @@ static void session_free(struct session *session)
 	release_session(session->user);
 	user_put(session->user);
 	LIST_REMOVE(session, entry);
-	server->session_count--;
 	free(session);
+	server_count_session(server, -1);
 	server_accept_again(server);
 	server_announce(server);
 }

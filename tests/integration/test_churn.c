@@ -43,6 +43,27 @@ static void rings_come_and_go(unsigned count)
 	vdm_client_close(client);
 }
 
+/* The memory of many sessions at once is not kept for as many more. */
+static void a_crowd_leaves_no_memory(void)
+{
+	static struct vdm_client *clients[200];
+	const unsigned count = sizeof clients / sizeof *clients;
+	unsigned before = anonymous_kib(daemon_pid());
+
+	for (unsigned i = 0; i < count; i++)
+		clients[i] = client_opened();
+	unsigned crowded = anonymous_kib(daemon_pid());
+
+	CHECK(slowness() > 1 || crowded > before + 1000, "%u KiB with the crowd, and %u before: a larger one is wanted here",
+	      crowded, before);
+	for (unsigned i = 0; i < count; i++)
+		vdm_client_close(clients[i]);
+	await_sessions(1);
+	unsigned after = anonymous_kib(daemon_pid());
+
+	CHECK(slowness() > 1 || after < before + 500, "%u KiB after the crowd has left, and %u before", after, before);
+}
+
 int main(int argc, char **argv)
 {
 	scale_from_arguments(argc, argv);
@@ -56,6 +77,7 @@ int main(int argc, char **argv)
 
 	clients_come_and_go((unsigned)scaled(10000));
 	rings_come_and_go((unsigned)scaled(10000));
+	a_crowd_leaves_no_memory();
 	CHECK(count_fds(getpid()) == own_fds, "%u descriptors here, and %u before",
 	      count_fds(getpid()), own_fds);
 	CHECK(count_memfd_mappings(getpid()) == own_mappings, "mappings here");
