@@ -17,12 +17,15 @@
 #include <immintrin.h>
 #endif
 
-/* What is assumed where the system does not say how large its last-level cache is. */
-#define DEFAULT_CACHE_BYTES ((size_t)32 << 20)
+/* The most of the last-level cache that one core's copy is assumed to get, and what is assumed where the system does not
+ * say how large it is. A virtual machine may tell of the host's whole cache: on an Intel Xeon with 480 MiB, copies of
+ * half of this are as fast around the cache when they would fit, and 1.6 times as fast when they would not. */
+#define MOST_CACHE_BYTES ((size_t)32 << 20)
 
 static struct {
 	const char *name;
 	size_t threshold;
+	bool far; /* which way of prefetching */
 	/* n is a multiple of the line and dest is aligned to it. */
 	void (*copy)(char *dest, const char *src, size_t n);
 	void (*set)(char *dest, unsigned char c, size_t n);
@@ -33,13 +36,28 @@ static pthread_once_t chosen = PTHREAD_ONCE_INIT;
 #define LINE 64
 
 #if defined(__x86_64__)
-/* How far ahead of the copy the source is fetched: eight lines hide the latency of memory. */
-#define PREFETCH_AHEAD (8 * LINE)
+/*
+ * How far ahead of the copy the source is fetched, and where to. AMD's CPUs are best with eight lines that leave the
+ * caches alone. Intel's are slow with those (a Xeon with AVX-512: 6 GB/s, 9.6 with none) and best with a page, to the
+ * second level (12 GB/s). Prefetching beyond the end does no harm.
+ */
+#define PREFETCH_NEAR (8 * LINE)
+#define PREFETCH_FAR  4096
+
+static inline __attribute__((always_inline)) void prefetch(const char *src, bool far)
+{
+	if (far)
+		_mm_prefetch(src + PREFETCH_FAR, _MM_HINT_T1);
+	else
+		_mm_prefetch(src + PREFETCH_NEAR, _MM_HINT_NTA);
+}
 
 __attribute__((target("avx512f"))) static void copy_avx512(char *dest, const char *src, size_t n)
 {
+	const bool far = streaming.far;
+
 	for (size_t i = 0; i < n; i += LINE) {
-		_mm_prefetch(src + i + PREFETCH_AHEAD, _MM_HINT_NTA);
+		prefetch(src + i, far);
 		_mm512_stream_si512((void *)(dest + i), _mm512_loadu_si512(src + i));
 	}
 }
@@ -54,8 +72,10 @@ __attribute__((target("avx512f"))) static void set_avx512(char *dest, unsigned c
 
 __attribute__((target("avx2"))) static void copy_avx2(char *dest, const char *src, size_t n)
 {
+	const bool far = streaming.far;
+
 	for (size_t i = 0; i < n; i += LINE) {
-		_mm_prefetch(src + i + PREFETCH_AHEAD, _MM_HINT_NTA);
+		prefetch(src + i, far);
 		__m256i low = _mm256_loadu_si256((const void *)(src + i));
 		__m256i high = _mm256_loadu_si256((const void *)(src + i + 32));
 
@@ -74,9 +94,11 @@ __attribute__((target("avx2"))) static void set_avx2(char *dest, unsigned char c
 
 static void copy_sse2(char *dest, const char *src, size_t n)
 {
+	const bool far = streaming.far;
+
 	for (size_t i = 0; i < n; i += 16) {
 		if (i % LINE == 0)
-			_mm_prefetch(src + i + PREFETCH_AHEAD, _MM_HINT_NTA);
+			prefetch(src + i, far);
 		_mm_stream_si128((void *)(dest + i), _mm_loadu_si128((const void *)(src + i)));
 	}
 }
@@ -98,6 +120,7 @@ static void settle(void)
 static void choose_streaming(void)
 {
 	__builtin_cpu_init();
+	streaming.far = __builtin_cpu_is("intel");
 	if (__builtin_cpu_supports("avx512f")) {
 		streaming.name = "avx512";
 		streaming.copy = copy_avx512;
@@ -150,7 +173,7 @@ static void choose(void)
 	size_t cache = cache_bytes();
 
 	/* Source and destination together fill the cache at half its size. */
-	streaming.threshold = (cache ? cache : DEFAULT_CACHE_BYTES) / 2;
+	streaming.threshold = (cache && cache < MOST_CACHE_BYTES ? cache : MOST_CACHE_BYTES) / 2;
 	choose_streaming();
 }
 
