@@ -25,7 +25,11 @@ enum { USER = 65534, OPERATIONS = 8, PAGE = 4096, ENOUGH = 20, WAITS = 0, HANGS_
 
 #define BYTES ((size_t)96 << 20)
 
+/* Its punching may be over at once all the same, when the scheduler lets it have the CPU: then it tries again. */
+#define ATTEMPTS 5
+
 static struct {
+	_Atomic int spinning;
 	_Atomic int punching; /* 1: at it; 2: done */
 	_Atomic int begun;    /* operations are submitted, and what follows is done */
 	_Atomic int enough;   /* has been seen: let it go on */
@@ -54,6 +58,7 @@ static void *spin(void *unused)
 {
 	(void)unused;
 	stay_on_one_cpu();
+	atomic_store(&shared->spinning, 1);
 	while (!atomic_load(&shared->enough))
 		;
 	return NULL;
@@ -98,8 +103,10 @@ static void be_hostile(int way)
 	raw_open(&session);
 	CHECK(raw_ring_create(&session, 64, 0, &ring) == 0, "a ring");
 	add_memory(&session, &removal.region);
-	CHECK(pthread_create(&spinner, NULL, spin, NULL) == 0 && pthread_create(&puncher, NULL, punch, NULL) == 0,
-	      "threads");
+	CHECK(pthread_create(&spinner, NULL, spin, NULL) == 0, "a thread");
+	while (atomic_load(&shared->spinning) == 0)
+		nap();
+	CHECK(pthread_create(&puncher, NULL, punch, NULL) == 0, "a thread");
 	while (atomic_load(&shared->punching) == 0)
 		nap();
 	for (unsigned i = 0; i < 20; i++)
@@ -170,6 +177,7 @@ static unsigned attack(int way)
 	unsigned uses = 0;
 	int status;
 
+	atomic_store(&shared->spinning, 0);
 	atomic_store(&shared->punching, 0);
 	atomic_store(&shared->begun, 0);
 	atomic_store(&shared->enough, 0);
@@ -206,9 +214,14 @@ int main(void)
 	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(shared != MAP_FAILED, "%s", strerror(errno));
 	for (int way = 0; way < WAYS; way++) {
-		unsigned uses = attack(way);
+		unsigned uses = 0;
 
-		printf("a client that punches and %s: another used the daemon %u times meanwhile\n", names[way], uses);
+		for (unsigned attempt = 0; attempt < ATTEMPTS && uses < ENOUGH; attempt++) {
+			uses = attack(way);
+			printf("a client that punches and %s: another used the daemon %u times meanwhile\n", names[way],
+			       uses);
+			fflush(stdout); /* before the next one forks */
+		}
 		CHECK(uses == ENOUGH, "nobody else was served");
 	}
 	return 0;
