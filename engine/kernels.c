@@ -17,9 +17,9 @@
 #include <immintrin.h>
 #endif
 
-/* The most of the last-level cache that one core's copy is assumed to get, and what is assumed where the system does not
- * say how large it is. A virtual machine may tell of the host's whole cache: on an Intel Xeon with 480 MiB, copies of
- * half of this are as fast around the cache when they would fit, and 1.6 times as fast when they would not. */
+/* The most of the last-level cache that one core's copy is assumed to get, also where the system does not say how large
+ * it is. A virtual machine may tell of the host's whole cache: on an Intel Xeon with 480 MiB, copies of half of this are
+ * as fast around the cache when they would fit, and 1.6 times as fast when they would not. */
 #define MOST_CACHE_BYTES ((size_t)32 << 20)
 
 static struct {

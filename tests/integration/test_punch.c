@@ -174,7 +174,7 @@ static void use_the_daemon(void)
 	vdm_client_close(client);
 }
 
-/* Returns how often another could use the daemon while the hostile one had a worker stuck; or TOO_EARLY, if it had none. */
+/* Returns how often another could use the daemon while the hostile one had a worker stuck; TOO_EARLY if it had none. */
 static unsigned attack(int way)
 {
 	unsigned uses = 0;
