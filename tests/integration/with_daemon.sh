@@ -124,10 +124,11 @@ patience=1
 kill -TERM "$daemon_pid"
 (
 	trap - EXIT
-	sleep $patience &
-	sleeper=$!
-	trap 'kill $sleeper; exit' TERM
-	wait $sleeper
+	looks=$((patience * 20))
+	while [ $looks -gt 0 ]; do
+		sleep 0.05
+		looks=$((looks - 1))
+	done
 	kill -KILL "$daemon_pid"
 ) </dev/null >/dev/null 2>&1 &
 watchdog=$!
@@ -135,7 +136,7 @@ wait "$daemon_pid"
 daemon_status=$?
 ended=$daemon_pid
 daemon_pid=
-kill "$watchdog" 2>/dev/null
+kill -KILL "$watchdog" 2>/dev/null # a shell that has just been forked may lose other signals
 wait "$watchdog" 2>/dev/null
 case $daemon_status in
 0) ;;
