@@ -78,6 +78,9 @@ pid=$(property MainPID)
 [ "$(property NRestarts)" = 0 ] || fail "it was restarted before anything happened"
 [ "$(stat -c %U /proc/"$pid")" = vdmd ] || fail "it does not run as vdmd"
 grep -q '^CapEff:[[:space:]]*0*$' /proc/"$pid"/status || fail "it has capabilities"
+if logged "no userfaultfd"; then
+	fail "its system call filter keeps it from userfaultfd(2)"
+fi
 systemctl reload vdmd.service || fail "reload"
 until_true 5 logged "configuration reloaded" || fail "the reload was not logged"
 printf '[vdmd]\nspin_us = 20\nno_such_key = 1\n' >/etc/vdmd.conf
