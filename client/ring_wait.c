@@ -15,7 +15,7 @@
 #include "fork.h"
 #include "ring_internal.h"
 
-/* A caller that only peeks learns of the daemon's death by looking at the socket about this often. */
+/* A caller that only peeks or spins learns of the daemon's death by looking at the socket about this often. */
 #define DEATH_LOOK_MS    100
 #define PEEKS_PER_CLOCK  16
 
@@ -173,7 +173,7 @@ static void arm_descriptor(struct vdm_ring *ring)
 	progress(ring);
 }
 
-/* A peek found nothing, and there is no descriptor: still notice in good time that the daemon died. */
+/* Nothing has come, and there was no sleep: still notice in good time that the daemon died. */
 static void look_for_death(struct vdm_ring *ring)
 {
 	if (ring->in_flight == 0 || ++ring->death_looks % PEEKS_PER_CLOCK != 0)
@@ -321,6 +321,7 @@ int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned co
 				continue;
 		}
 		if (now - begin < ring->spin_us * 1000ll) {
+			look_for_death(ring);
 			/* who waits on a busy machine waits for somebody who needs the CPU */
 			sched_yield();
 			continue;

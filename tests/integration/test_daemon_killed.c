@@ -75,7 +75,7 @@ static struct vdm_ring *ring_for(struct vdm_client *client, enum way way, int *e
 {
 	const struct vdm_options options = {.size = sizeof options,
 					    .entries = DEPTH,
-					    .spin_us = way == SPIN ? 1000000 : VDM_NO_SPIN};
+					    .spin_us = way == SPIN ? 1000000000 : VDM_NO_SPIN};
 	struct epoll_event event = {.events = EPOLLIN};
 	struct vdm_ring *ring;
 
