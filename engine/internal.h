@@ -126,6 +126,7 @@ struct worker {
 	struct operation operation;  /* of the batch; here so that it survives a siglongjmp() */
 	struct engine_queue *batch;  /* whose batch is being run, or NULL */
 	struct job *job;             /* whose piece is being moved, or NULL */
+	size_t cost;                 /* of the batch, before that operation; the same */
 	bool unlocked;               /* the batch is run without the lock */
 	struct engine_queue *serving;/* something of it is done without the lock; NULL: nothing. Guarded by the lock */
 	size_t whole;                /* operations of the batch that are larger are cut up */
@@ -210,9 +211,9 @@ void engine_kick(struct engine *engine);
 bool queue_ready(struct engine_queue *queue);
 /* Where its producer would submit, if the queue is ready as soon as he does. */
 bool queue_waits_for_producer(const struct engine_queue *queue, struct watched *watched);
-/* Execute up to a batch of small operations; a large one is left in queue->handing_out. Returns the cost
- * in bytes. */
-size_t queue_batch(struct engine_queue *queue, struct worker *worker);
+/* Execute up to a batch of small operations; a large one is left in queue->handing_out. What they cost, in bytes, is
+ * counted in worker->cost. */
+void queue_batch(struct engine_queue *queue, struct worker *worker);
 /* Post the completion of an operation. */
 void queue_complete(struct engine_queue *queue, const struct operation *operation, int32_t error);
 /* Post the completions of finished jobs, unless somebody else owns the queue; whether there were any. Holding
@@ -299,5 +300,8 @@ static inline size_t piece_size(const struct engine *engine)
 
 /* What an operation costs at least, in bytes: about the time to move it rather than its bytes. */
 #define OPERATION_COST 256
+
+/* And a page that is not there: the fault, the signal and the way back take some 5 us. */
+#define FAULT_COST ((size_t)64 << 10)
 
 #endif

@@ -112,13 +112,13 @@ static bool queue_claim(struct engine_queue *queue, uint32_t position)
 	return position - from >= to - from;
 }
 
-size_t queue_batch(struct engine_queue *queue, struct worker *worker)
+void queue_batch(struct engine_queue *queue, struct worker *worker)
 {
 	const struct kernels *kernels = &worker->kernels;
 	struct operation *operation = &worker->operation;
-	size_t cost = 0;
 
-	for (unsigned n = 0; n < BATCH_OPERATIONS && cost < BATCH_BYTES; n++) {
+	worker->cost = 0;
+	for (unsigned n = 0; n < BATCH_OPERATIONS && worker->cost < BATCH_BYTES; n++) {
 		if (!queue_next(queue, operation))
 			break;
 		if (!operation->error && operation->length > VDM_CLAIM_BYTES &&
@@ -141,11 +141,10 @@ size_t queue_batch(struct engine_queue *queue, struct worker *worker)
 			worker->guard.armed = 0;
 		}
 		/* nobody is charged for bytes that were not moved */
-		cost += !operation->error && operation->length > OPERATION_COST ? operation->length
-										 : OPERATION_COST;
+		worker->cost += !operation->error && operation->length > OPERATION_COST ? operation->length
+											 : OPERATION_COST;
 		queue_complete(queue, operation, operation->error);
 	}
-	return cost;
 }
 
 /* A counter with one writer at a time needs no locked instruction. */

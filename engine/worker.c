@@ -113,7 +113,7 @@ static void finish_jobs(struct worker *worker, struct engine_queue *queue)
 		engine->until_clock = 1;
 }
 
-static void end_batch(struct worker *worker, size_t cost)
+static void end_batch(struct worker *worker)
 {
 	struct engine_queue *queue = worker->batch;
 	struct engine *engine = worker->engine;
@@ -128,7 +128,7 @@ static void end_batch(struct worker *worker, size_t cost)
 	if (sent)
 		engine->until_clock = 1;
 	finish_jobs(worker, queue);
-	scheduler_charge(queue, cost);
+	scheduler_charge(queue, worker->cost);
 	engine_tell_progress(engine);
 }
 
@@ -144,7 +144,8 @@ static void run_batch(struct worker *worker, struct engine_queue *queue)
 		worker->unlocked = true;
 		leave_with(worker, queue);
 	}
-	end_batch(worker, queue_batch(queue, worker));
+	queue_batch(queue, worker);
+	end_batch(worker);
 }
 
 static void end_piece(struct worker *worker, int32_t error)
@@ -299,6 +300,21 @@ static void park(struct worker *worker)
 	atomic_fetch_add_explicit(&engine->wakeups, 1, memory_order_relaxed);
 }
 
+/* What it was doing has touched a page that was not there, and has failed. */
+static void recover(struct worker *worker)
+{
+	if (worker->job) {
+		come_back(worker);
+		scheduler_charge(worker->job->queue, FAULT_COST);
+		end_piece(worker, -EFAULT);
+	} else {
+		worker->cost += FAULT_COST;
+		queue_complete(worker->batch, &worker->operation, -EFAULT);
+		end_batch(worker);
+	}
+	look_around(worker->engine, STEPS_PER_PIECE);
+}
+
 static void step(struct worker *worker)
 {
 	struct engine *engine = worker->engine;
@@ -342,16 +358,8 @@ void *worker_main(void *argument)
 	engine->awake++;
 	supervisor_watch(engine);
 	atomic_store_explicit(&worker->asleep, false, memory_order_relaxed);
-	/* Where a worker comes back to from a page that was not there: what it was doing has failed. */
-	if (sigsetjmp(worker->guard.back, 1)) {
-		if (worker->job) {
-			come_back(worker);
-			end_piece(worker, -EFAULT);
-		} else {
-			queue_complete(worker->batch, &worker->operation, -EFAULT);
-			end_batch(worker, worker->operation.length);
-		}
-	}
+	if (sigsetjmp(worker->guard.back, 1))
+		recover(worker);
 	while (!engine->stopping) {
 		/* relaxed, one writer; partner: engine_healthy() */
 		atomic_store_explicit(

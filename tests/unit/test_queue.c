@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 
+#include "engine/internal.h"
 #include "raw_ring.h"
 
 #define BYTES 4096
@@ -390,7 +391,17 @@ static void signals_are_sent_once_and_when_wanted(void **state)
 	stop(&f);
 }
 
-/* A page that is not there fails the operation, small or in pieces; the worker goes on. */
+/* What its account has been charged, up to an operation before the last. */
+static uint64_t charged(struct fixture *f)
+{
+	engine_lock(f->engine);
+	uint64_t served = f->account->served;
+
+	engine_unlock(f->engine);
+	return served;
+}
+
+/* A page that is not there fails the operation, small or in pieces, and costs what the fault does; the worker goes on. */
 static void a_missing_page_fails_the_operation_alone(void **state)
 {
 	struct fixture f;
@@ -414,14 +425,16 @@ static void a_missing_page_fails_the_operation_alone(void **state)
 				   .destination_offset = 8000, .length = 400, .pattern = 1};
 	const struct vdm_descriptor good = copy_of(&f, 64);
 
-	for (int i = 0; i < 3; i++) {
+	for (uint64_t i = 1; i <= 3; i++) {
 		assert_int_equal(result_of(&f, &d), -EFAULT);
 		assert_int_equal(result_of(&f, &good), 0);
+		assert_true(charged(&f) >= i * FAULT_COST);
 	}
 	d.destination_offset = 0;
 	d.length = size;
 	assert_int_equal(result_of(&f, &d), -EFAULT);
 	assert_int_equal(result_of(&f, &good), 0);
+	assert_true(charged(&f) >= 4 * FAULT_COST);
 	stop(&f);
 	munmap(base, size);
 	close(fd);
