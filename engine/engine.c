@@ -36,9 +36,14 @@ void engine_unlock(struct engine *engine)
  * A waiter counts as a contender from the moment it is told, since pthread_cond_wait() takes the lock
  * again without saying so.
  */
-void engine_tell_progress(struct engine *engine)
+void engine_tell_progress(struct worker *worker, const struct engine_queue *queue)
 {
-	if (engine->watcher_wants_to_know) {
+	struct engine *engine = worker->engine;
+	/* relaxed: written holding the lock; partner: watch_revoke() */
+	bool awaited = queue->removed || queue->space->paused ||
+		       atomic_load_explicit(&worker->watch.revoked, memory_order_relaxed);
+
+	if (engine->watcher_wants_to_know && awaited) {
 		engine->watcher_wants_to_know = false;
 		engine->progress_made = true;
 		supervisor_call(engine);

@@ -201,8 +201,9 @@ void engine_unlock(struct engine *engine);
  * Returns whether it has waited. */
 bool engine_let_go_of(struct engine *engine, bool wait);
 
-/* Tell those who want to know. Holding the lock. */
-void engine_tell_progress(struct engine *engine);
+/* Tell those who want to know that a worker has let go of the queue; who calls engine_watch() only if somebody waits for
+ * just that: the worker of another client may keep him waiting for as long as that likes. Holding the lock. */
+void engine_tell_progress(struct worker *worker, const struct engine_queue *queue);
 
 /* Wake who sleeps on the doorbells. */
 void engine_kick(struct engine *engine);
@@ -300,6 +301,9 @@ static inline size_t piece_size(const struct engine *engine)
 
 /* What an operation costs at least, in bytes: about the time to move it rather than its bytes. */
 #define OPERATION_COST 256
+
+/* A doorbell that has been rung: finding it, and taking its queue in. */
+#define DOORBELL_COST 2048
 
 /* And a page that is not there: the fault, the signal and the way back take some 5 us. */
 #define FAULT_COST ((size_t)64 << 10)

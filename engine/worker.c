@@ -129,7 +129,7 @@ static void end_batch(struct worker *worker)
 		engine->until_clock = 1;
 	finish_jobs(worker, queue);
 	scheduler_charge(queue, worker->cost);
-	engine_tell_progress(engine);
+	engine_tell_progress(worker, queue);
 }
 
 static void run_batch(struct worker *worker, struct engine_queue *queue)
@@ -151,12 +151,13 @@ static void run_batch(struct worker *worker, struct engine_queue *queue)
 static void end_piece(struct worker *worker, int32_t error)
 {
 	struct job *job = worker->job;
+	struct engine_queue *queue = job->queue;
 
 	worker->job = NULL;
 	worker->watch.count = 0;
 	job_piece_done(job, error);
-	finish_jobs(worker, job->queue);
-	engine_tell_progress(worker->engine);
+	finish_jobs(worker, queue);
+	engine_tell_progress(worker, queue);
 }
 
 /* Move a piece from the first `done` bytes on, until somebody else wants something. Returns how many have been moved. */
@@ -233,8 +234,10 @@ static void answer_doorbells(struct engine *engine, const struct epoll_event *ev
 		} else if (slot < engine->slots && engine->queues[slot].generation == generation) {
 			struct engine_queue *queue = engine->queues[slot].queue;
 
-			if (queue && !queue->polled)
+			if (queue && !queue->polled) {
 				scheduler_poll(queue, now);
+				scheduler_charge(queue, DOORBELL_COST);
+			}
 		}
 	}
 }
@@ -255,9 +258,14 @@ static void look_around(struct engine *engine, unsigned steps)
 	    now - engine->doorbells_looked >= DOORBELL_LOOK_NS) {
 		struct epoll_event events[DOORBELLS_AT_ONCE];
 
+		int count = epoll_wait(engine->epoll_fd, events, DOORBELLS_AT_ONCE, 0);
+
+		answer_doorbells(engine, events, count, now);
 		engine->doorbells_looked = now;
-		answer_doorbells(engine, events,
-				 epoll_wait(engine->epoll_fd, events, DOORBELLS_AT_ONCE, 0), now);
+		if (count == DOORBELLS_AT_ONCE) { /* there are more, and among them those of others */
+			engine->doorbells_looked = 0;
+			engine->until_clock = 1;
+		}
 	}
 }
 
