@@ -15,8 +15,12 @@ int holes_open(void);
 
 /*
  * From now on, until it is unmapped, missing pages of a mapping stay missing. Returns 0; or a negative errno: -EPERM for
- * a file that was opened for reading only.
+ * a shared mapping of a file that was opened for reading only.
  */
 int holes_keep(int fd, void *base, size_t size);
+
+/* Whether all of the first `size` bytes of a file are there: 0, or -ENODATA. A look at each page: for small files, whose
+ * pages can then not be punched out any more. */
+int holes_find(int fd, int file, size_t size);
 
 #endif

@@ -26,6 +26,12 @@ int memfd_check_kind(int fd, int seals, struct stat *status, char text[VDM_REFUS
 	return 0;
 }
 
+int memfd_refuse_holes(char text[VDM_REFUSAL_TEXT])
+{
+	return refuse(text, -ENODATA, "the memfd has pages that are not allocated: fallocate(2) all of it first, so that "
+				      "they are charged to you");
+}
+
 int memfd_check_pages(const struct stat *status, int seals, uint64_t size, char text[VDM_REFUSAL_TEXT])
 {
 	/* Not sealed here: that could wait for a lock of the file for as long as the client likes to hold it. */
@@ -36,9 +42,9 @@ int memfd_check_pages(const struct stat *status, int seals, uint64_t size, char 
 	if (status->st_size < 0 || (uint64_t)status->st_size < size)
 		return refuse(text, -EFBIG, "%llu bytes are needed but the memfd has %lld",
 			      (unsigned long long)size, (long long)status->st_size);
-	/* of the whole file, for which pages of it there are is not to be had without changing its offset */
+	/* Of the whole file, and with what there is beyond its end: which pages of it there are is not to be had without
+	 * changing its offset. For the rest see holes.h. */
 	if (status->st_blocks * BLOCK < status->st_size)
-		return refuse(text, -ENODATA, "the memfd has pages that are not allocated: fallocate(2) all of "
-					      "it first, so that they are charged to you");
+		return memfd_refuse_holes(text);
 	return 0;
 }

@@ -18,4 +18,7 @@ int memfd_check_kind(int fd, int seals, struct stat *status, char text[VDM_REFUS
  * the client who is charged for them. */
 int memfd_check_pages(const struct stat *status, int seals, uint64_t size, char text[VDM_REFUSAL_TEXT]);
 
+/* The refusal of a file whose pages are not all there. */
+int memfd_refuse_holes(char text[VDM_REFUSAL_TEXT]);
+
 #endif

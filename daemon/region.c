@@ -65,8 +65,11 @@ int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 int region_map(struct prefault *prefault, int holes_fd, int fd, uint64_t size, uint32_t flags, struct region *region,
 	       char text[VDM_REFUSAL_TEXT])
 {
-	int protection = flags & VDM_REGION_READ_ONLY ? PROT_READ : PROT_READ | PROT_WRITE;
-	void *base = mmap(NULL, size, protection, MAP_SHARED, fd, 0);
+	const bool read_only = flags & VDM_REGION_READ_ONLY;
+	/* What is only read is the same through a private mapping, and of those alone can holes be kept if the file cannot
+	 * be written through the descriptor: the kernel wants VM_MAYWRITE, mm/userfaultfd.c of Linux. */
+	void *base = mmap(NULL, size, read_only ? PROT_READ : PROT_READ | PROT_WRITE,
+			  read_only && holes_fd >= 0 ? MAP_PRIVATE : MAP_SHARED, fd, 0);
 
 	if (base == MAP_FAILED)
 		return refuse(text, -errno, "vdmd cannot map the memfd: %s", strerror(errno));
@@ -78,7 +81,7 @@ int region_map(struct prefault *prefault, int holes_fd, int fd, uint64_t size, u
 		holes_keep(holes_fd, base, size); /* or else they are filled, and MemoryMax= of the unit bounds it */
 	region->base = base;
 	region->size = size;
-	region->prefault = prefault_begin(prefault, base, size, !(flags & VDM_REGION_READ_ONLY), fd);
+	region->prefault = prefault_begin(prefault, base, size, !read_only, fd);
 	return 0;
 }
 

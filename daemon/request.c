@@ -118,7 +118,7 @@ static int check_ring(struct session *session, const struct vdm_message_ring_cre
 		return refuse(text, -EDQUOT, "the session has as many rings as it may, %u: raise "
 			      "rings_per_session in vdmd's configuration", session->ring_count);
 
-	int result = ring_check(fd, request->entries, text);
+	int result = ring_check(fd, request->entries, session->server->holes_fd, text);
 
 	return result ? result : session_charge_ring(session->user, request->entries, text);
 }

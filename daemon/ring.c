@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "holes.h"
 #include "memfd.h"
 #include "refusal.h"
 
@@ -59,7 +60,7 @@ static int open_read_only(int fd)
 	return read_only < 0 ? -errno : read_only;
 }
 
-int ring_check(int fd, uint32_t entries, char text[VDM_REFUSAL_TEXT])
+int ring_check(int fd, uint32_t entries, int holes_fd, char text[VDM_REFUSAL_TEXT])
 {
 	int seals = fcntl(fd, F_GET_SEALS);
 	struct stat status;
@@ -71,7 +72,11 @@ int ring_check(int fd, uint32_t entries, char text[VDM_REFUSAL_TEXT])
 	if (!(seals & (F_SEAL_FUTURE_WRITE | F_SEAL_WRITE)))
 		return refuse(text, -EPERM, "pages of the memfd for submissions can be punched out: map it, and then "
 					    "add F_SEAL_FUTURE_WRITE");
-	return memfd_check_pages(&status, seals, vdm_submission_size(entries), text);
+	result = memfd_check_pages(&status, seals, vdm_submission_size(entries), text);
+	/* those that are there may lie beyond the end */
+	if (!result && holes_fd >= 0 && holes_find(holes_fd, fd, vdm_submission_size(entries)) == -ENODATA)
+		result = memfd_refuse_holes(text);
+	return result;
 }
 
 static int map_submission(struct ring *ring, int fd)
@@ -110,6 +115,9 @@ static int make_channels(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
 		return -errno;
 	/* nothing is to be received at our end: it would have to be closed with it */
 	shutdown(ends[0], SHUT_RD);
+	/* and one signal that is not read is as good as many, which stay for as long as the client keeps its end: as few
+	 * as the kernel allows, socket(7) */
+	setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &(int){0}, sizeof(int));
 	ring->signal_fd = ends[0];
 	client_fds[VDM_RING_FD_EVENT] = ends[1];
 	return 0;

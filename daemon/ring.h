@@ -29,12 +29,12 @@ LIST_HEAD(ring_list, ring);
 
 /* Check the file for a ring's submissions: of enough memory that nobody can take away or punch out. Returns 0, or a
  * negative errno with the rule that it breaks in `text`. */
-int ring_check(int fd, uint32_t entries, char text[VDM_REFUSAL_TEXT]);
+int ring_check(int fd, uint32_t entries, int holes_fd, char text[VDM_REFUSAL_TEXT]);
 
 /*
- * Map the memory of a ring, and make what the daemon has to make of it. The file stays the caller's. Stores the descriptors for the client, in the order of enum
- * vdm_ring_fd; they are the caller's to close. Returns 0 or a negative errno, and then there is nothing to
- * undo.
+ * Map the memory of a ring, and make what the daemon has to make of it. The file stays the caller's. Stores the
+ * descriptors for the client, in the order of enum vdm_ring_fd; they are the caller's to close. Returns 0 or a negative
+ * errno, and then there is nothing to undo.
  */
 int ring_make(struct ring *ring, int submission_fd, uint32_t entries, uint32_t first_sequence,
 	      int client_fds[VDM_RING_FD_COUNT]);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -277,6 +278,70 @@ static void punched_pages_stay_missing(void **state)
 	raw_close(&session);
 }
 
+/* The same where vdmd may only read: what is not there is not made by its reading. */
+static void punched_pages_of_a_read_only_file_stay_missing(void **state)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct vdm_message_region_add request = {{VDM_MESSAGE_REGION_ADD, sizeof request}, .size = 2 * page,
+						 .flags = VDM_REGION_READ_ONLY};
+	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct raw_session session;
+	struct raw_ring ring;
+	struct vdm_packet reply;
+	char path[64];
+	uint32_t rw;
+
+	(void)state;
+	if (!userfaultfd_is_there())
+		skip();
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	int read_only = open(path, O_RDONLY | O_CLOEXEC);
+
+	assert_int_equal(fallocate(fd, 0, 0, (off_t)(2 * page)), 0);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	raw_open(&session);
+	assert_int_equal(raw_ring_create(&session, 8, 0, &ring), 0);
+	char *memory = raw_region_add(&session, page, 0, &rw);
+
+	assert_int_equal(raw_request(&session, &request.header, &read_only, 1, &reply), 0);
+	assert_int_equal(reply.message.header.type, VDM_MESSAGE_REGION_ADDED);
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)page), 0);
+	/* page, what is in it before, and the result; what is written later is seen */
+	static const struct {
+		unsigned page;
+		const char *text;
+		int result;
+	} copies[] = {{1, "x", 0}, {0, NULL, -EFAULT}, {1, "y", 0}};
+
+	for (unsigned i = 0; i < sizeof copies / sizeof *copies; i++) {
+		const off_t offset = (off_t)(copies[i].page * page);
+		struct vdm_descriptor *d = raw_entry(&ring);
+		struct vdm_completion completion;
+
+		if (copies[i].text)
+			assert_int_equal(pwrite(fd, copies[i].text, 1, offset), 1);
+		d->opcode = VDM_OPCODE_MEMCPY;
+		d->source_region = reply.message.region_added.region;
+		d->source_offset = (uint64_t)offset;
+		d->destination_region = rw;
+		d->length = page;
+		raw_publish(&ring);
+		assert_true(raw_await(&session, &ring, &completion));
+		assert_int_equal(completion.result, copies[i].result);
+		if (copies[i].text)
+			assert_int_equal(memory[0], *copies[i].text);
+	}
+
+	struct stat status;
+
+	assert_int_equal(fstat(fd, &status), 0);
+	assert_int_equal(status.st_blocks * 512, page);
+	raw_ring_forget(&ring);
+	raw_close(&session);
+	close(read_only);
+	close(fd);
+}
+
 static void i4_a_sequence_jump_ends_that_session_alone(void **state)
 {
 	static const uint32_t jumps[] = {0, 2, 3, 5, 0x80000000, 0xffffffff, (uint32_t)1 - 8};
@@ -392,6 +457,7 @@ int main(void)
 		cmocka_unit_test(i4_bad_descriptors_fail_and_the_rest_goes_on),
 		cmocka_unit_test(i4_a_failure_in_a_chain_cancels_the_rest_of_it),
 		cmocka_unit_test(punched_pages_stay_missing),
+		cmocka_unit_test(punched_pages_of_a_read_only_file_stay_missing),
 		cmocka_unit_test(i4_a_sequence_jump_ends_that_session_alone),
 		cmocka_unit_test(i5_every_operation_completes_once_with_its_user_data),
 	};

@@ -408,12 +408,14 @@ static void wrong_memory_for_a_ring_is_refused(void **state)
 		size_t size, allocated;
 		int seals, error;
 		const char *word;
+		off_t from;
 	} wrong[] = {
 		{size, size, 0, -EPERM, "F_SEAL_FUTURE_WRITE"},
 		{size, size, F_SEAL_SHRINK | F_SEAL_GROW, -EPERM, "F_SEAL_FUTURE_WRITE"},
 		{size, size, F_SEAL_FUTURE_WRITE, -EPERM, "F_SEAL_SHRINK"},
 		{4096, 4096, all, -EFBIG, "4096"},
 		{size, 4096, all, -ENODATA, "fallocate"},
+		{size, size, all, server->holes_fd >= 0 ? -ENODATA : 0, "fallocate", (off_t)size}, /* beyond the end */
 		{size, size, all, 0, ""}, /* as it is to be */
 	};
 	struct vdm_packet reply;
@@ -424,7 +426,7 @@ static void wrong_memory_for_a_ring_is_refused(void **state)
 		int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 		assert_int_equal(ftruncate(fd, (off_t)wrong[i].size), 0);
-		assert_int_equal(fallocate(fd, 0, 0, (off_t)wrong[i].allocated), 0);
+		assert_int_equal(fallocate(fd, FALLOC_FL_KEEP_SIZE, wrong[i].from, (off_t)wrong[i].allocated), 0);
 		assert_int_equal(fcntl(fd, F_ADD_SEALS, wrong[i].seals), 0);
 		assert_int_equal(ask_for(&message, &fd, 1, VDM_MESSAGE_RING_CREATED, &reply), wrong[i].error);
 		if (wrong[i].error)
