@@ -110,15 +110,17 @@ int vdm_status_read(const char *socket, struct vdm_status **status)
 
 	int result = client_converse(fd, &request.header, NULL, 0, VDM_MESSAGE_STATUS_REPLY, 1, &reply);
 
-	close(fd);
-	if (result)
+	if (result) {
+		close(fd);
 		return result;
+	}
 
 	size_t size = reply.message.status_reply.size;
 	char *bytes = NULL;
 
 	result = read_report(reply.fds[0], size, &bytes);
 	vdm_packet_close(&reply);
+	close(fd); /* with the session, vdmd empties the report */
 	if (!result)
 		result = translate(bytes, size, status);
 	free(bytes);

@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/statfs.h>
+#include <unistd.h>
 
 #include "refusal.h"
 
@@ -47,4 +50,41 @@ int memfd_check_pages(const struct stat *status, int seals, uint64_t size, char 
 	if (status->st_blocks * BLOCK < status->st_size)
 		return memfd_refuse_holes(text);
 	return 0;
+}
+
+int memfd_make(const char *name, size_t size, void **memory)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)size) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		goto failed;
+
+	void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+
+	if (mapped == MAP_FAILED)
+		goto failed;
+	*memory = mapped;
+	return fd;
+
+failed:;
+	int error = errno;
+
+	close(fd);
+	return -error;
+}
+
+int memfd_open_read_only(int fd)
+{
+	char path[64];
+
+	if (fchmod(fd, S_IRUSR) < 0)
+		return -errno;
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+
+	int read_only = open(path, O_RDONLY | O_CLOEXEC);
+
+	return read_only < 0 ? -errno : read_only;
 }

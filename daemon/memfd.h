@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Rules for every file that a client passes to be mapped. Each returns 0, or a negative errno with the rule that is
- * broken in `text`, and none waits for a lock of the file, which the client may hold for as long as it likes.
+ * Memory files: those that are made here, and rules for every one that a client passes to be mapped. Each of those returns
+ * 0, or a negative errno with the rule that is broken in `text`, and none waits for a lock of the file, which the client
+ * may hold for as long as it likes.
  */
 #ifndef VDM_DAEMON_MEMFD_H
 #define VDM_DAEMON_MEMFD_H
@@ -20,5 +21,11 @@ int memfd_check_pages(const struct stat *status, int seals, uint64_t size, char 
 
 /* The refusal of a file whose pages are not all there. */
 int memfd_refuse_holes(char text[VDM_REFUSAL_TEXT]);
+
+/* One of our own, of `size` bytes, that can never have another size; mapped. Returns its descriptor or a negative errno. */
+int memfd_make(const char *name, size_t size, void **memory);
+
+/* The same file, opened so that it cannot be written: not even by reopening, for it is ours and 0400. */
+int memfd_open_read_only(int fd);
 
 #endif

@@ -65,12 +65,6 @@ static bool populate(struct prefault_job *job)
 	return job->done < job->size;
 }
 
-static void job_free(struct prefault_job *job)
-{
-	munmap(job->base, job->size);
-	free(job);
-}
-
 static void *prefault_main(void *argument)
 {
 	struct prefault *prefault = argument;
@@ -101,7 +95,8 @@ static void *prefault_main(void *argument)
 		job->finished = true;
 		if (job->abandoned) {
 			pthread_mutex_unlock(&prefault->lock);
-			job_free(job);
+			munmap(job->base, job->size);
+			free(job);
 			pthread_mutex_lock(&prefault->lock);
 		}
 	}
@@ -195,12 +190,10 @@ struct prefault_job *prefault_begin(struct prefault *prefault, void *base, size_
 	return job;
 }
 
-void prefault_unmap(struct prefault *prefault, struct prefault_job *job, void *base, size_t size)
+bool prefault_end(struct prefault *prefault, struct prefault_job *job)
 {
-	if (!job) {
-		munmap(base, size);
-		return;
-	}
+	if (!job)
+		return true;
 	pthread_mutex_lock(&prefault->lock);
 	bool ours = !job->at_it;
 
@@ -212,5 +205,6 @@ void prefault_unmap(struct prefault *prefault, struct prefault_job *job, void *b
 	}
 	pthread_mutex_unlock(&prefault->lock);
 	if (ours)
-		job_free(job);
+		free(job);
+	return ours;
 }

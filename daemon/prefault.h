@@ -20,11 +20,11 @@ void prefault_free(struct prefault *prefault);
 
 /*
  * Go through a mapping of a whole memfd, of which `fd` stays the caller's. Returns NULL if that cannot be done, which
- * does no harm. From now on the memory has to be unmapped with prefault_unmap().
+ * does no harm. Before the memory is unmapped, prefault_end() has to be asked.
  */
 struct prefault_job *prefault_begin(struct prefault *prefault, void *base, size_t size, bool writable, int fd);
 
-/* Unmap the memory, at once or as soon as the thread is not at it. The job may be NULL. */
-void prefault_unmap(struct prefault *prefault, struct prefault_job *job, void *base, size_t size);
+/* End it. Whether the memory is the caller's to unmap; or else the thread is at it, and does that. The job may be NULL. */
+bool prefault_end(struct prefault *prefault, struct prefault_job *job);
 
 #endif

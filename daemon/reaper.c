@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,10 +32,16 @@ struct reaper {
 	pthread_cond_t work, idle;
 	struct reaping_list waiting, done;
 	unsigned threads, free_threads;
+	unsigned nobodys_threads;    /* as struct user's reaper_threads */
 	bool stopping;
 	int done_fd;                 /* eventfd: look at `done` */
 	sd_event_source *on_done;
 };
+
+static unsigned *threads_of(struct reaper *reaper, const struct reaping *reaping)
+{
+	return reaping->user ? &reaping->user->reaper_threads : &reaper->nobodys_threads;
+}
 
 /* The first whose user has not too many threads already. Holding the lock. */
 static struct reaping *take(struct reaper *reaper)
@@ -42,11 +49,12 @@ static struct reaping *take(struct reaper *reaper)
 	struct reaping *reaping;
 
 	STAILQ_FOREACH(reaping, &reaper->waiting, entry) {
-		if (reaping->user && reaping->user->reaper_threads >= THREADS_PER_USER)
+		unsigned *threads = threads_of(reaper, reaping);
+
+		if (*threads >= THREADS_PER_USER)
 			continue;
 		STAILQ_REMOVE(&reaper->waiting, reaping, reaping, entry);
-		if (reaping->user)
-			reaping->user->reaper_threads++;
+		++*threads;
 		return reaping;
 	}
 	return NULL;
@@ -80,8 +88,7 @@ static void *reaper_main(void *argument)
 			pthread_mutex_unlock(&reaper->lock);
 			reap(reaping);
 			pthread_mutex_lock(&reaper->lock);
-			if (reaping->user)
-				reaping->user->reaper_threads--;
+			--*threads_of(reaper, reaping);
 			STAILQ_INSERT_TAIL(&reaper->done, reaping, entry);
 			eventfd_write(reaper->done_fd, 1);
 			continue;
@@ -112,6 +119,7 @@ static void collect(struct reaper *reaper)
 			return;
 		if (reaping->user) {
 			reaping->user->reaping--;
+			user_release(reaping->user, RESOURCE_DESCRIPTORS, reaping->fd_count);
 			reaping->user->reaped_ns = monotonic_ns();
 			user_put(reaping->user);
 		}
@@ -227,6 +235,8 @@ void reaper_submit(struct reaper *reaper, struct reaping *reaping)
 		if (reaping->user->reaping++ == 0)
 			reaping->user->reaped_ns = monotonic_ns();
 		reaping->user->references++;
+		/* whether he may or not: they are there */
+		reaping->user->used[RESOURCE_DESCRIPTORS] += reaping->fd_count;
 	}
 	pthread_mutex_lock(&reaper->lock);
 	STAILQ_INSERT_TAIL(&reaper->waiting, reaping, entry);
@@ -242,15 +252,39 @@ bool reaper_overloaded(const struct user *user)
 
 void reaper_close(struct reaper *reaper, struct user *user, int *fds, unsigned count)
 {
-	struct reaping *reaping = count > 0 ? reaping_new(user, count) : NULL;
+	struct reaping *reaping = NULL;
 
 	for (unsigned i = 0; i < count; i++) {
+		if (fds[i] < 0)
+			continue;
+		if (!reaping)
+			reaping = reaping_new(user, count - i);
 		if (reaping)
 			reaping->fds[reaping->fd_count++] = fds[i];
-		else if (fds[i] >= 0)
+		else
 			close(fds[i]);
 		fds[i] = -1;
 	}
 	if (reaping)
 		reaper_submit(reaper, reaping);
+}
+
+/* Whether there is a message in it, which may be empty and yet bring descriptors: with SO_PASSCRED each has a control
+ * message, and that does not fit here (unix(7), recvmsg(2)). */
+static bool has_messages(int socket)
+{
+	struct msghdr message = {0};
+
+	return setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int)) < 0 ||
+	       recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT) != 0 || (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC));
+}
+
+void reaper_close_socket(struct reaper *reaper, struct user *user, int socket)
+{
+	if (socket < 0)
+		return;
+	if (has_messages(socket))
+		reaper_close(reaper, user, &socket, 1);
+	else
+		close(socket);
 }

@@ -12,6 +12,10 @@
 #include "memfd.h"
 #include "refusal.h"
 
+/* A client that has closed a file leaves its pages to who unmaps it last: 60 ms for a GiB, which the event loop does not
+ * have. */
+#define SLOW_BYTES ((size_t)1 << 20)
+
 static int check_kind(int fd, uint32_t flags, int seals, struct stat *status, char text[VDM_REFUSAL_TEXT])
 {
 	if (flags & VDM_REGION_FILE)
@@ -85,7 +89,19 @@ int region_map(struct prefault *prefault, int holes_fd, int fd, uint64_t size, u
 	return 0;
 }
 
-void region_unmap(struct prefault *prefault, struct region *region)
+void region_unmap(struct prefault *prefault, struct reaper *reaper, struct user *user, struct region *region)
 {
-	prefault_unmap(prefault, region->prefault, region->base, region->size);
+	if (!prefault_end(prefault, region->prefault))
+		return; /* its thread is at it, and does it */
+
+	struct reaping *reaping = region->size >= SLOW_BYTES ? reaping_new(user, 0) : NULL;
+
+	if (!reaping) {
+		munmap(region->base, region->size);
+		return;
+	}
+	reaping->memory[0].base = region->base;
+	reaping->memory[0].size = region->size;
+	reaping->memory_count = 1;
+	reaper_submit(reaper, reaping);
 }

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "prefault.h"
+#include "reaper.h"
 #include "proto/control.h"
 
 struct region {
@@ -33,6 +34,6 @@ int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 /* Map it, and begin to map its pages; `holes_fd` is holes_open()'s. Returns 0 or a negative errno with a sentence. */
 int region_map(struct prefault *prefault, int holes_fd, int fd, uint64_t size, uint32_t flags, struct region *region,
 	       char text[VDM_REFUSAL_TEXT]);
-void region_unmap(struct prefault *prefault, struct region *region);
+void region_unmap(struct prefault *prefault, struct reaper *reaper, struct user *user, struct region *region);
 
 #endif

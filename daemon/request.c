@@ -188,6 +188,7 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 			.first_sequence = request->first_sequence,
 		};
 
+		close(vdm_packet_take(packet, 0)); /* a memfd that is mapped: that takes no time */
 		result = vdm_packet_send(session->socket, &created.header, fds, VDM_RING_FD_COUNT);
 	}
 	for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
@@ -253,7 +254,7 @@ static int enter_region(struct session *session, const struct vdm_message_region
 		result = engine_space_add(session->space, region->base, region->size,
 					  !(request->flags & VDM_REGION_READ_ONLY), &region->id);
 		if (result) {
-			region_unmap(session->server->prefault, region);
+			region_unmap(session->server->prefault, session->server->reaper, user, region);
 			refuse(text, result, "vdmd has no room for another region");
 		}
 	}
@@ -290,6 +291,8 @@ static int handle_region_add(struct session *session, struct vdm_packet *packet,
 		return reply_refused(session, VDM_MESSAGE_REGION_ADD, result, text);
 	}
 
+	close(vdm_packet_take(packet, 0)); /* as above */
+
 	struct vdm_message_region_added added = {
 		.header = {VDM_MESSAGE_REGION_ADDED, sizeof added},
 		.size = region->size,
@@ -322,14 +325,20 @@ static int handle_status(struct session *session, struct vdm_packet *packet, con
 {
 	struct vdm_message_status_reply reply = {.header = {VDM_MESSAGE_STATUS_REPLY, sizeof reply}};
 	char text[VDM_REFUSAL_TEXT];
-	int fd = status_report(session->server, session->peer.uid, &reply.size);
+	void *report;
 
 	(void)packet;
 	(void)reason;
+	session_drop_report(session);
+
+	int fd = status_report(session->server, session->peer.uid, &report, &reply.size);
+
 	if (fd < 0)
 		return reply_refused(session, VDM_MESSAGE_STATUS,
 				     refuse(text, fd, "vdmd cannot write a report: %s", strerror(-fd)),
 				     text);
+	session->report = report;
+	session->report_size = reply.size;
 
 	int result = vdm_packet_send(session->socket, &reply.header, &fd, 1);
 
@@ -337,11 +346,7 @@ static int handle_status(struct session *session, struct vdm_packet *packet, con
 	return result;
 }
 
-/*
- * Descriptors that are on their way count as the sender's, by user id (unix(7), ETOOMANYREFS): a client that lets
- * them pile up would use up what all have.
- */
-static bool has_unread_answers(const struct session *session)
+bool session_has_unread_answers(const struct session *session)
 {
 	int unread;
 
@@ -387,7 +392,7 @@ int session_handle(struct session *session, struct vdm_packet *packet, const cha
 		*reason = "the descriptors that it has passed take too long to close";
 		return -EPROTO;
 	}
-	if (handlers[type].answers_with_fds && has_unread_answers(session)) {
+	if (handlers[type].answers_with_fds && session_has_unread_answers(session)) {
 		*reason = "it asked for descriptors without having read the answer before";
 		return -EPROTO;
 	}

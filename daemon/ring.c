@@ -3,11 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "holes.h"
@@ -19,45 +17,6 @@ static void close_if_open(int *fd)
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
-}
-
-/* A memory file of `size` bytes that can never have another size, mapped. */
-static int make_memory(const char *name, size_t size, void **memory)
-{
-	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, (off_t)size) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		goto failed;
-
-	void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
-
-	if (mapped == MAP_FAILED)
-		goto failed;
-	*memory = mapped;
-	return fd;
-
-failed:;
-	int error = errno;
-
-	close(fd);
-	return -error;
-}
-
-/* The same file, opened so that it cannot be written: not even by reopening, for it is ours and 0400. */
-static int open_read_only(int fd)
-{
-	char path[64];
-
-	if (fchmod(fd, S_IRUSR) < 0)
-		return -errno;
-	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-
-	int read_only = open(path, O_RDONLY | O_CLOEXEC);
-
-	return read_only < 0 ? -errno : read_only;
 }
 
 int ring_check(int fd, uint32_t entries, int holes_fd, char text[VDM_REFUSAL_TEXT])
@@ -91,11 +50,11 @@ static int map_submission(struct ring *ring, int fd)
 
 static int make_completion(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
 {
-	int fd = make_memory("vdm-completion", vdm_completion_size(ring->entries), &ring->completion);
+	int fd = memfd_make("vdm-completion", vdm_completion_size(ring->entries), &ring->completion);
 
 	if (fd < 0)
 		return fd;
-	client_fds[VDM_RING_FD_COMPLETION] = open_read_only(fd);
+	client_fds[VDM_RING_FD_COMPLETION] = memfd_open_read_only(fd);
 	close(fd);
 	return client_fds[VDM_RING_FD_COMPLETION] < 0 ? client_fds[VDM_RING_FD_COMPLETION] : 0;
 }

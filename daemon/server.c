@@ -148,7 +148,9 @@ static bool end_all_sessions(struct server *server)
 
 	for (session = LIST_FIRST(&server->sessions); session; session = next) {
 		next = LIST_NEXT(session, entry);
-		if (!session->ending)
+		if (session->ending)
+			session_go_on(session);
+		else
 			session_end(session);
 	}
 	while (!LIST_EMPTY(&server->sessions) && monotonic_ns() < end)
@@ -203,7 +205,7 @@ static int accept_in_distress(struct server *server, int listen_fd)
 		__builtin_memcpy(refused.text, text, sizeof text);
 		vdm_packet_send(fd, &refused.header, NULL, 0);
 		shutdown(fd, SHUT_RDWR);
-		reaper_close(server->reaper, NULL, &fd, 1);
+		reaper_close_socket(server->reaper, NULL, fd);
 		server->refused++;
 	}
 	server->reserve_fd = open_reserve();

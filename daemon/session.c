@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -22,6 +23,9 @@
 
 /* Messages of one client that are handled before another's turn. */
 #define MESSAGES_AT_ONCE 16
+
+/* How often to look whether a client has read its last answer. */
+#define UNREAD_LOOK_US (100 * 1000ull)
 
 /* A client that connects has so long to say what it is. */
 #define GREETING_US (10 * 1000000ull)
@@ -69,7 +73,7 @@ static int turn_away(struct server *server, struct user *user, int socket, int e
 	snprintf(refused.text, sizeof refused.text, "%s", text);
 	vdm_packet_send(socket, &refused.header, NULL, 0);
 	shutdown(socket, SHUT_RDWR);
-	reaper_close(server->reaper, user, &socket, 1);
+	reaper_close_socket(server->reaper, user, socket);
 	server->refused++;
 	return error;
 }
@@ -283,8 +287,11 @@ int session_begin(struct server *server, int socket)
 	if (result) {
 		/* the socket is needed for the answer, and closed with it */
 		session->socket = -1;
+		user->references++; /* it outlives the session */
 		session_end(session);
-		return turn_away(server, NULL, socket, result, "vdmd is out of memory or descriptors");
+		turn_away(server, user, socket, result, "vdmd is out of memory or descriptors");
+		user_put(user);
+		return result;
 	}
 	server->accepted++;
 	log_message(LOG_DEBUG, &session->peer, "connected");
@@ -326,7 +333,7 @@ int session_remove_region(struct session *session, struct region *region)
 
 	if (result == -EAGAIN)
 		return result;
-	region_unmap(session->server->prefault, region);
+	region_unmap(session->server->prefault, session->server->reaper, session->user, region);
 	LIST_REMOVE(region, entry);
 	session->region_count--;
 	session->mapped_bytes -= region->size;
@@ -378,6 +385,22 @@ void session_counters(const struct session *session, struct vdm_report_counters 
 	}
 }
 
+void session_drop_report(struct session *session)
+{
+	struct reaping *reaping = session->report ? reaping_new(session->user, 0) : NULL;
+
+	if (reaping) {
+		reaping->memory[0].base = session->report;
+		reaping->memory[0].size = session->report_size;
+		reaping->memory[0].empty = !session->server->stopping;
+		reaping->memory_count = 1;
+		reaper_submit(session->server->reaper, reaping);
+	} else if (session->report) {
+		munmap(session->report, session->report_size);
+	}
+	session->report = NULL;
+}
+
 /* Give back its rings and regions: 0, or -EAGAIN as long as a worker is at one of them. */
 static int remove_all(struct session *session)
 {
@@ -397,11 +420,14 @@ static int remove_all(struct session *session)
 	return LIST_EMPTY(&session->regions) ? 0 : -EAGAIN;
 }
 
-/* When nothing is left of it. */
+/* When nothing is left of it but its socket. */
 static void session_free(struct session *session)
 {
 	struct server *server = session->server;
 
+	sd_event_source_disable_unref(session->on_unread);
+	session_drop_report(session);
+	reaper_close_socket(server->reaper, session->user, session->socket);
 	if (session->space)
 		engine_space_delete(session->space);
 	report_counters_add(&server->ended, &session->ended);
@@ -415,6 +441,31 @@ static void session_free(struct session *session)
 	server_announce(server);
 }
 
+/* Descriptors that are on their way count as ours, also after our end of the socket has been closed (unix(7),
+ * ETOOMANYREFS): a client that does not read his last answer goes on paying for his session. */
+static int on_unread(sd_event_source *source, uint64_t usec, void *context)
+{
+	(void)usec;
+	if (session_has_unread_answers(context)) {
+		sd_event_source_set_time_relative(source, UNREAD_LOOK_US);
+		return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	}
+	session_free(context);
+	return 0;
+}
+
+/* When its rings and regions are gone. */
+static void session_close(struct session *session)
+{
+	if (session->on_unread && !session->server->stopping)
+		return; /* it waits already */
+	if (session->socket >= 0 && !session->server->stopping && session_has_unread_answers(session) &&
+	    sd_event_add_time_relative(session->server->event, &session->on_unread, CLOCK_MONOTONIC, UNREAD_LOOK_US,
+				       UNREAD_LOOK_US / 10, on_unread, session) >= 0)
+		return;
+	session_free(session);
+}
+
 void session_end(struct session *session)
 {
 	session->ending = true;
@@ -423,23 +474,20 @@ void session_end(struct session *session)
 	session->on_silence = sd_event_source_disable_unref(session->on_silence);
 	int result = remove_all(session);
 
-	if (session->socket >= 0) {
-		/* at once, as the client sees it; what it has left unread in it is closed with it */
-		shutdown(session->socket, SHUT_RDWR);
-		reaper_close(session->server->reaper, session->user, &session->socket, 1);
-	}
+	if (session->socket >= 0)
+		shutdown(session->socket, SHUT_RDWR); /* at once, as the client sees it */
 	if (session->peer_fd >= 0)
 		close(session->peer_fd);
 	session->peer_fd = -1;
 	if (!result)
-		session_free(session);
+		session_close(session);
 }
 
 void session_go_on(struct session *session)
 {
 	if (session->ending) {
 		if (remove_all(session) == 0)
-			session_free(session);
+			session_close(session);
 	} else if (session_waits(session) &&
 		   session_release_for_client(session, session->leaving_ring, session->leaving_region) < 0) {
 		session_end(session);

@@ -40,11 +40,14 @@ struct session {
 	uint32_t region_count;
 	uint64_t mapped_bytes;
 	struct vdm_report_counters ended; /* of its rings that are gone */
+	void *report;                   /* the last one that it asked for: its pages are ours; NULL if there is none */
+	size_t report_size;
 
 	/* What a worker still had in use when it was to be removed; then nothing else is done for the client. */
 	struct ring *leaving_ring;
 	struct region *leaving_region;
 	bool ending;                    /* all of it is being removed */
+	sd_event_source *on_unread;     /* ...but for its socket, while the client has not read our last answer */
 
 	/* Set by a worker, with a constant string; release; partner: server's look at violations, acquire. */
 	_Atomic(const char *) violation;
@@ -68,6 +71,9 @@ void session_go_on(struct session *session);
 /* Whether the next message has to wait for that. */
 bool session_waits(const struct session *session);
 
+/* Empty the report that it was given: the client may keep the file for as long as it likes, and we pay for its pages. */
+void session_drop_report(struct session *session);
+
 /* End it because the client broke the protocol. */
 void session_violated(struct session *session, const char *reason);
 
@@ -76,6 +82,12 @@ void session_violated(struct session *session, const char *reason);
  * if the client does not listen. Takes what it needs of the packet's descriptors.
  */
 int session_handle(struct session *session, struct vdm_packet *packet, const char **reason);
+
+/*
+ * Descriptors that are on their way count as the sender's, by user id (unix(7), ETOOMANYREFS): a client that lets
+ * them pile up would use up what all have.
+ */
+bool session_has_unread_answers(const struct session *session);
 
 /* What a ring and a region cost their user. A charge returns 0, or -EDQUOT with a sentence. */
 int session_charge_ring(struct user *user, uint32_t entries, char text[VDM_REFUSAL_TEXT]);

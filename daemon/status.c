@@ -2,7 +2,6 @@
 #include "status.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "memfd.h"
 #include "server.h"
 
 static int may_see(const struct session *session, uid_t reader)
@@ -58,7 +58,7 @@ static void fill_daemon(struct server *server, struct vdm_report_daemon *report)
 	snprintf(report->version, sizeof report->version, "%s", VDM_VERSION);
 }
 
-int status_report(struct server *server, uid_t reader, uint64_t *size)
+int status_report(struct server *server, uid_t reader, void **memory, uint64_t *size)
 {
 	const size_t most = sizeof(struct vdm_report_daemon) +
 			    server->session_count * sizeof(struct vdm_report_session);
@@ -79,24 +79,16 @@ int status_report(struct server *server, uid_t reader, uint64_t *size)
 	}
 
 	const size_t bytes = (size_t)((char *)next - (char *)report);
-	int fd = memfd_create("vdm-status", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = memfd_make("vdm-status", bytes, memory), read_only = fd;
 
-	if (fd < 0) {
-		int error = errno;
-
-		free(report);
-		return -error;
-	}
-	int result = write(fd, report, bytes) == (ssize_t)bytes ? 0 : -ENOMEM;
-
-	free(report);
-	if (!result &&
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
-		result = -errno;
-	if (result) {
+	if (fd >= 0) {
+		memcpy(*memory, report, bytes);
+		read_only = memfd_open_read_only(fd);
+		if (read_only < 0)
+			munmap(*memory, bytes);
 		close(fd);
-		return result;
 	}
+	free(report);
 	*size = bytes;
-	return fd;
+	return read_only;
 }

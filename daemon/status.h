@@ -9,9 +9,9 @@
 struct server;
 
 /*
- * Write a report into a sealed memory file, with those sessions that `reader` may see. Returns its descriptor,
- * which is the caller's, and stores its size; or a negative errno.
+ * Write a report into a memory file, with those sessions that `reader` may see. Returns a descriptor of it for reading
+ * only, which is the caller's, and stores where it is mapped, and its size; or a negative errno.
  */
-int status_report(struct server *server, uid_t reader, uint64_t *size);
+int status_report(struct server *server, uid_t reader, void **memory, uint64_t *size);
 
 #endif

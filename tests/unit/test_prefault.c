@@ -50,6 +50,12 @@ static void *mapping(int fd, size_t bytes)
 	return base;
 }
 
+static void end_and_unmap(struct prefault_job *job, void *base)
+{
+	if (prefault_end(prefault, job))
+		munmap(base, BYTES);
+}
+
 /* KiB of the mapping at `base` that have been mapped by pages, as /proc/self/smaps has it; -1: there is none. */
 static long mapped_kib(const void *base)
 {
@@ -94,7 +100,7 @@ static void pages_are_mapped_without_being_touched(void **state)
 		assert_non_null(job);
 		close(fd);
 		assert_true(comes_to(base, BYTES >> 10));
-		prefault_unmap(prefault, job, base, BYTES);
+		end_and_unmap(job, base);
 		assert_true(comes_to(base, -1));
 	}
 }
@@ -112,8 +118,8 @@ static void pages_that_are_not_there_are_left_alone(void **state)
 
 	assert_true(comes_to(second, BYTES >> 10)); /* and so it has been at the first one */
 	assert_int_equal(mapped_kib(base), 0);
-	prefault_unmap(prefault, job, base, BYTES);
-	prefault_unmap(prefault, later, second, BYTES);
+	end_and_unmap(job, base);
+	end_and_unmap(later, second);
 	close(fd);
 	close(other);
 }
@@ -130,7 +136,7 @@ static void what_is_given_up_is_unmapped(void **state)
 		struct prefault_job *job = prefault_begin(prefault, base, BYTES, true, fd);
 
 		nanosleep(&(struct timespec){.tv_nsec = i * 100000}, NULL);
-		prefault_unmap(prefault, job, base, BYTES);
+		end_and_unmap(job, base);
 		assert_true(comes_to(base, -1));
 	}
 	close(fd);
@@ -142,7 +148,7 @@ static void without_a_job_it_is_just_unmapped(void **state)
 	void *base = mapping(fd, BYTES);
 
 	(void)state;
-	prefault_unmap(prefault, NULL, base, BYTES);
+	end_and_unmap(NULL, base);
 	assert_int_equal(mapped_kib(base), -1);
 	close(fd);
 }
@@ -162,7 +168,7 @@ static void there_is_an_end_to_how_many_wait(void **state)
 	}
 	assert_in_range(refused, 1, MANY - 1);
 	for (unsigned i = 0; i < MANY; i++)
-		prefault_unmap(prefault, job[i], base[i], BYTES);
+		end_and_unmap(job[i], base[i]);
 	close(fd);
 }
 

@@ -67,6 +67,7 @@ static void a_socket_that_lingers_delays_its_own_user_alone(void **state)
 	assert_int_equal(fcntl(copy, F_GETFD), -1);
 	assert_int_equal(quick.references, 1);
 	assert_int_equal(slow.reaping, 20);
+	assert_int_equal(slow.used[RESOURCE_DESCRIPTORS], 20);
 	/* ten seconds is what a single one would have taken: this is no measurement */
 	assert_true(monotonic_ns() - began < 5000000000);
 	/* with the other ends gone there is nothing to linger for */
@@ -75,7 +76,73 @@ static void a_socket_that_lingers_delays_its_own_user_alone(void **state)
 	while (slow.reaping > 0)
 		sd_event_run(event, UINT64_MAX);
 	assert_int_equal(slow.references, 1);
+	assert_int_equal(slow.used[RESOURCE_DESCRIPTORS], 0);
 	close(ends[1]);
+	reaper_free(reaper);
+	sd_event_unref(event);
+}
+
+/* Without a user, as when one connects who has ended already: those are as few. */
+static void nobodys_sockets_delay_nobody(void **state)
+{
+	struct user quick = {.references = 1};
+	struct reaper *reaper;
+	sd_event *event;
+	int fd[20], other[20], ends[2];
+
+	(void)state;
+	assert_true(sd_event_new(&event) >= 0);
+	assert_int_equal(reaper_new(event, &reaper), 0);
+	for (unsigned i = 0; i < 20; i++) {
+		fd[i] = lingering(&other[i]);
+		reaper_close(reaper, NULL, &fd[i], 1);
+	}
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	reaper_close(reaper, &quick, ends, 2);
+	while (quick.reaping > 0)
+		sd_event_run(event, UINT64_MAX);
+	for (unsigned i = 0; i < 20; i++)
+		close(other[i]);
+	reaper_free(reaper);
+	sd_event_unref(event);
+}
+
+/* A socket is closed here if nothing is closed with it; not if a message waits in it, and be that an empty one. */
+static void an_empty_socket_is_closed_at_once(void **state)
+{
+	struct iovec nothing = {0};
+	struct user user = {.references = 1};
+	struct reaper *reaper;
+	sd_event *event;
+	int ends[2];
+
+	(void)state;
+	assert_true(sd_event_new(&event) >= 0);
+	assert_int_equal(reaper_new(event, &reaper), 0);
+	for (unsigned messages = 0; messages < 3; messages++) {
+		char control[CMSG_SPACE(sizeof(int))] = {0};
+		struct msghdr message = {.msg_iov = &nothing, .msg_iovlen = 1, .msg_control = control,
+					 .msg_controllen = sizeof control};
+		struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+
+		rights->cmsg_level = SOL_SOCKET;
+		rights->cmsg_type = SCM_RIGHTS;
+		rights->cmsg_len = CMSG_LEN(sizeof(int));
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+		memcpy(CMSG_DATA(rights), &ends[1], sizeof(int));
+		if (messages == 1)
+			assert_int_equal(sendmsg(ends[1], &message, 0), 0);
+		else if (messages == 2)
+			assert_int_equal(send(ends[1], "text", 4, 0), 4);
+		shutdown(ends[0], SHUT_RDWR);
+		reaper_close_socket(reaper, &user, ends[0]);
+		assert_int_equal(user.reaping, messages ? 1 : 0);
+		while (user.reaping > 0)
+			sd_event_run(event, UINT64_MAX);
+		assert_int_equal(fcntl(ends[0], F_GETFD), -1);
+		close(ends[1]);
+	}
+	reaper_close_socket(reaper, &user, -1);
 	reaper_free(reaper);
 	sd_event_unref(event);
 }
@@ -84,6 +151,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_socket_that_lingers_delays_its_own_user_alone),
+		cmocka_unit_test(nobodys_sockets_delay_nobody),
+		cmocka_unit_test(an_empty_socket_is_closed_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

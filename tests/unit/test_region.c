@@ -69,7 +69,7 @@ static void an_honest_memfd_is_admitted(void **state)
 	assert_int_equal(region_check(fd, BYTES, 0, &region, text), 0);
 	assert_int_equal(region_map(prefault, -1, fd, BYTES, 0, &region, text), 0);
 	memset(region.base, 1, BYTES);
-	region_unmap(prefault, &region);
+	region_unmap(prefault, NULL, NULL, &region);
 	close(fd);
 }
 
@@ -144,7 +144,7 @@ static void read_only_files_make_read_only_regions(void **state)
 	assert_int_equal(region_check(read_only, BYTES, VDM_REGION_READ_ONLY, &region, text), 0);
 	assert_int_equal(region_map(prefault, -1, read_only, BYTES, VDM_REGION_READ_ONLY, &region, text), 0);
 	assert_int_equal(((char *)region.base)[BYTES - 1], 0);
-	region_unmap(prefault, &region);
+	region_unmap(prefault, NULL, NULL, &region);
 	close(read_only);
 
 	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
