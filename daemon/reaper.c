@@ -3,12 +3,16 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +26,9 @@
 #define MOST_STUCK   64
 #define STUCK_NS     2000000000ull
 
+/* Descriptors of one user that may wait; see bury(). */
+#define MOST_DESCRIPTORS 256
+
 /* At the end, what is stuck is left to the kernel, which does not wait when a process exits (socket(7)). */
 #define PATIENCE_MS 200
 
@@ -32,15 +39,15 @@ struct reaper {
 	pthread_cond_t work, idle;
 	struct reaping_list waiting, done;
 	unsigned threads, free_threads;
-	unsigned nobodys_threads;    /* as struct user's reaper_threads */
+	struct reaper_share nobodys;
 	bool stopping;
 	int done_fd;                 /* eventfd: look at `done` */
 	sd_event_source *on_done;
 };
 
-static unsigned *threads_of(struct reaper *reaper, const struct reaping *reaping)
+static struct reaper_share *share_of(struct reaper *reaper, const struct reaping *reaping)
 {
-	return reaping->user ? &reaping->user->reaper_threads : &reaper->nobodys_threads;
+	return reaping->user ? &reaping->user->reaper_share : &reaper->nobodys;
 }
 
 /* The first whose user has not too many threads already. Holding the lock. */
@@ -49,12 +56,13 @@ static struct reaping *take(struct reaper *reaper)
 	struct reaping *reaping;
 
 	STAILQ_FOREACH(reaping, &reaper->waiting, entry) {
-		unsigned *threads = threads_of(reaper, reaping);
+		struct reaper_share *share = share_of(reaper, reaping);
 
-		if (*threads >= THREADS_PER_USER)
+		if (share->threads >= THREADS_PER_USER)
 			continue;
 		STAILQ_REMOVE(&reaper->waiting, reaping, reaping, entry);
-		++*threads;
+		share->threads++;
+		share->descriptors -= reaping->fd_count;
 		return reaping;
 	}
 	return NULL;
@@ -88,7 +96,7 @@ static void *reaper_main(void *argument)
 			pthread_mutex_unlock(&reaper->lock);
 			reap(reaping);
 			pthread_mutex_lock(&reaper->lock);
-			--*threads_of(reaper, reaping);
+			share_of(reaper, reaping)->threads--;
 			STAILQ_INSERT_TAIL(&reaper->done, reaping, entry);
 			eventfd_write(reaper->done_fd, 1);
 			continue;
@@ -105,7 +113,21 @@ static void *reaper_main(void *argument)
 	return NULL;
 }
 
-/* Free what is done, and give its users back. On the event loop's thread. */
+/* It is done: give its user back. On the event loop's thread. */
+static void finish(struct reaping *reaping)
+{
+	struct user *user = reaping->user;
+
+	if (user) {
+		user->reaping--;
+		user_release(user, RESOURCE_DESCRIPTORS, reaping->fd_count);
+		user->reaped_ns = monotonic_ns();
+		user_put(user);
+	}
+	free(reaping);
+}
+
+/* The same for all that are done. */
 static void collect(struct reaper *reaper)
 {
 	for (;;) {
@@ -117,13 +139,7 @@ static void collect(struct reaper *reaper)
 		pthread_mutex_unlock(&reaper->lock);
 		if (!reaping)
 			return;
-		if (reaping->user) {
-			reaping->user->reaping--;
-			user_release(reaping->user, RESOURCE_DESCRIPTORS, reaping->fd_count);
-			reaping->user->reaped_ns = monotonic_ns();
-			user_put(reaping->user);
-		}
-		free(reaping);
+		finish(reaping);
 	}
 }
 
@@ -208,6 +224,109 @@ struct reaping *reaping_new(struct user *user, unsigned fds)
 	return reaping;
 }
 
+/* Descriptors that are given up all at once. */
+struct burial {
+	sem_t copied, closed;
+	int error;
+	unsigned count;
+	int fds[]; /* ascending */
+};
+
+/*
+ * On a thread of its own: with a table of descriptors of its own, in which the files stay open until it ends. Nobody
+ * waits for that; and nothing lingers, as when a process exits (socket(7)).
+ */
+static void *undertake(void *argument)
+{
+	struct burial *burial = argument;
+	unsigned next = 0;
+
+	burial->error = unshare(CLONE_FILES) < 0 ? errno : 0;
+	bool alone = !burial->error;
+
+	sem_post(&burial->copied);
+	while (sem_wait(&burial->closed) < 0)
+		;
+	/* what else there is in the table does not stay open for as long as those may take */
+	for (unsigned i = 0; alone && i < burial->count; next = (unsigned)burial->fds[i++] + 1)
+		if ((unsigned)burial->fds[i] > next)
+			syscall(SYS_close_range, next, (unsigned)burial->fds[i] - 1, 0);
+	if (alone)
+		syscall(SYS_close_range, next, ~0u, 0);
+	sem_destroy(&burial->copied);
+	sem_destroy(&burial->closed);
+	free(burial);
+	return NULL;
+}
+
+static int ascending(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* Take those from the list that only have descriptors to close. Holding the lock. */
+static void take_descriptors(struct reaper *reaper, const struct reaper_share *share, struct reaping_list *taken)
+{
+	struct reaping *reaping, *next;
+
+	for (reaping = STAILQ_FIRST(&reaper->waiting); reaping; reaping = next) {
+		next = STAILQ_NEXT(reaping, entry);
+		if (share_of(reaper, reaping) != share || reaping->memory_count > 0)
+			continue;
+		STAILQ_REMOVE(&reaper->waiting, reaping, reaping, entry);
+		STAILQ_INSERT_TAIL(taken, reaping, entry);
+	}
+}
+
+/*
+ * A user has so much waiting behind what is slow that others would come to feel it: close it here, while another thread
+ * has the same files open and closes them last. What cannot be done so goes on waiting. Holding the lock.
+ */
+static void bury(struct reaper *reaper, struct reaper_share *share)
+{
+	struct burial *burial = calloc(1, sizeof *burial + share->descriptors * sizeof(int));
+	struct reaping_list taken = STAILQ_HEAD_INITIALIZER(taken);
+	sigset_t all, before;
+	struct reaping *reaping;
+	pthread_t thread;
+
+	if (!burial)
+		return;
+	take_descriptors(reaper, share, &taken);
+	STAILQ_FOREACH(reaping, &taken, entry) {
+		memcpy(burial->fds + burial->count, reaping->fds, reaping->fd_count * sizeof(int));
+		burial->count += reaping->fd_count;
+	}
+	qsort(burial->fds, burial->count, sizeof(int), ascending);
+	sem_init(&burial->copied, 0, 0);
+	sem_init(&burial->closed, 0, 0);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int error = pthread_create(&thread, NULL, undertake, burial);
+
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (error) {
+		free(burial);
+		STAILQ_CONCAT(&reaper->waiting, &taken);
+		return;
+	}
+	pthread_detach(thread);
+	while (sem_wait(&burial->copied) < 0)
+		;
+	if (burial->error) {
+		STAILQ_CONCAT(&reaper->waiting, &taken);
+	} else {
+		for (unsigned i = 0; i < burial->count; i++)
+			close(burial->fds[i]);
+		share->descriptors -= burial->count;
+		while ((reaping = STAILQ_FIRST(&taken))) {
+			STAILQ_REMOVE_HEAD(&taken, entry);
+			finish(reaping);
+		}
+	}
+	sem_post(&burial->closed);
+}
+
 /* Another thread, unless there is one that waits. Holding the lock. */
 static void engage_thread(struct reaper *reaper)
 {
@@ -239,7 +358,12 @@ void reaper_submit(struct reaper *reaper, struct reaping *reaping)
 		reaping->user->used[RESOURCE_DESCRIPTORS] += reaping->fd_count;
 	}
 	pthread_mutex_lock(&reaper->lock);
+	struct reaper_share *share = share_of(reaper, reaping);
+
 	STAILQ_INSERT_TAIL(&reaper->waiting, reaping, entry);
+	share->descriptors += reaping->fd_count;
+	if (share->descriptors > MOST_DESCRIPTORS)
+		bury(reaper, share);
 	engage_thread(reaper);
 	pthread_mutex_unlock(&reaper->lock);
 }

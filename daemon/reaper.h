@@ -3,7 +3,8 @@
  * Closing what a client may have made slow to close, away from the event loop: the last close(2) of a TCP socket
  * waits for as long as the client's SO_LINGER says, that of a file on FUSE for its server, and punching a
  * file's pages out for a lock that the client may hold. Threads are started as they are needed; those of one
- * user's things are few, so that he delays nobody else's.
+ * user's things are few, so that he delays nobody else's. Where many descriptors come to wait for them, a thread that
+ * has a table of its own is left with all of these.
  */
 #ifndef VDM_DAEMON_REAPER_H
 #define VDM_DAEMON_REAPER_H

@@ -27,13 +27,19 @@ enum resource {
 	RESOURCE_COUNT
 };
 
+/* What somebody's things have of the reaper; guarded by its lock. */
+struct reaper_share {
+	unsigned threads;     /* that are at them */
+	unsigned descriptors; /* that wait for one */
+};
+
 struct user {
 	LIST_ENTRY(user) entry;
 	uid_t uid;
 	unsigned references;             /* sessions, and what is being reaped */
 	unsigned reaping;                /* what is being reaped */
 	uint64_t reaped_ns;              /* when something last was, or there was nothing to reap */
-	unsigned reaper_threads;         /* that are at it; guarded by the reaper's lock */
+	struct reaper_share reaper_share;
 	uint64_t used[RESOURCE_COUNT];
 	uint64_t handshakes;             /* that he may still make, as of... */
 	uint64_t handshakes_ns;          /* ...this time */

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 /* The two ends of a TCP connection with more underway than fits, so that closing one lingers for ten seconds. */
 static int lingering(int *other)
 {
+	const int small = 4096; /* of buffers */
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct linger linger = {.l_onoff = 1, .l_linger = 10};
 	socklen_t size = sizeof address;
@@ -28,8 +30,10 @@ static int lingering(int *other)
 	static char bytes[65536];
 
 	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+	assert_int_equal(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
 	assert_int_equal(listen(listener, 1), 0);
 	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
 	connect(fd, (struct sockaddr *)&address, sizeof address);
 	*other = accept(listener, NULL, NULL);
 	assert_true(*other >= 0);
@@ -107,6 +111,50 @@ static void nobodys_sockets_delay_nobody(void **state)
 	sd_event_unref(event);
 }
 
+static unsigned count_fds(void)
+{
+	unsigned count = 0;
+
+	for (int fd = 0; fd < 4096; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+/* However many there are, they do not stay open here: neither one user's nor nobody's. */
+static void many_that_linger_are_given_up(void **state)
+{
+	struct user users[2] = {{.references = 1}, {.references = 1}};
+	struct user *const owners[] = {&users[0], &users[1], NULL};
+	struct rlimit limit;
+	struct reaper *reaper;
+	sd_event *event;
+	int fd, other[1000];
+
+	(void)state;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_max < 4096)
+		skip();
+	limit.rlim_cur = 4096;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_true(sd_event_new(&event) >= 0);
+	assert_int_equal(reaper_new(event, &reaper), 0);
+	unsigned before = count_fds();
+
+	for (unsigned i = 0; i < 1000; i++) {
+		fd = lingering(&other[i]);
+		reaper_close(reaper, owners[i % 2 + (i >= 600)], &fd, 1);
+	}
+	/* 300, 500 and 200 of them; of each not more than can wait, and the threads' */
+	assert_in_range(count_fds(), before + 1000 + 200 - 4, before + 1000 + 3 * 256);
+	assert_in_range(users[1].used[RESOURCE_DESCRIPTORS], 4, 256 + 4);
+	for (unsigned i = 0; i < 1000; i++)
+		close(other[i]);
+	while (users[0].reaping > 0 || users[1].reaping > 0)
+		sd_event_run(event, UINT64_MAX);
+	reaper_free(reaper);
+	sd_event_unref(event);
+}
+
 /* A socket is closed here if nothing is closed with it; not if a message waits in it, and be that an empty one. */
 static void an_empty_socket_is_closed_at_once(void **state)
 {
@@ -152,6 +200,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_socket_that_lingers_delays_its_own_user_alone),
 		cmocka_unit_test(nobodys_sockets_delay_nobody),
+		cmocka_unit_test(many_that_linger_are_given_up),
 		cmocka_unit_test(an_empty_socket_is_closed_at_once),
 	};
 
