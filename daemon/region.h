@@ -24,9 +24,10 @@ struct region {
 LIST_HEAD(region_list, region);
 
 /*
- * Check a file against the rules: a memfd, sealed by the client so that it can never become shorter, at
- * least `size` bytes long, all of its pages allocated by the client, so that it is he who is charged for them, and opened for writing unless it is to be read only. Stores device and inode. Returns 0, or a
- * negative errno with the rule that it breaks in `text`. The descriptor stays the caller's.
+ * Check a file against the rules: a memfd, sealed by the client so that it can never become shorter, at least `size` bytes
+ * long, all of its pages allocated by the client, so that it is he who is charged for them, and opened for writing unless
+ * it is to be read only. Stores device and inode. Returns 0, or a negative errno with the rule that it breaks in `text`.
+ * The descriptor stays the caller's.
  */
 int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 		 char text[VDM_REFUSAL_TEXT]);
