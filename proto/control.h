@@ -45,7 +45,7 @@ enum vdm_message_type {
 	VDM_MESSAGE_REGION_ADDED,
 	VDM_MESSAGE_REGION_REMOVE,  /* -> DONE */
 	VDM_MESSAGE_STATUS,         /* -> STATUS_REPLY */
-	VDM_MESSAGE_STATUS_REPLY,   /* with one descriptor: a sealed file, proto/status.h */
+	VDM_MESSAGE_STATUS_REPLY,   /* with one descriptor: a file to be read before the session ends */
 	VDM_MESSAGE_DONE,
 	VDM_MESSAGE_REFUSED,
 	VDM_MESSAGE_TYPE_COUNT
