@@ -395,7 +395,7 @@ void reaper_close(struct reaper *reaper, struct user *user, int *fds, unsigned c
 
 /* Whether there is a message in it, which may be empty and yet bring descriptors: with SO_PASSCRED each has a control
  * message, and that does not fit here (unix(7), recvmsg(2)). */
-static bool has_messages(int socket)
+bool reaper_finds_messages(int socket)
 {
 	struct msghdr message = {0};
 
@@ -407,7 +407,7 @@ void reaper_close_socket(struct reaper *reaper, struct user *user, int socket)
 {
 	if (socket < 0)
 		return;
-	if (has_messages(socket))
+	if (reaper_finds_messages(socket))
 		reaper_close(reaper, user, &socket, 1);
 	else
 		close(socket);

@@ -48,6 +48,9 @@ void reaper_submit(struct reaper *reaper, struct reaping *reaping);
 /* Close descriptors, and forget them: the array is filled with -1. */
 void reaper_close(struct reaper *reaper, struct user *user, int *fds, unsigned count);
 
+/* Whether messages wait in a socket to be received, be they empty. */
+bool reaper_finds_messages(int socket);
+
 /* Close a socket that has been shut down: here, if nothing is left in it that would be closed with it. -1: there is none. */
 void reaper_close_socket(struct reaper *reaper, struct user *user, int socket);
 

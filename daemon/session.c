@@ -441,11 +441,24 @@ static void session_free(struct session *session)
 	server_announce(server);
 }
 
+/* What came after its end is not handled. It may hold the client's own end of the socket, which then is not closed, and
+ * its answers not given up, before it has been taken from here. */
+static void discard_messages(struct session *session)
+{
+	for (unsigned i = 0; i < MESSAGES_AT_ONCE && reaper_finds_messages(session->socket); i++) {
+		struct vdm_packet packet;
+
+		vdm_packet_receive(session->socket, &packet, 0);
+		reaper_close(session->server->reaper, session->user, packet.fds, packet.fd_count);
+	}
+}
+
 /* Descriptors that are on their way count as ours, also after our end of the socket has been closed (unix(7),
  * ETOOMANYREFS): a client that does not read his last answer goes on paying for his session. */
 static int on_unread(sd_event_source *source, uint64_t usec, void *context)
 {
 	(void)usec;
+	discard_messages(context);
 	if (session_has_unread_answers(context)) {
 		sd_event_source_set_time_relative(source, UNREAD_LOOK_US);
 		return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);

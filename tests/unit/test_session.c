@@ -563,6 +563,24 @@ static void answers_with_descriptors_have_to_be_read(void **state)
 		sd_event_run(server->event, UINT64_MAX);
 }
 
+/* Nor does it help to leave one's own end of the socket in it. */
+static void a_socket_does_not_keep_itself_open(void **state)
+{
+	struct vdm_message_status message = {{VDM_MESSAGE_STATUS, sizeof message}};
+
+	(void)state;
+	greet();
+	assert_int_equal(vdm_packet_send(client, &message.header, NULL, 0), 0);
+	assert_int_equal(vdm_packet_send(client, &message.header, NULL, 0), 0); /* which ends the session */
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(vdm_packet_send(client, &message.header, &client, 1), 0);
+	close(client);
+	client = -1;
+	for (unsigned i = 0; i < 50 && server->session_count > 0; i++)
+		sd_event_run(server->event, UINT64_MAX);
+	assert_int_equal(server->session_count, 0);
+}
+
 /* A session has one report at the most: who keeps others keeps empty files. */
 static void reports_are_emptied(void **state)
 {
@@ -619,6 +637,7 @@ int main(void)
 		TEST(limits_of_a_user_hold_over_his_sessions),
 		TEST(sessions_of_a_user_are_limited),
 		TEST(answers_with_descriptors_have_to_be_read),
+		TEST(a_socket_does_not_keep_itself_open),
 		TEST(reports_are_emptied),
 		TEST(a_client_that_does_not_read_is_ended),
 	};
