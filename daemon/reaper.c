@@ -62,7 +62,7 @@ static struct reaping *take(struct reaper *reaper)
 			continue;
 		STAILQ_REMOVE(&reaper->waiting, reaping, reaping, entry);
 		share->threads++;
-		share->descriptors -= reaping->fd_count;
+		share->descriptors -= reaping->charged;
 		return reaping;
 	}
 	return NULL;
@@ -120,7 +120,7 @@ static void finish(struct reaping *reaping)
 
 	if (user) {
 		user->reaping--;
-		user_release(user, RESOURCE_DESCRIPTORS, reaping->fd_count);
+		user_release(user, RESOURCE_DESCRIPTORS, reaping->charged);
 		user->reaped_ns = monotonic_ns();
 		user_put(user);
 	}
@@ -355,13 +355,13 @@ void reaper_submit(struct reaper *reaper, struct reaping *reaping)
 			reaping->user->reaped_ns = monotonic_ns();
 		reaping->user->references++;
 		/* whether he may or not: they are there */
-		reaping->user->used[RESOURCE_DESCRIPTORS] += reaping->fd_count;
+		reaping->user->used[RESOURCE_DESCRIPTORS] += reaping->charged;
 	}
 	pthread_mutex_lock(&reaper->lock);
 	struct reaper_share *share = share_of(reaper, reaping);
 
 	STAILQ_INSERT_TAIL(&reaper->waiting, reaping, entry);
-	share->descriptors += reaping->fd_count;
+	share->descriptors += reaping->charged;
 	if (share->descriptors > MOST_DESCRIPTORS)
 		bury(reaper, share);
 	engage_thread(reaper);
@@ -389,8 +389,10 @@ void reaper_close(struct reaper *reaper, struct user *user, int *fds, unsigned c
 			close(fds[i]);
 		fds[i] = -1;
 	}
-	if (reaping)
+	if (reaping) {
+		reaping->charged = reaping->fd_count;
 		reaper_submit(reaper, reaping);
+	}
 }
 
 /* Whether there is a message in it, which may be empty and yet bring descriptors: with SO_PASSCRED each has a control

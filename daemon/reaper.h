@@ -28,6 +28,7 @@ struct reaping {
 		bool empty;          /* punch its pages out of the file first */
 	} memory[2];
 	unsigned memory_count;
+	unsigned charged;            /* of its descriptors, those that go on counting as the user's: that he has passed */
 	unsigned fd_count;
 	int fds[];
 };
@@ -51,7 +52,8 @@ void reaper_close(struct reaper *reaper, struct user *user, int *fds, unsigned c
 /* Whether messages wait in a socket to be received, be they empty. */
 bool reaper_finds_messages(int socket);
 
-/* Close a socket that has been shut down: here, if nothing is left in it that would be closed with it. -1: there is none. */
+/* Close a socket that has been shut down: here, if nothing is left in it that would be closed with it. -1: there is
+ * none. */
 void reaper_close_socket(struct reaper *reaper, struct user *user, int socket);
 
 #endif

@@ -30,7 +30,7 @@ enum resource {
 /* What somebody's things have of the reaper; guarded by its lock. */
 struct reaper_share {
 	unsigned threads;     /* that are at them */
-	unsigned descriptors; /* that wait for one */
+	unsigned descriptors; /* that he has passed, and that wait for one */
 };
 
 struct user {
