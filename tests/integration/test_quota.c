@@ -2,6 +2,7 @@
 /* What a user may have, as a program sees it: the rest is refused by name, and nothing else is disturbed. */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "cmocka_test.h"
 #include "process_figures.h"
@@ -44,16 +45,23 @@ static void entries_and_descriptors_are_counted_over_all_rings(void **state)
 	vdm_ring_close(first);
 	assert_int_equal(vdm_ring_open(client, &options, &first), 0);
 
-	struct vdm_ring *small[16];
-	unsigned count = 0;
+	/* 10 in all: the session's two, and two each. And what was refused above, until it has been closed. */
+	unsigned most = 0;
 
 	options.entries = 2;
-	while (count < 16 && vdm_ring_open(client, &options, &small[count]) == 0)
-		count++;
-	assert_non_null(strstr(vdm_last_error(), "descriptors_per_user"));
-	assert_int_equal(count, 3); /* 10 in all: the session's two, and two each */
-	while (count > 0)
-		vdm_ring_close(small[--count]);
+	while (most < 3) {
+		struct vdm_ring *small[16];
+		unsigned count = 0;
+
+		while (count < 16 && vdm_ring_open(client, &options, &small[count]) == 0)
+			count++;
+		assert_non_null(strstr(vdm_last_error(), "descriptors_per_user"));
+		assert_true(count <= 3);
+		most = count;
+		while (count > 0)
+			vdm_ring_close(small[--count]);
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	}
 	vdm_ring_close(first);
 	vdm_client_close(client);
 }
