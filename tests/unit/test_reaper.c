@@ -18,6 +18,23 @@
 
 #include "daemon/clock.h"
 
+static sd_event *event;
+static struct reaper *reaper;
+
+static int set_up(void **state)
+{
+	(void)state;
+	return sd_event_new(&event) < 0 || reaper_new(event, &reaper) < 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	reaper_free(reaper);
+	sd_event_unref(event);
+	return 0;
+}
+
 /* The two ends of a TCP connection with more underway than fits, so that closing one lingers for ten seconds. */
 static int lingering(int *other)
 {
@@ -48,13 +65,9 @@ static int lingering(int *other)
 static void a_socket_that_lingers_delays_its_own_user_alone(void **state)
 {
 	struct user slow = {.references = 1}, quick = {.references = 1};
-	struct reaper *reaper;
-	sd_event *event;
 	int fd[20], other[20], ends[2];
 
 	(void)state;
-	assert_true(sd_event_new(&event) >= 0);
-	assert_int_equal(reaper_new(event, &reaper), 0);
 	uint64_t began = monotonic_ns();
 
 	for (unsigned i = 0; i < 20; i++) {
@@ -82,21 +95,15 @@ static void a_socket_that_lingers_delays_its_own_user_alone(void **state)
 	assert_int_equal(slow.references, 1);
 	assert_int_equal(slow.used[RESOURCE_DESCRIPTORS], 0);
 	close(ends[1]);
-	reaper_free(reaper);
-	sd_event_unref(event);
 }
 
 /* Without a user, as when one connects who has ended already: those are as few. */
 static void nobodys_sockets_delay_nobody(void **state)
 {
 	struct user quick = {.references = 1};
-	struct reaper *reaper;
-	sd_event *event;
 	int fd[20], other[20], ends[2];
 
 	(void)state;
-	assert_true(sd_event_new(&event) >= 0);
-	assert_int_equal(reaper_new(event, &reaper), 0);
 	for (unsigned i = 0; i < 20; i++) {
 		fd[i] = lingering(&other[i]);
 		reaper_close(reaper, NULL, &fd[i], 1);
@@ -107,8 +114,6 @@ static void nobodys_sockets_delay_nobody(void **state)
 		sd_event_run(event, UINT64_MAX);
 	for (unsigned i = 0; i < 20; i++)
 		close(other[i]);
-	reaper_free(reaper);
-	sd_event_unref(event);
 }
 
 static unsigned count_fds(void)
@@ -126,8 +131,6 @@ static void many_that_linger_are_given_up(void **state)
 	struct user users[2] = {{.references = 1}, {.references = 1}};
 	struct user *const owners[] = {&users[0], &users[1], NULL};
 	struct rlimit limit;
-	struct reaper *reaper;
-	sd_event *event;
 	int fd, other[1000];
 
 	(void)state;
@@ -136,8 +139,6 @@ static void many_that_linger_are_given_up(void **state)
 		skip();
 	limit.rlim_cur = 4096;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	assert_true(sd_event_new(&event) >= 0);
-	assert_int_equal(reaper_new(event, &reaper), 0);
 	unsigned before = count_fds();
 
 	for (unsigned i = 0; i < 1000; i++) {
@@ -151,8 +152,6 @@ static void many_that_linger_are_given_up(void **state)
 		close(other[i]);
 	while (users[0].reaping > 0 || users[1].reaping > 0)
 		sd_event_run(event, UINT64_MAX);
-	reaper_free(reaper);
-	sd_event_unref(event);
 }
 
 /* A socket is closed here if nothing is closed with it; not if a message waits in it, and be that an empty one. */
@@ -160,13 +159,9 @@ static void an_empty_socket_is_closed_at_once(void **state)
 {
 	struct iovec nothing = {0};
 	struct user user = {.references = 1};
-	struct reaper *reaper;
-	sd_event *event;
 	int ends[2];
 
 	(void)state;
-	assert_true(sd_event_new(&event) >= 0);
-	assert_int_equal(reaper_new(event, &reaper), 0);
 	for (unsigned messages = 0; messages < 3; messages++) {
 		char control[CMSG_SPACE(sizeof(int))] = {0};
 		struct msghdr message = {.msg_iov = &nothing, .msg_iovlen = 1, .msg_control = control,
@@ -191,17 +186,16 @@ static void an_empty_socket_is_closed_at_once(void **state)
 		close(ends[1]);
 	}
 	reaper_close_socket(reaper, &user, -1);
-	reaper_free(reaper);
-	sd_event_unref(event);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_socket_that_lingers_delays_its_own_user_alone),
-		cmocka_unit_test(nobodys_sockets_delay_nobody),
-		cmocka_unit_test(many_that_linger_are_given_up),
-		cmocka_unit_test(an_empty_socket_is_closed_at_once),
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+		TEST(a_socket_that_lingers_delays_its_own_user_alone),
+		TEST(nobodys_sockets_delay_nobody),
+		TEST(many_that_linger_are_given_up),
+		TEST(an_empty_socket_is_closed_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
