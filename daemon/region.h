@@ -35,6 +35,8 @@ int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 /* Map it, and begin to map its pages; `holes_fd` is holes_open()'s. Returns 0 or a negative errno with a sentence. */
 int region_map(struct prefault *prefault, int holes_fd, int fd, uint64_t size, uint32_t flags, struct region *region,
 	       char text[VDM_REFUSAL_TEXT]);
+
+/* Unmap it: a large one in the background. */
 void region_unmap(struct prefault *prefault, struct reaper *reaper, struct user *user, struct region *region);
 
 #endif

@@ -388,8 +388,9 @@ int session_handle(struct session *session, struct vdm_packet *packet, const cha
 	}
 	if (packet->truncated)
 		return reply_refused(session, type, -EMFILE, "vdmd is out of descriptors (LimitNOFILE)");
-	if (packet->fd_count > 0 && reaper_overloaded(session->user)) {
-		*reason = "the descriptors that it has passed take too long to close";
+	/* a report, too, is one more for the reaper to empty */
+	if ((packet->fd_count > 0 || handlers[type].answers_with_fds) && reaper_overloaded(session->user)) {
+		*reason = "the descriptors that its user has passed take too long to close";
 		return -EPROTO;
 	}
 	if (handlers[type].answers_with_fds && session_has_unread_answers(session)) {
