@@ -264,14 +264,14 @@ static int ascending(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-/* Take those from the list that only have descriptors to close. Holding the lock. */
+/* Take what has been passed from the list: as many descriptors as the share counts. Holding the lock. */
 static void take_descriptors(struct reaper *reaper, const struct reaper_share *share, struct reaping_list *taken)
 {
 	struct reaping *reaping, *next;
 
 	for (reaping = STAILQ_FIRST(&reaper->waiting); reaping; reaping = next) {
 		next = STAILQ_NEXT(reaping, entry);
-		if (share_of(reaper, reaping) != share || reaping->memory_count > 0)
+		if (share_of(reaper, reaping) != share || reaping->charged == 0)
 			continue;
 		STAILQ_REMOVE(&reaper->waiting, reaping, reaping, entry);
 		STAILQ_INSERT_TAIL(taken, reaping, entry);
