@@ -20,6 +20,7 @@ struct pending {
 	uint32_t next;       /* in the list of free ones */
 	bool active;
 	bool taken_back;     /* and reported: its completion tells nothing new */
+	bool contested;      /* taken back too late, perhaps: only its completion tells who carries it out */
 };
 
 struct vdm_ring {
@@ -52,7 +53,8 @@ struct vdm_ring {
 	uint32_t in_flight;           /* published and not reaped */
 	uint32_t taken_back;          /* of them, done here and reported */
 	uint32_t taken_from, taken_to;/* positions, of those and perhaps of some that came too late */
-	uint32_t ordered;             /* position after the last operation that is ordered with others */
+	uint32_t contested;           /* of those in flight, how many are */
+	uint32_t ordered;             /* position after the last published fence, flush or link; see ring_order_settled() */
 	unsigned hurry;               /* waits that take back at once, without having been patient */
 	int64_t starved_until;        /* the same, until then: ns, CLOCK_MONOTONIC; 0: not so */
 	bool takes_back;              /* the daemon claims what it begins */
@@ -124,6 +126,17 @@ void ring_reap(struct vdm_ring *ring);
 
 /* The daemon has gone: whatever is in flight completes with -ENOTCONN. */
 void ring_lost(struct vdm_ring *ring);
+
+/*
+ * Whether every operation that is ordered with others (by a fence, a flush or a link) and has been published has begun.
+ * Only then may what follows it run in this process, or be taken back into it. An ordered operation begins after all
+ * earlier ones have completed, and later ones begin after it; so when as many completions have been reaped as there are
+ * operations up to and including it, then all earlier ones are among them, or it could not have begun.
+ */
+static inline bool ring_order_settled(const struct vdm_ring *ring)
+{
+	return (int32_t)(ring->cq_position - ring->ordered) >= 0;
+}
 
 /* Completions that the caller has not seen. */
 static inline uint32_t ring_unseen(const struct vdm_ring *ring)

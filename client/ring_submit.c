@@ -81,7 +81,7 @@ static inline enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe 
 	case VDM_OP_NOP: /* exists to travel */
 		return LANE_REMOTE;
 	case VDM_OP_FLUSH: /* orders what is in flight; nothing is, nothing to do */
-		return ring->in_flight > 0 || ring->threshold <= 1 ? LANE_REMOTE : LANE_SMALL;
+		return large || ring->in_flight > 0 || ring->threshold <= 1 ? LANE_REMOTE : LANE_SMALL;
 	default:
 		if (sqe->length < ring->threshold && !large)
 			return LANE_SMALL;
@@ -98,6 +98,12 @@ bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, siz
 	const struct region_extent *to = region_view_find(&ring->view, REGION_DESTINATION, dest, n);
 
 	return to && to->writable && (!src || region_view_find(&ring->view, REGION_SOURCE, src, n));
+}
+
+/* Begins after all earlier operations. */
+static bool is_ordered(const struct vdm_sqe *sqe)
+{
+	return (sqe->flags & VDM_SQE_FENCE) || sqe->opcode == VDM_OP_FLUSH;
 }
 
 /* Returns its bytes. */
@@ -130,7 +136,7 @@ static inline uint64_t publish(struct vdm_ring *ring, const struct vdm_sqe *sqe,
 	/* release; partner: descriptor_state(), acquire: who sees this word sees the entry and the source */
 	atomic_store_explicit(&slot->sequence, ring->sq_position + 1, memory_order_release);
 	ring->sq_position++;
-	if ((sqe->flags & VDM_SQE_FENCE) || !moves)
+	if (is_ordered(sqe))
 		ring->ordered = ring->sq_position;
 	ring->in_flight++;
 	return length;
@@ -177,8 +183,8 @@ static struct vdm_sqe *entry_at(struct vdm_ring *ring, uint32_t position)
 	return &ring->sqes[position & (ring->entries - 1)];
 }
 
-/* The lane of `length` linked entries from `taken` on: remote only if all can go there. */
-static enum lane chain_lane(struct vdm_ring *ring, uint32_t length, bool *waits)
+/* The lane of `length` linked entries from `taken` on: remote only if all can go there. `large` as for choose_lane(). */
+static enum lane chain_lane(struct vdm_ring *ring, uint32_t length, bool large, bool *waits)
 {
 	enum lane lane = LANE_REMOTE;
 
@@ -187,12 +193,11 @@ static enum lane chain_lane(struct vdm_ring *ring, uint32_t length, bool *waits)
 		const struct vdm_sqe *sqe = entry_at(ring, ring->taken + i);
 		struct place unused;
 		enum lane own = check(sqe) ? LANE_SMALL
-					   : choose_lane(ring, sqe, length > 1, &unused);
+					   : choose_lane(ring, sqe, large, &unused);
 
 		if (own != LANE_REMOTE)
 			lane = own;
-		if ((sqe->flags & VDM_SQE_FENCE) || sqe->opcode == VDM_OP_FLUSH)
-			*waits = true;
+		*waits |= is_ordered(sqe);
 	}
 	return lane;
 }
@@ -250,14 +255,18 @@ void ring_advance(struct vdm_ring *ring)
 	while (ring->taken != ring->submitted) {
 		const struct vdm_sqe *first = entry_at(ring, ring->taken);
 		uint32_t length = 1, room = ring->entries - ring->in_flight;
+		/* the daemon keeps the order, so what must not run here yet goes there, if it can, however small it is */
+		bool settled = ring_order_settled(ring);
 		struct place place;
 		bool waits;
 
 		/* mostly it is one operation by itself, for the daemon */
 		if (!(first->flags & VDM_SQE_LINK) && !check(first) &&
-		    choose_lane(ring, first, false, &place) == LANE_REMOTE) {
+		    choose_lane(ring, first, !settled, &place) == LANE_REMOTE) {
 			if (room == 0)
 				break; /* until the daemon has come to what was taken back */
+			if (ring->contested > 0 && is_ordered(first))
+				break; /* the daemon may take a contested operation for complete before it is */
 			ring->taken++;
 			bytes += publish(ring, first, &place);
 			continue;
@@ -265,16 +274,16 @@ void ring_advance(struct vdm_ring *ring)
 		while (entry_at(ring, ring->taken + length - 1)->flags & VDM_SQE_LINK)
 			length++; /* ends: the last entry of a submit has no link */
 
-		enum lane lane = chain_lane(ring, length, &waits);
+		enum lane lane = chain_lane(ring, length, !settled || length > 1, &waits);
 
 		if (lane != LANE_REMOTE) {
-			if (waits && ring->in_flight > 0)
-				break; /* until what is in flight has been reaped */
+			if (!settled || (waits && ring->in_flight > 0))
+				break; /* until enough of what is in flight has been reaped */
 			run_chain_here(ring, length, lane);
 			continue;
 		}
-		if (room < length)
-			break;
+		if (room < length || ring->contested > 0)
+			break; /* as above */
 		for (uint32_t i = 0; i < length; i++) {
 			const struct vdm_sqe *sqe = entry_at(ring, ring->taken++);
 
@@ -296,7 +305,7 @@ bool ring_run_waiting(struct vdm_ring *ring, uint64_t most_bytes)
 	const struct vdm_sqe *sqe = entry_at(ring, ring->taken);
 	struct place place;
 
-	if (ring->taken == ring->submitted || ring->in_flight < ring->entries ||
+	if (ring->taken == ring->submitted || ring->in_flight < ring->entries || !ring_order_settled(ring) ||
 	    (sqe->flags & (VDM_SQE_FENCE | VDM_SQE_LINK)) || check(sqe) || sqe->opcode == VDM_OP_FLUSH ||
 	    sqe->length <= VDM_CLAIM_BYTES || sqe->length > most_bytes ||
 	    choose_lane(ring, sqe, false, &place) != LANE_REMOTE)

@@ -46,13 +46,12 @@ static struct pending *pending_at(struct vdm_ring *ring, uint32_t position)
 	return pending->active && !pending->taken_back && pending->position == position ? pending : NULL;
 }
 
-/* Not if its place among others matters: it would not be kept. */
+/* One that the daemon claims before it begins. What is ordered with others keeps its place: then nothing is taken. */
 static bool may_take(const struct vdm_ring *ring, uint32_t position, bool needed)
 {
 	const struct vdm_descriptor *d = descriptor_at(ring, position);
 
-	return d->length > VDM_CLAIM_BYTES && (needed || d->length <= SHORT_BYTES) &&
-	       (int32_t)(position - ring->ordered) >= 0;
+	return ring_order_settled(ring) && d->length > VDM_CLAIM_BYTES && (needed || d->length <= SHORT_BYTES);
 }
 
 static const struct region_extent *extent_of(const struct vdm_ring *ring, uint32_t id)
@@ -69,10 +68,10 @@ static bool translate(struct vdm_ring *ring, const struct vdm_descriptor *d, str
 	region_view_refresh(&ring->view, ring->client, ring->connection); /* it may have been released */
 
 	const struct region_extent *to = extent_of(ring, d->destination_region);
-	bool copies = d->opcode != VDM_OPCODE_MEMSET;
+	bool copies = d->opcode == VDM_OPCODE_MEMCPY || d->opcode == VDM_OPCODE_MEMMOVE;
 	const struct region_extent *from = copies ? extent_of(ring, d->source_region) : NULL;
 
-	if (!to || !to->writable || (copies && !from))
+	if (!to || !to->writable || !(from || d->opcode == VDM_OPCODE_MEMSET))
 		return false;
 	*operation = (struct operation){
 		.destination = (char *)(to->begin + d->destination_offset),
@@ -127,8 +126,11 @@ bool ring_take_back(struct vdm_ring *ring, bool needed)
 	/* release, then full barrier; partner: queue_claim(), which claims, passes a full barrier and reads this */
 	atomic_store_explicit(&ring->client_line->taken_back, (uint64_t)to << 32 | from, memory_order_release);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (is_claimed(ring, position))
-		return false; /* at the same time: then ring_carry_out(), if it has seen this */
+	if (is_claimed(ring, position)) { /* at the same time: then ring_carry_out(), if the daemon has seen this */
+		ring->contested += !pending->contested;
+		pending->contested = true;
+		return false;
+	}
 	run(ring, &operation);
 	pending->taken_back = true;
 	ring->taken_back++;

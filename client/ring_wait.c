@@ -61,6 +61,8 @@ void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t 
 static void retire(struct vdm_ring *ring, struct pending *pending)
 {
 	pending->active = false;
+	ring->contested -= pending->contested;
+	pending->contested = false;
 	pending->next = ring->free_pending;
 	ring->free_pending = (uint32_t)(pending - ring->pending);
 	ring->in_flight--;
@@ -106,6 +108,8 @@ void ring_reap(struct vdm_ring *ring)
 			ring_report(ring, pending, slot->value, slot->result);
 		retire(ring, pending);
 	}
+	if (ring_order_settled(ring))
+		ring->ordered = ring->cq_position; /* never so far behind that it seems to be ahead */
 }
 
 void ring_lost(struct vdm_ring *ring)

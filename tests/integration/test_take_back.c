@@ -38,6 +38,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
+	daemon_thaw(); /* a test that failed has left it frozen */
 	vdm_ring_close(ring);
 	vdm_region_release(region);
 	vdm_client_close(client);
@@ -104,6 +105,7 @@ static void expect_it_waits(void)
 	daemon_freeze();
 	assert_true(vdm_ring_submit(ring) > 0);
 	assert_int_equal(vdm_ring_wait_cqes(ring, &cqe, 1, &some), -ETIME);
+	assert_int_equal(counters_of(client).taken_back, 0);
 	daemon_thaw();
 }
 
@@ -150,6 +152,75 @@ static void what_is_ordered_is_waited_for(void **state)
 	expect_it_waits();
 	expect_done(2);
 	assert_int_equal(counters_of(client).taken_back, 0);
+}
+
+static void prepare_fence(void)
+{
+	struct vdm_sqe *sqe = entry(ring);
+
+	vdm_prep_nop(sqe);
+	sqe->flags = VDM_SQE_FENCE;
+}
+
+/* Operation 0 copies source(0); what comes behind the fence overwrites that. */
+static void expect_the_old_bytes(void)
+{
+	assert_true(all_are(destination(0), 'o'));
+	assert_int_equal(source(0)[SIZE - 1], 'n');
+}
+
+static void what_follows_a_fence_is_not_taken_back_before_it_has_begun(void **state)
+{
+	(void)state;
+	memset(source(0), 'o', SIZE);
+	memset(source(1), 'n', SIZE);
+	prepare_copy(0, 0);
+	prepare_fence();
+	vdm_prep_memcpy(entry(ring), source(0), source(1), SIZE, 0);
+	expect_it_waits();
+	expect_done(3);
+	expect_the_old_bytes();
+}
+
+static void what_follows_a_fence_does_not_run_here_before_it_has_begun(void **state)
+{
+	static char outside[64];
+
+	(void)state;
+	memset(source(0), 'o', SIZE);
+	memset(outside, 'n', sizeof outside);
+	prepare_copy(0, 0);
+	prepare_fence();
+	vdm_prep_memcpy(entry(ring), source(0) + SIZE - sizeof outside, outside, sizeof outside, 0);
+	expect_it_waits();
+	expect_done(3);
+	expect_the_old_bytes();
+}
+
+/* The ring is full, since an operation that was taken back still lies in it. */
+static void what_a_full_ring_has_no_room_for_waits_for_the_fence_too(void **state)
+{
+	const struct timespec some = {.tv_nsec = 20000000};
+	struct vdm_cqe *cqe;
+
+	(void)state;
+	memset(source(0), 'o', SIZE);
+	memset(source(1), 'n', SIZE);
+	daemon_freeze();
+	prepare_copy(2, 0);
+	assert_int_equal(vdm_ring_submit(ring), 1);
+	assert_int_equal(vdm_ring_wait_cqes(ring, &cqe, 1, &some), 0); /* taken back */
+	vdm_ring_cqe_seen(ring, cqe);
+	prepare_copy(0, 0);
+	prepare_fence();
+	prepare_copy(3, 0);
+	vdm_prep_memcpy(entry(ring), source(0), source(1), SIZE, 0);
+	assert_int_equal(vdm_ring_submit(ring), 4);
+	assert_int_equal(vdm_ring_wait_cqes(ring, &cqe, 1, &some), -ETIME);
+	assert_int_equal(counters_of(client).taken_back, 1);
+	daemon_thaw();
+	expect_done(4);
+	expect_the_old_bytes();
 }
 
 static void what_is_small_is_waited_for(void **state)
@@ -230,6 +301,9 @@ int main(void)
 		TEST(what_is_not_begun_is_done_here_and_only_here),
 		TEST(a_daemon_that_sleeps_is_waited_for),
 		TEST(what_is_ordered_is_waited_for),
+		TEST(what_follows_a_fence_is_not_taken_back_before_it_has_begun),
+		TEST(what_follows_a_fence_does_not_run_here_before_it_has_begun),
+		TEST(what_a_full_ring_has_no_room_for_waits_for_the_fence_too),
 		TEST(what_is_small_is_waited_for),
 		TEST(what_may_not_be_written_is_left_to_the_daemon),
 		TEST(a_race_has_one_winner),

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "puppet_daemon.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define MUST(condition)                                                                            \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #condition,         \
+				strerror(errno));                                                  \
+			abort();                                                                   \
+		}                                                                                  \
+	} while (0)
+
+static int new_file(const char *name, size_t size, void **memory)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC);
+
+	MUST(fd >= 0 && ftruncate(fd, (off_t)size) == 0);
+	*memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	MUST(*memory != MAP_FAILED);
+	return fd;
+}
+
+static void make_ring(struct puppet_daemon *puppet, struct vdm_packet *request)
+{
+	const struct vdm_message_ring_create *create = &request->message.ring_create;
+	struct vdm_message_ring_created created = {.header = {VDM_MESSAGE_RING_CREATED, sizeof created},
+						   .ring = 1,
+						   .entries = create->entries,
+						   .first_sequence = create->first_sequence};
+	int fds[VDM_RING_FD_COUNT], pair[2];
+
+	puppet->entries = create->entries;
+	puppet->completed = create->first_sequence;
+	puppet->submission = mmap(NULL, vdm_submission_size(create->entries), PROT_READ, MAP_SHARED,
+				  request->fds[0], 0);
+	MUST(puppet->submission != MAP_FAILED);
+	fds[VDM_RING_FD_COMPLETION] =
+		new_file("completion", vdm_completion_size(create->entries), &puppet->completion);
+	vdm_completion_prepare(puppet->completion, create->entries, create->first_sequence);
+	fds[VDM_RING_FD_DOORBELL] = puppet->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	MUST(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+	puppet->signal_fd = pair[0];
+	fds[VDM_RING_FD_EVENT] = pair[1];
+	vdm_packet_send(puppet->socket, &created.header, fds, VDM_RING_FD_COUNT);
+	close(fds[VDM_RING_FD_COMPLETION]);
+	close(pair[1]);
+}
+
+static void drop_ring(struct puppet_daemon *puppet)
+{
+	if (!puppet->completion)
+		return;
+	munmap((void *)(uintptr_t)puppet->submission, vdm_submission_size(puppet->entries));
+	munmap(puppet->completion, vdm_completion_size(puppet->entries));
+	puppet->completion = NULL;
+	close(puppet->doorbell_fd);
+	close(puppet->signal_fd);
+}
+
+static void answer(struct puppet_daemon *puppet, struct vdm_packet *request)
+{
+	struct vdm_message_welcome welcome = {.header = {VDM_MESSAGE_WELCOME, sizeof welcome},
+					      .features = VDM_FEATURE_TAKE_BACK,
+					      .version = VDM_PROTOCOL_VERSION,
+					      .workers = 1,
+					      .max_rings = 1,
+					      .max_entries = VDM_RING_MAX_ENTRIES,
+					      .max_regions = 16,
+					      .max_region_bytes = UINT64_MAX,
+					      .offload_threshold = 1};
+	struct vdm_message_region_added added = {.header = {VDM_MESSAGE_REGION_ADDED, sizeof added},
+						 .size = request->message.region_add.size,
+						 .region = puppet->regions + 1};
+	struct vdm_message_done done = {.header = {VDM_MESSAGE_DONE, sizeof done}};
+
+	switch (request->message.header.type) {
+	case VDM_MESSAGE_HELLO:
+		vdm_packet_send(puppet->socket, &welcome.header, NULL, 0);
+		break;
+	case VDM_MESSAGE_REGION_ADD:
+		puppet->regions++;
+		vdm_packet_send(puppet->socket, &added.header, NULL, 0);
+		break;
+	case VDM_MESSAGE_RING_CREATE:
+		make_ring(puppet, request);
+		break;
+	case VDM_MESSAGE_RING_DESTROY:
+		drop_ring(puppet);
+		/* fall through */
+	default:
+		vdm_packet_send(puppet->socket, &done.header, NULL, 0);
+	}
+}
+
+static bool may_answer(const struct puppet_daemon *puppet, uint32_t type)
+{
+	return !puppet->silent || puppet->stopping || (type == VDM_MESSAGE_HELLO && puppet->greets);
+}
+
+static void end_session(struct puppet_daemon *puppet)
+{
+	drop_ring(puppet);
+	if (puppet->socket >= 0)
+		close(puppet->socket);
+	puppet->socket = -1;
+	pthread_cond_broadcast(&puppet->changed);
+}
+
+/* Holding the lock, except while it waits. */
+static void serve(struct puppet_daemon *puppet)
+{
+	const int socket = puppet->socket;
+
+	while (puppet->socket == socket) {
+		struct vdm_packet request;
+
+		pthread_mutex_unlock(&puppet->lock);
+		int result = vdm_packet_receive(socket, &request, 1);
+
+		pthread_mutex_lock(&puppet->lock);
+		if (result) {
+			vdm_packet_close(&request);
+			break;
+		}
+		puppet->received[request.message.header.type]++;
+		pthread_cond_broadcast(&puppet->changed);
+		while (!may_answer(puppet, request.message.header.type) && puppet->socket == socket)
+			pthread_cond_wait(&puppet->changed, &puppet->lock);
+		if (puppet->socket == socket)
+			answer(puppet, &request);
+		vdm_packet_close(&request);
+	}
+	if (puppet->socket == socket)
+		end_session(puppet);
+}
+
+static void *puppet_main(void *argument)
+{
+	struct puppet_daemon *puppet = argument;
+	int socket;
+
+	while ((socket = accept(puppet->listener, NULL, NULL)) >= 0) {
+		pthread_mutex_lock(&puppet->lock);
+		puppet->socket = socket;
+		puppet->connections++;
+		serve(puppet);
+		pthread_mutex_unlock(&puppet->lock);
+	}
+	return NULL;
+}
+
+void puppet_start(struct puppet_daemon *puppet)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	memset(puppet, 0, sizeof *puppet);
+	puppet->socket = -1;
+	pthread_mutex_init(&puppet->lock, NULL);
+	pthread_cond_init(&puppet->changed, NULL);
+	strcpy(puppet->directory, "/tmp/vdm-puppet.XXXXXX");
+	MUST(mkdtemp(puppet->directory));
+	snprintf(puppet->path, sizeof puppet->path, "%s/socket", puppet->directory);
+	strcpy(address.sun_path, puppet->path);
+	puppet->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	MUST(bind(puppet->listener, (struct sockaddr *)&address, sizeof address) == 0);
+	MUST(listen(puppet->listener, 8) == 0);
+	MUST(pthread_create(&puppet->thread, NULL, puppet_main, puppet) == 0);
+}
+
+void puppet_stop(struct puppet_daemon *puppet)
+{
+	pthread_mutex_lock(&puppet->lock);
+	puppet->stopping = true;
+	if (puppet->socket >= 0)
+		shutdown(puppet->socket, SHUT_RDWR);
+	pthread_cond_broadcast(&puppet->changed);
+	pthread_mutex_unlock(&puppet->lock);
+	shutdown(puppet->listener, SHUT_RDWR);
+	pthread_join(puppet->thread, NULL);
+	close(puppet->listener);
+	unlink(puppet->path);
+	rmdir(puppet->directory);
+}
+
+void puppet_silence(struct puppet_daemon *puppet, bool greets)
+{
+	pthread_mutex_lock(&puppet->lock);
+	puppet->silent = true;
+	puppet->greets = greets;
+	pthread_mutex_unlock(&puppet->lock);
+}
+
+void puppet_speak(struct puppet_daemon *puppet)
+{
+	pthread_mutex_lock(&puppet->lock);
+	puppet->silent = false;
+	pthread_cond_broadcast(&puppet->changed);
+	pthread_mutex_unlock(&puppet->lock);
+}
+
+void puppet_hang_up(struct puppet_daemon *puppet)
+{
+	pthread_mutex_lock(&puppet->lock);
+	if (puppet->socket >= 0)
+		shutdown(puppet->socket, SHUT_RDWR); /* wakes the thread, which may be receiving */
+	end_session(puppet);
+	pthread_mutex_unlock(&puppet->lock);
+}
+
+unsigned puppet_received(struct puppet_daemon *puppet, enum vdm_message_type type)
+{
+	pthread_mutex_lock(&puppet->lock);
+	unsigned received = puppet->received[type];
+
+	pthread_mutex_unlock(&puppet->lock);
+	return received;
+}
+
+void puppet_await(struct puppet_daemon *puppet, enum vdm_message_type type, unsigned count)
+{
+	pthread_mutex_lock(&puppet->lock);
+	while (puppet->received[type] < count)
+		pthread_cond_wait(&puppet->changed, &puppet->lock);
+	pthread_mutex_unlock(&puppet->lock);
+}
+
+void puppet_claim(struct puppet_daemon *puppet, uint32_t position)
+{
+	struct vdm_daemon_line *line = puppet->completion;
+
+	atomic_store(&line->claimed, position);
+}
+
+void puppet_complete(struct puppet_daemon *puppet, uint32_t position, int32_t result, uint32_t flags)
+{
+	const struct vdm_descriptor *descriptors =
+		(const void *)((const char *)puppet->submission + VDM_RING_ENTRIES_OFFSET);
+	const struct vdm_descriptor *of = &descriptors[position & (puppet->entries - 1)];
+	uint32_t place = puppet->completed++;
+	struct vdm_completion *slot = &vdm_completions(puppet->completion)[place & (puppet->entries - 1)];
+
+	slot->user_data = of->user_data;
+	slot->value = result ? 0 : of->length;
+	slot->result = result;
+	slot->flags = flags;
+	slot->operation = position;
+	atomic_store(&slot->sequence, place + 1);
+
+	static const uint64_t one = 1;
+
+	send(puppet->signal_fd, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+uint32_t puppet_published(const struct puppet_daemon *puppet)
+{
+	const struct vdm_descriptor *descriptors =
+		(const void *)((const char *)puppet->submission + VDM_RING_ENTRIES_OFFSET);
+	uint32_t count = 0;
+
+	while (count < puppet->entries && atomic_load(&descriptors[count].sequence) == count + 1)
+		count++;
+	return count;
+}
+
+void await_sleep(pid_t thread, const _Atomic bool *ended)
+{
+	char path[64], text[256];
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
+	while (!*ended) {
+		FILE *file = fopen(path, "re");
+
+		if (!file)
+			return;
+		size_t length = fread(text, 1, sizeof text - 1, file);
+
+		fclose(file);
+		text[length] = '\0';
+		if (strstr(text, ") S "))
+			return;
+		usleep(1000);
+	}
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A daemon whose every move is the test's: it speaks the protocol in a thread, keeps silent when told to, and never
+ * touches a ring by itself. One client, one ring.
+ */
+#ifndef TEST_PUPPET_DAEMON_H
+#define TEST_PUPPET_DAEMON_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/control.h"
+#include "proto/ring.h"
+
+struct puppet_daemon {
+	char directory[64], path[96];
+	int listener;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	/* Guarded by the lock: */
+	int socket;                       /* of the client's session; -1: none */
+	bool silent;                      /* requests are read, and not answered */
+	bool greets;                      /* the greeting is answered, whatever else is */
+	bool stopping;
+	unsigned connections;
+	unsigned received[VDM_MESSAGE_TYPE_COUNT];
+	uint32_t regions;
+	/* Of the ring, once there is one: */
+	const void *submission;
+	void *completion;
+	uint32_t entries, completed;
+	int doorbell_fd, signal_fd;
+};
+
+void puppet_start(struct puppet_daemon *puppet);
+void puppet_stop(struct puppet_daemon *puppet);
+
+/* Answer no more; and again, what has come meanwhile first. The greeting only if `greets`. */
+void puppet_silence(struct puppet_daemon *puppet, bool greets);
+void puppet_speak(struct puppet_daemon *puppet);
+
+/* End the session, as the daemon's death does. */
+void puppet_hang_up(struct puppet_daemon *puppet);
+
+/* How many requests of that type have come; and wait until there are `count`. */
+unsigned puppet_received(struct puppet_daemon *puppet, enum vdm_message_type type);
+void puppet_await(struct puppet_daemon *puppet, enum vdm_message_type type, unsigned count);
+
+/* Claim the operations before `position`; complete one. */
+void puppet_claim(struct puppet_daemon *puppet, uint32_t position);
+void puppet_complete(struct puppet_daemon *puppet, uint32_t position, int32_t result, uint32_t flags);
+
+/* The number of operations that have been published. */
+uint32_t puppet_published(const struct puppet_daemon *puppet);
+
+/* Wait until a thread of this process sleeps in the kernel, or `*ended` is set. */
+void await_sleep(pid_t thread, const _Atomic bool *ended);
+
+#endif

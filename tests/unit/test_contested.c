@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What happens when an operation is taken back at the moment at which the daemon begins it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "client/ring_internal.h"
+#include "puppet_daemon.h"
+
+#define SIZE ((size_t)64 << 10) /* more than VDM_CLAIM_BYTES */
+
+static struct puppet_daemon puppet;
+static struct vdm_client *client;
+static struct vdm_ring *ring;
+static struct vdm_region *region;
+static char *memory;
+
+/* What to do at the first store into a page that has been made read-only; it is writable afterwards. */
+static struct {
+	char *page;
+	void (*act)(void);
+} at_store;
+
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+	char *address = info->si_addr;
+
+	(void)context;
+	if (address < at_store.page || address >= at_store.page + 4096) {
+		signal(number, SIG_DFL); /* a mistake of the test's: it happens again, and ends it */
+		return;
+	}
+	at_store.act();
+	mprotect(at_store.page, 4096, PROT_READ | PROT_WRITE);
+}
+
+static void act_at_store(void *page, void (*act)(void))
+{
+	const struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+
+	sigaction(SIGSEGV, &action, NULL); /* in place of the test framework's */
+	at_store.page = page;
+	at_store.act = act;
+	assert_int_equal(mprotect(page, 4096, PROT_READ), 0);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	puppet_start(&puppet);
+
+	const struct vdm_options options = {.size = sizeof options,
+					    .socket = puppet.path,
+					    .flags = VDM_OPTION_REQUIRE_DAEMON,
+					    .offload_threshold = 1,
+					    .entries = 8};
+
+	assert_int_equal(vdm_client_open(&options, &client), 0);
+	assert_int_equal(vdm_ring_open(client, NULL, &ring), 0);
+	assert_int_equal(vdm_region_alloc(client, 4 * SIZE, &region), 0);
+	memory = vdm_region_address(region);
+	memset(memory, 'a', SIZE);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	vdm_ring_close(ring);
+	vdm_region_release(region);
+	vdm_client_close(client);
+	puppet_stop(&puppet);
+	return 0;
+}
+
+static void submit_copy(void)
+{
+	vdm_prep_memcpy(vdm_ring_get_sqe(ring), memory + SIZE, memory, SIZE, 0);
+	assert_int_equal(vdm_ring_submit(ring), 1);
+}
+
+static void claim_the_first(void)
+{
+	puppet_claim(&puppet, 1);
+}
+
+/* Both have seen each other: the daemon will say that it has not carried the operation out. */
+static void take_back_too_late(void)
+{
+	submit_copy();
+	act_at_store(ring->submission, claim_the_first);
+	assert_false(ring_take_back(ring, true));
+}
+
+static void expect_next(int32_t result)
+{
+	struct vdm_cqe *cqe;
+
+	assert_int_equal(vdm_ring_peek_cqe(ring, &cqe), 0);
+	assert_int_equal(cqe->result, result);
+	vdm_ring_cqe_seen(ring, cqe);
+}
+
+static void a_contested_operation_is_carried_out_when_the_daemon_says_so(void **state)
+{
+	(void)state;
+	take_back_too_late();
+	assert_int_equal(memory[SIZE], 0);
+	puppet_complete(&puppet, 0, -ECANCELED, VDM_COMPLETION_TAKEN_BACK);
+	expect_next(0);
+	assert_int_equal(memory[SIZE], 'a');
+	assert_int_equal(memory[2 * SIZE - 1], 'a');
+}
+
+static void a_contested_operation_that_the_daemon_carried_out_is_left_alone(void **state)
+{
+	(void)state;
+	take_back_too_late();
+	puppet_complete(&puppet, 0, 0, 0);
+	expect_next(0);
+	assert_int_equal(memory[SIZE], 0);
+}
+
+/* To the daemon a contested operation is complete as soon as it is found taken back: a fence must not rely on that. */
+static void behind_a_contested_operation_is_published(void (*prepare)(void), unsigned entries, unsigned published)
+{
+	take_back_too_late();
+	prepare();
+	assert_int_equal(vdm_ring_submit(ring), entries);
+	assert_int_equal(puppet_published(&puppet), 1 + published);
+	puppet_complete(&puppet, 0, -ECANCELED, VDM_COMPLETION_TAKEN_BACK);
+	expect_next(0);
+	assert_int_equal(memory[SIZE], 'a'); /* carried out before the others were published */
+	assert_int_equal(puppet_published(&puppet), 1 + entries);
+	for (unsigned i = 1; i <= entries; i++)
+		puppet_complete(&puppet, i, 0, 0);
+	for (unsigned i = 1; i <= entries; i++)
+		expect_next(0);
+}
+
+static void prepare_fence(void)
+{
+	vdm_prep_memcpy(vdm_ring_get_sqe(ring), memory + 2 * SIZE, memory + SIZE, SIZE, VDM_SQE_FENCE);
+}
+
+static void prepare_flush(void)
+{
+	vdm_prep_flush(vdm_ring_get_sqe(ring), NULL, 0, 0);
+}
+
+static void prepare_chain(void)
+{
+	vdm_prep_memset(vdm_ring_get_sqe(ring), memory + 3 * SIZE, 1, SIZE, VDM_SQE_LINK);
+	vdm_prep_memset(vdm_ring_get_sqe(ring), memory + 3 * SIZE, 2, SIZE, 0);
+}
+
+static void prepare_another(void)
+{
+	vdm_prep_memset(vdm_ring_get_sqe(ring), memory + 3 * SIZE, 1, SIZE, 0);
+}
+
+static void a_fence_waits_for_a_contested_operation(void **state)
+{
+	(void)state;
+	behind_a_contested_operation_is_published(prepare_fence, 1, 0);
+}
+
+static void a_flush_waits_for_a_contested_operation(void **state)
+{
+	(void)state;
+	behind_a_contested_operation_is_published(prepare_flush, 1, 0);
+}
+
+static void a_chain_waits_for_a_contested_operation(void **state)
+{
+	(void)state;
+	behind_a_contested_operation_is_published(prepare_chain, 2, 0);
+}
+
+static void what_is_not_ordered_does_not(void **state)
+{
+	(void)state;
+	behind_a_contested_operation_is_published(prepare_another, 1, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+		TEST(a_contested_operation_is_carried_out_when_the_daemon_says_so),
+		TEST(a_contested_operation_that_the_daemon_carried_out_is_left_alone),
+		TEST(a_fence_waits_for_a_contested_operation),
+		TEST(a_flush_waits_for_a_contested_operation),
+		TEST(a_chain_waits_for_a_contested_operation),
+		TEST(what_is_not_ordered_does_not),
+	};
+
+	alarm(100);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
