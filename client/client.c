@@ -1,24 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Connecting, greeting, asking; and connecting again when the daemon has been restarted. */
+/* Options, life and figures of a client. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "cancellation.h"
 #include "client_internal.h"
+#include "engine/barrier.h"
 #include "error.h"
 #include "fork.h"
 #include "proto/ring.h"
 #include "region_internal.h"
 #include "ring_internal.h"
-
-#define DEFAULT_SOCKET "/run/vdmd/vdmd.sock"
-
-/* A daemon that does not answer a control message for so long is as good as gone. */
-#define ANSWER_SECONDS 10
 
 /* Without a daemon to advise, as the daemon itself advises by default. */
 #define DEFAULT_THRESHOLD ((size_t)64 << 10)
@@ -27,17 +21,8 @@ static const struct vdm_options default_options = {
 	.size = sizeof(struct vdm_options),
 	.entries = 256,
 	.spin_us = 50,
+	.answer_timeout_ms = ANSWER_TIMEOUT_MS,
 };
-
-const char *client_socket_path(const char *given)
-{
-	if (given)
-		return given;
-
-	const char *set = secure_getenv("VDM_SOCKET");
-
-	return set && *set ? set : DEFAULT_SOCKET;
-}
 
 static bool has_all(uint32_t flags, uint32_t bits)
 {
@@ -76,8 +61,6 @@ int options_complete(const struct vdm_options *given, const struct vdm_options *
 	if (!vdm_ring_priority_valid(options.priority))
 		return fail(-EINVAL, "options.priority is %d: it has to be VDM_PRIORITY_LOW, _NORMAL or _HIGH",
 			    options.priority);
-	if (options.reserved)
-		return fail(-EINVAL, "options.reserved is not zero");
 	if (options.socket)
 		complete->socket = options.socket;
 	if (options.entries)
@@ -86,6 +69,8 @@ int options_complete(const struct vdm_options *given, const struct vdm_options *
 		complete->spin_us = options.spin_us == VDM_NO_SPIN ? 0 : options.spin_us;
 	if (options.offload_threshold)
 		complete->offload_threshold = options.offload_threshold;
+	if (options.answer_timeout_ms)
+		complete->answer_timeout_ms = options.answer_timeout_ms;
 	if (options.first_sequence)
 		complete->first_sequence = options.first_sequence;
 	if (options.priority)
@@ -95,164 +80,8 @@ int options_complete(const struct vdm_options *given, const struct vdm_options *
 	return 0;
 }
 
-static int open_socket(const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct timeval patience = {.tv_sec = ANSWER_SECONDS};
-
-	if (strlen(path) >= sizeof address.sun_path)
-		return fail(-ENAMETOOLONG, "socket path %s has %zu bytes: the longest has %zu", path,
-			    strlen(path), sizeof address.sun_path - 1);
-	strcpy(address.sun_path, path);
-
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return fail(-errno, "cannot open a socket: %s", strerror(errno));
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-	if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-		return fd;
-
-	int error = errno;
-
-	close(fd);
-	if (error == EACCES)
-		return fail(-error, "no permission to connect to %s: is this user in the group that "
-				    "owns it (usually vdm)?", path);
-	return fail(-error, "cannot connect to vdmd at %s: %s", path, strerror(error));
-}
-
-int client_converse(int socket, const struct vdm_message_header *request, const int *fds,
-		    unsigned sent_fds, enum vdm_message_type expected, unsigned fd_count,
-		    struct vdm_packet *reply)
-{
-	int result = vdm_packet_send(socket, request, fds, sent_fds);
-
-	/* who has hung up may have said why before */
-	if (result == 0 || result == -ENOTCONN) {
-		result = vdm_packet_receive(socket, reply, 1);
-		if (result)
-			vdm_packet_close(reply);
-	}
-	if (result == -EMFILE)
-		return fail(-EMFILE, "this process has too many open files to take what vdmd sends");
-	if (result == -ENOTCONN)
-		return fail(-ENOTCONN, "vdmd has ended the connection");
-	if (result == -EAGAIN)
-		return fail(-ENOTCONN, "vdmd has not answered for %d s", ANSWER_SECONDS);
-	if (result)
-		return fail(-ENOTCONN, "cannot talk to vdmd: %s", strerror(-result));
-
-	const struct vdm_message_refused *refused = &reply->message.refused;
-
-	if (reply->message.header.type == VDM_MESSAGE_REFUSED && reply->size == sizeof *refused &&
-	    refused->error < 0 && reply->fd_count == 0)
-		return fail(refused->error, "%.*s", VDM_REFUSAL_TEXT, refused->text);
-	if (reply->message.header.type != expected || reply->fd_count != fd_count) {
-		vdm_packet_close(reply);
-		return fail(-ENOTCONN, "vdmd's answer is not one that this library (%s) understands",
-			    VDM_VERSION);
-	}
-	return 0;
-}
-
-int client_connect(const char *path, uint64_t features, struct vdm_message_welcome *welcome)
-{
-	struct vdm_message_hello hello = {
-		.header = {VDM_MESSAGE_HELLO, sizeof hello},
-		.magic = VDM_PROTOCOL_MAGIC,
-		.version = VDM_PROTOCOL_VERSION,
-		.features = features,
-	};
-	struct vdm_packet reply;
-	int fd = open_socket(path);
-
-	if (fd < 0)
-		return fd;
-
-	int result = client_converse(fd, &hello.header, NULL, 0, VDM_MESSAGE_WELCOME, 0, &reply);
-
-	if (result) {
-		close(fd);
-		return result;
-	}
-	*welcome = reply.message.welcome;
-	return fd;
-}
-
-int client_request(struct vdm_client *client, const struct vdm_message_header *request, const int *fds,
-		   unsigned sent_fds, enum vdm_message_type expected, unsigned fd_count,
-		   struct vdm_packet *reply)
-{
-	if (client->socket < 0)
-		return fail(-ENOTCONN, "there is no connection to vdmd");
-
-	int result = client_converse(client->socket, request, fds, sent_fds, expected, fd_count, reply);
-
-	if (result == -ENOTCONN) {
-		close(client->socket);
-		client->socket = -1;
-		client->error = -ENOTCONN;
-	}
-	return result;
-}
-
-/* With the lock held, or before anybody else knows the client. */
-static int connect_now(struct vdm_client *client)
-{
-	if (client->options.flags & VDM_OPTION_LOCAL_ONLY) {
-		client->error = -ENOTCONN;
-		return 0;
-	}
-
-	int fd = client_connect(client->options.socket, client->options.features, &client->welcome);
-
-	client->error = fd < 0 ? fd : 0;
-	if (fd < 0)
-		return fd;
-	client->socket = fd;
-	client->connections++;
-
-	struct vdm_region *region;
-
-	LIST_FOREACH(region, &client->regions, entry)
-		region_register(region); /* if it is refused now, its operations take the local lane */
-	return 0;
-}
-
-/* Whether the other end has hung up. With the lock held. */
-static void notice_hangup(struct vdm_client *client)
-{
-	char byte;
-	ssize_t got = client->socket < 0
-			      ? -1
-			      : recv(client->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-
-	if (got == 0 || (got < 0 && client->socket >= 0 && errno != EAGAIN && errno != EINTR)) {
-		close(client->socket);
-		client->socket = -1;
-		client->error = -ENOTCONN;
-	}
-}
-
-void client_reconnect(struct vdm_client *client)
-{
-	pthread_mutex_lock(&client->lock);
-	notice_hangup(client);
-	if (client->socket < 0) {
-		struct vdm_region *region;
-
-		LIST_FOREACH(region, &client->regions, entry)
-			region->id = 0;
-		connect_now(client);
-		/* release; partner: region_view_refresh() */
-		atomic_fetch_add_explicit(&client->changes, 1, memory_order_release);
-	}
-	pthread_mutex_unlock(&client->lock);
-}
-
-int vdm_client_open(const struct vdm_options *given, struct vdm_client **client)
+/* A client that has not been connected yet. */
+static int client_new(const struct vdm_options *given, struct vdm_client **client)
 {
 	struct vdm_options options;
 	int result = options_complete(given, &default_options, &options);
@@ -262,7 +91,7 @@ int vdm_client_open(const struct vdm_options *given, struct vdm_client **client)
 
 	uint32_t epoch = fork_epoch();
 	struct vdm_client *c = epoch ? calloc(1, sizeof *c) : NULL;
-	char *path = strdup(client_socket_path(options.socket));
+	char *path = strdup(connection_path(options.socket));
 
 	if (!c || !path) {
 		free(c);
@@ -275,13 +104,38 @@ int vdm_client_open(const struct vdm_options *given, struct vdm_client **client)
 	c->socket = -1;
 	LIST_INIT(&c->regions);
 	LIST_INIT(&c->rings);
+	pthread_mutex_init(&c->talk, NULL);
 	pthread_mutex_init(&c->lock, NULL);
-	result = connect_now(c);
+	pthread_cond_init(&c->ring_left, NULL);
+	c->reaches_threads = barrier_register_own();
+	*client = c;
+	return 0;
+}
+
+static int connect_first(struct vdm_client *client)
+{
+	pthread_mutex_lock(&client->talk);
+	int result = connection_open(client);
+
+	pthread_mutex_unlock(&client->talk);
+	return result;
+}
+
+int vdm_client_open(const struct vdm_options *options, struct vdm_client **client)
+{
+	WITHOUT_CANCELLATION;
+	struct vdm_client *c;
+	int result = client_new(options, &c);
+
+	if (result)
+		return result;
+	result = connect_first(c);
 	/* Without a daemon the local lane serves; but not when there is one that says no. */
 	bool absent = result == -ENOENT || result == -ECONNREFUSED || result == -ENOTCONN ||
-		      result == -EACCES || result == -ENOTDIR || result == -EAGAIN;
+		      result == -EACCES || result == -ENOTDIR || result == -EAGAIN || result == -ETIMEDOUT;
 
-	if (result && (!absent || (options.flags & VDM_OPTION_REQUIRE_DAEMON) || options.features)) {
+	if (result &&
+	    (!absent || (c->options.flags & VDM_OPTION_REQUIRE_DAEMON) || c->options.features)) {
 		vdm_client_close(c);
 		return result;
 	}
@@ -293,9 +147,12 @@ void vdm_client_close(struct vdm_client *client)
 {
 	if (!client)
 		return;
+	WITHOUT_CANCELLATION;
 	if (client->socket >= 0)
 		close(client->socket);
+	pthread_mutex_destroy(&client->talk);
 	pthread_mutex_destroy(&client->lock);
+	pthread_cond_destroy(&client->ring_left);
 	free((char *)client->options.socket);
 	free(client);
 }
@@ -303,24 +160,21 @@ void vdm_client_close(struct vdm_client *client)
 struct vdm_client *vdm_client_default(void)
 {
 	static _Atomic(struct vdm_client *) shared;
+	WITHOUT_CANCELLATION;
 	/* acquire; partner: the release below */
 	struct vdm_client *known = atomic_load_explicit(&shared, memory_order_acquire);
 
 	if (known && !fork_happened(known->epoch)) {
-		client_reconnect(known);
+		connection_renew(known);
 		return known;
 	}
 
 	/* The parent's, if there is one, is left as it is: its rings and regions may still be referred to. */
-	struct vdm_client *fresh = NULL;
+	struct vdm_client *fresh;
 
-	if (vdm_client_open(NULL, &fresh) < 0) {
-		/* A daemon that refuses us: as good as none. */
-		struct vdm_options local = {.size = sizeof local, .flags = VDM_OPTION_LOCAL_ONLY};
-
-		if (vdm_client_open(&local, &fresh) < 0)
-			return NULL;
-	}
+	if (client_new(NULL, &fresh) < 0)
+		return NULL;
+	connect_first(fresh); /* if it is in vain now, for whatever reason, it is tried again at the next call */
 	if (atomic_compare_exchange_strong_explicit(&shared, &known, fresh, memory_order_release,
 						    memory_order_acquire))
 		return fresh;
@@ -344,10 +198,11 @@ int vdm_client_info(struct vdm_client *client, struct vdm_client_info *info)
 	if (fork_happened(client->epoch))
 		return fork_error();
 
-	pthread_mutex_lock(&client->lock);
-	notice_hangup(client);
+	WITHOUT_CANCELLATION;
+	pthread_mutex_lock(&client->talk);
+	connection_look(client);
 	struct vdm_client_info full = {
-		.connected = client->socket >= 0,
+		.connected = client->connection_state == CONNECTION_OPEN,
 		.error = client->error,
 		.offload_threshold = client->options.offload_threshold,
 	};
@@ -363,7 +218,7 @@ int vdm_client_info(struct vdm_client *client, struct vdm_client_info *info)
 	if (!full.offload_threshold)
 		full.offload_threshold =
 			full.connected ? client->welcome.offload_threshold : DEFAULT_THRESHOLD;
-	pthread_mutex_unlock(&client->lock);
+	pthread_mutex_unlock(&client->talk);
 	copy_out(info, info->size, &full, sizeof full);
 	return 0;
 }

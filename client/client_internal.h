@@ -8,7 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/types.h>
 
+#include "connection.h"
 #include "libvdm/client.h"
 #include "libvdm/ring.h"
 #include "libvdm/status.h"
@@ -25,11 +27,13 @@ struct vdm_region {
 	struct vdm_client *client;
 	LIST_ENTRY(vdm_region) entry; /* in client->regions */
 	int fd;
+	dev_t device;                 /* of the file, with its number: each can be a region once */
+	ino_t file;
 	char *address;
 	size_t size;
 	bool writable;
 	bool mapped;                  /* by us: to be unmapped */
-	uint32_t id;                  /* that the daemon gave it; 0: it does not know it */
+	uint32_t id;                  /* that the daemon gave it; 0: it does not know it. Guarded as the list is. */
 };
 
 LIST_HEAD(region_list, vdm_region);
@@ -37,16 +41,28 @@ LIST_HEAD(region_list, vdm_region);
 struct vdm_client {
 	uint32_t epoch;
 	struct vdm_options options;   /* every field valid; socket is our copy */
-	pthread_mutex_t lock;         /* guards everything below, and the conversation */
-	int socket;                   /* -1: no daemon */
-	int error;                    /* why not */
-	struct vdm_message_welcome welcome;
+	/* Two locks, taken in this order: `talk` is held for a conversation, which takes as long as the daemon likes, up to
+	 * options.answer_timeout_ms; `lock` is held for moments only. Whoever changes what follows holds both, and
+	 * so either is enough to read it. */
+	pthread_mutex_t talk, lock;
+	enum connection_state connection_state;
+	int socket;                   /* -1: none */
+	int error;                    /* why there is no connection */
+	uint32_t connections;         /* how often it has been connected */
 	struct region_list regions;
 	/* How often the regions or the connection have changed. release; partner: a ring's acquire in
 	 * region_view_refresh(). */
 	_Atomic uint32_t changes;
-	uint32_t connections;         /* how often it has been connected */
+
+	/* Guarded by `talk`: */
+	struct vdm_message_welcome welcome;
+	unsigned owed;                /* answers that nothing waits for any more, and that come before any other */
+
+	/* Guarded by `lock`: */
 	LIST_HEAD(, vdm_ring) rings;
+	pthread_cond_t ring_left;     /* see ring_enter() */
+	_Atomic unsigned leavers_awaited; /* threads that wait for that; relaxed; partner: ring_leave() */
+	bool reaches_threads;         /* barrier_for_own_threads() does; constant */
 	struct ring_counters ended;   /* of the rings that have been closed */
 };
 
@@ -54,32 +70,9 @@ struct vdm_client {
 int options_complete(const struct vdm_options *given, const struct vdm_options *defaults,
 		     struct vdm_options *complete);
 
-/* Connect again if the daemon has gone and has come back. Locks. */
-void client_reconnect(struct vdm_client *client);
-
-/*
- * One request and its reply, with `client->lock` held. `expected` is the type of reply; its descriptors,
- * exactly `fd_count`, are in the packet and the caller's to take. A refusal becomes its error and
- * sentence. -ENOTCONN: there is no daemon (any more).
- */
-int client_request(struct vdm_client *client, const struct vdm_message_header *request, const int *fds,
-		   unsigned sent_fds, enum vdm_message_type expected, unsigned fd_count,
-		   struct vdm_packet *reply);
-
-/* Have the daemon map a region again after reconnecting. With the lock held. */
+/* Have the daemon map a region, of a client whose `talk` is held. */
 int region_register(struct vdm_region *region);
 
 void counters_add(struct ring_counters *sum, const struct ring_counters *more);
-
-/* Connect to the daemon at `path`. Returns the socket or a negative errno with its sentence. */
-int client_connect(const char *path, uint64_t features, struct vdm_message_welcome *welcome);
-
-/* As client_request(), on a socket that belongs to no client. */
-int client_converse(int socket, const struct vdm_message_header *request, const int *fds,
-		    unsigned sent_fds, enum vdm_message_type expected, unsigned fd_count,
-		    struct vdm_packet *reply);
-
-/* The socket to use: the option, the environment, or the default. */
-const char *client_socket_path(const char *given);
 
 #endif

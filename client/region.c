@@ -9,13 +9,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cancellation.h"
 #include "error.h"
 #include "fork.h"
+#include "mapping.h"
 #include "region_internal.h"
+#include "ring_active.h"
 
 static size_t page_size(void)
 {
 	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void regions_changed(struct vdm_client *client)
+{
+	/* release; partner: region_view_refresh() */
+	atomic_fetch_add_explicit(&client->changes, 1, memory_order_release);
 }
 
 int region_register(struct vdm_region *region)
@@ -26,12 +35,16 @@ int region_register(struct vdm_region *region)
 		.flags = region->writable ? 0 : VDM_REGION_READ_ONLY,
 	};
 	struct vdm_packet reply;
-	int result = client_request(region->client, &request.header, &region->fd, 1,
-				    VDM_MESSAGE_REGION_ADDED, 0, &reply);
+	struct vdm_client *client = region->client;
+	int result = connection_request(client, &request.header, &region->fd, 1, VDM_MESSAGE_REGION_ADDED, 0,
+					&reply);
 
 	if (result)
 		return result;
+	pthread_mutex_lock(&client->lock);
 	region->id = reply.message.region_added.region;
+	regions_changed(client);
+	pthread_mutex_unlock(&client->lock);
 	return 0;
 }
 
@@ -44,22 +57,45 @@ static void region_free(struct vdm_region *region)
 	free(region);
 }
 
-/* Make the region known to the daemon, if there is one, and to the client. */
+/* Whether the client has it already, or one that lies where it does: two regions at one address would be told apart by
+ * chance. With `talk` held. */
+static int check_distinct(const struct vdm_region *region)
+{
+	const struct vdm_region *other;
+
+	LIST_FOREACH(other, &region->client->regions, entry) {
+		if (other->device == region->device && other->file == region->file)
+			return fail(-EEXIST, "this memfd is a region of this client already");
+		if (region->address < other->address + other->size && other->address < region->address + region->size)
+			return fail(-EEXIST, "the region would lie at %p, where another region of this client is",
+				    (void *)region->address);
+	}
+	return 0;
+}
+
+/* Make the region known to the client, and to the daemon if there is one. */
 static int region_enter(struct vdm_region *region, struct vdm_region **out)
 {
 	struct vdm_client *client = region->client;
-	int result;
+	struct stat status;
+	int result = fstat(region->fd, &status) < 0 ? fail(-errno, "cannot look at a memfd: %s", strerror(errno)) : 0;
 
-	pthread_mutex_lock(&client->lock);
-	result = region_register(region);
+	region->device = status.st_dev;
+	region->file = status.st_ino;
+	pthread_mutex_lock(&client->talk);
+	if (!result)
+		result = check_distinct(region);
+	if (!result)
+		result = region_register(region);
 	if (result == -ENOTCONN)
 		result = 0; /* the local lane needs no registration */
 	if (result == 0) {
+		pthread_mutex_lock(&client->lock);
 		LIST_INSERT_HEAD(&client->regions, region, entry);
-		/* release; partner: region_view_refresh() */
-		atomic_fetch_add_explicit(&client->changes, 1, memory_order_release);
+		regions_changed(client);
+		pthread_mutex_unlock(&client->lock);
 	}
-	pthread_mutex_unlock(&client->lock);
+	pthread_mutex_unlock(&client->talk);
 	if (result) {
 		region_free(region);
 		return result;
@@ -125,6 +161,7 @@ int vdm_region_alloc(struct vdm_client *client, size_t bytes, struct vdm_region 
 {
 	size_t page = page_size();
 
+	WITHOUT_CANCELLATION;
 	if (fork_happened(client->epoch))
 		return fork_error();
 	if (bytes == 0 || bytes > SIZE_MAX / 4)
@@ -204,11 +241,14 @@ static int check_import(int fd, size_t bytes, unsigned flags)
 int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t bytes, unsigned flags,
 		      struct vdm_region **out)
 {
+	WITHOUT_CANCELLATION;
 	if (fork_happened(client->epoch))
 		return fork_error();
 
 	int result = check_import(fd, bytes, flags);
 
+	if (!result && address)
+		result = mapping_check(fd, address, bytes, !(flags & VDM_REGION_READONLY));
 	if (result)
 		return result;
 
@@ -242,32 +282,49 @@ int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t b
 	return region_enter(region, out);
 }
 
+/*
+ * Take the region out of the client's list. On return no thread of this process uses it any more, and none will, except
+ * through pointers of the caller's. Its id is one of `*connection`. Returns whether operations may be in flight.
+ */
+static bool region_leave(struct vdm_region *region, uint32_t *connection)
+{
+	struct vdm_client *client = region->client;
+
+	pthread_mutex_lock(&client->talk);
+	pthread_mutex_lock(&client->lock);
+	LIST_REMOVE(region, entry);
+	regions_changed(client);
+	bool in_flight = rings_await_leave(client);
+
+	*connection = client->connections;
+	pthread_mutex_unlock(&client->lock);
+	pthread_mutex_unlock(&client->talk);
+	return in_flight;
+}
+
 int vdm_region_release(struct vdm_region *region)
 {
 	if (!region)
 		return 0;
-
+	WITHOUT_CANCELLATION;
 	struct vdm_client *client = region->client;
 
 	if (fork_happened(client->epoch)) {
 		region_free(region); /* our copy of the mapping and of the descriptor */
 		return fork_error();
 	}
-	pthread_mutex_lock(&client->lock);
-	LIST_REMOVE(region, entry);
-	/* release; partner: region_view_refresh() */
-	atomic_fetch_add_explicit(&client->changes, 1, memory_order_release);
+
+	uint32_t connection;
+	bool in_flight = region_leave(region, &connection);
+
 	if (region->id) {
 		struct vdm_message_region_remove request = {
 			.header = {VDM_MESSAGE_REGION_REMOVE, sizeof request},
 			.region = region->id,
 		};
-		struct vdm_packet reply;
 
-		/* it can fail only because the daemon has gone, and the region with it */
-		client_request(client, &request.header, NULL, 0, VDM_MESSAGE_DONE, 0, &reply);
+		connection_let_go(client, connection, &request.header, in_flight);
 	}
-	pthread_mutex_unlock(&client->lock);
 	region_free(region);
 	return 0;
 }
@@ -296,7 +353,7 @@ static int compare_extents(const void *a, const void *b)
 
 void region_view_refresh(struct region_view *view, struct vdm_client *client, uint32_t connection)
 {
-	/* acquire; partner: the releases above and in client_reconnect() */
+	/* acquire; partner: regions_changed() */
 	uint32_t changes = atomic_load_explicit(&client->changes, memory_order_acquire);
 
 	if (changes == view->changes && view->extents)
@@ -311,7 +368,7 @@ void region_view_refresh(struct region_view *view, struct vdm_client *client, ui
 	struct region_extent *extents =
 		realloc(view->extents, (count ? count : 1) * sizeof *extents);
 
-	view->count = 0;
+	view->count = view->constant = 0;
 	view->last[REGION_DESTINATION] = view->last[REGION_SOURCE] = 0;
 	if (extents) {
 		view->extents = extents;
@@ -319,34 +376,52 @@ void region_view_refresh(struct region_view *view, struct vdm_client *client, ui
 		LIST_FOREACH(region, &client->regions, entry) {
 			uintptr_t begin = (uintptr_t)region->address;
 
-			if (region->id == 0 || (connection && client->connections != connection))
-				continue;
 			extents[view->count++] = (struct region_extent){
-				begin, begin + region->size, region->id, region->writable};
+				begin, begin + region->size, client->connections == connection ? region->id : 0,
+				region->writable};
+			view->constant += !region->writable;
 		}
 		qsort(extents, view->count, sizeof *extents, compare_extents);
 	}
 	pthread_mutex_unlock(&client->lock);
 }
 
-const struct region_extent *region_view_search(struct region_view *view, enum region_use use,
-					       const void *address, size_t length)
+/* How many extents begin at or before the address. */
+static uint32_t extents_up_to(const struct region_view *view, uintptr_t address)
 {
-	uintptr_t begin = (uintptr_t)address;
-
-	/* the last extent that begins at or before the address */
 	uint32_t low = 0, high = view->count;
 
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 
-		if (view->extents[middle].begin <= begin)
+		if (view->extents[middle].begin <= address)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	if (low == 0 || !extent_holds(&view->extents[low - 1], begin, length))
+	return low;
+}
+
+const struct region_extent *region_view_search(struct region_view *view, enum region_use use,
+					       const void *address, size_t length)
+{
+	uint32_t next = extents_up_to(view, (uintptr_t)address);
+
+	if (next == 0 || !extent_holds(&view->extents[next - 1], (uintptr_t)address, length))
 		return NULL;
-	view->last[use] = low - 1;
-	return &view->extents[low - 1];
+	view->last[use] = next - 1;
+	return &view->extents[next - 1];
+}
+
+bool region_view_forbids_some(const struct region_view *view, const void *address, size_t length)
+{
+	uintptr_t begin = (uintptr_t)address;
+	uint32_t i = extents_up_to(view, begin);
+
+	if (i > 0 && begin < view->extents[i - 1].end && !view->extents[i - 1].writable)
+		return true;
+	for (; i < view->count && length > view->extents[i].begin - begin; i++)
+		if (!view->extents[i].writable)
+			return true;
+	return false;
 }

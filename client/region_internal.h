@@ -11,26 +11,34 @@
 
 struct region_extent {
 	uintptr_t begin, end;
-	uint32_t id;
+	uint32_t id;            /* that the daemon knows it by through the ring's connection; 0: it does not */
 	bool writable;
 };
 
 /*
- * A ring's own copy of the regions that the daemon knows, sorted by address: so that looking one up takes
- * no lock. Brought up to date when the client's has changed.
+ * A ring's own copy of the client's regions, sorted by address: so that looking one up takes no lock. Brought up to date
+ * when the client's have changed.
  */
 struct region_view {
 	uint32_t changes;       /* of the client, when it was copied */
 	uint32_t count;
+	uint32_t constant;      /* of them, how many may only be read */
 	uint32_t last[2];       /* where the last look-up of each kind succeeded */
 	struct region_extent *extents;
 };
 
 /*
- * Bring the view up to date: the regions that the daemon knows through that connection (the ids of another
- * one mean nothing to it), or with 0 through the present one. On failure (no memory) it is empty.
+ * Bring the view up to date; `connection` is the ring's, whose ids are wanted. On failure (no memory) it is empty.
  */
 void region_view_refresh(struct region_view *view, struct vdm_client *client, uint32_t connection);
+
+bool region_view_forbids_some(const struct region_view *view, const void *address, size_t length);
+
+/* Whether a store to that memory would be one to a region that may only be read. */
+static inline bool region_view_forbids(const struct region_view *view, const void *address, size_t length)
+{
+	return view->constant > 0 && region_view_forbids_some(view, address, length);
+}
 
 /* The kinds of look-ups: mostly a program's destinations lie in one region and its sources in another. */
 enum region_use { REGION_DESTINATION, REGION_SOURCE };

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "cancellation.h"
 #include "engine/barrier.h"
 #include "error.h"
 #include "fork.h"
@@ -73,20 +74,24 @@ static void ring_attach(struct vdm_ring *ring, void *submission, void *completio
 	ring->connected = true;
 }
 
-/* Have the daemon end a ring. With the client's lock held. */
-static void ring_destroy(struct vdm_client *client, uint32_t id)
+static struct vdm_message_ring_destroy destroy_request(uint32_t id)
 {
-	struct vdm_message_ring_destroy request = {
-		.header = {VDM_MESSAGE_RING_DESTROY, sizeof request},
+	return (struct vdm_message_ring_destroy){
+		.header = {VDM_MESSAGE_RING_DESTROY, sizeof(struct vdm_message_ring_destroy)},
 		.ring = id,
 	};
-	struct vdm_packet reply;
-
-	/* it can fail only because the daemon has gone, and the ring with it */
-	client_request(client, &request.header, NULL, 0, VDM_MESSAGE_DONE, 0, &reply);
 }
 
-/* Have the daemon serve a ring, and map its part of it. With the client's lock held. */
+/* Give back a ring that has not been used. With the client's `talk` held. */
+static void ring_uncreate(struct vdm_client *client, uint32_t id)
+{
+	struct vdm_message_ring_destroy request = destroy_request(id);
+	struct vdm_packet reply;
+
+	connection_request(client, &request.header, NULL, 0, VDM_MESSAGE_DONE, 0, &reply);
+}
+
+/* Have the daemon serve a ring, and map its part of it. With the client's `talk` held. */
 static int ring_create(struct vdm_ring *ring, int32_t priority)
 {
 	struct vdm_message_ring_create request = {
@@ -97,18 +102,22 @@ static int ring_create(struct vdm_ring *ring, int32_t priority)
 	};
 	struct vdm_packet reply = {0};
 	void *submission;
+
+	if (ring->client->connection_state != CONNECTION_OPEN)
+		return -ENOTCONN;
+
 	int fd = vdm_submission_make(ring->entries, ring->sq_position, &submission);
 
 	if (fd < 0)
 		return fail(fd, "cannot make the memory of a ring: %s", strerror(-fd));
 
-	int result = client_request(ring->client, &request.header, &fd, 1, VDM_MESSAGE_RING_CREATED,
+	int result = connection_request(ring->client, &request.header, &fd, 1, VDM_MESSAGE_RING_CREATED,
 				    VDM_RING_FD_COUNT, &reply);
 
 	close(fd);
 	/* there is a ring, but its descriptors did not get here */
 	if (result == -EMFILE && reply.truncated)
-		ring_destroy(ring->client, reply.message.ring_created.ring);
+		ring_uncreate(ring->client, reply.message.ring_created.ring);
 	if (result) {
 		munmap(submission, vdm_submission_size(ring->entries));
 		return result;
@@ -121,7 +130,7 @@ static int ring_create(struct vdm_ring *ring, int32_t priority)
 		result = -errno;
 		munmap(submission, vdm_submission_size(ring->entries));
 		vdm_packet_close(&reply);
-		ring_destroy(ring->client, reply.message.ring_created.ring);
+		ring_uncreate(ring->client, reply.message.ring_created.ring);
 		return fail(result, "cannot map the ring: %s", strerror(-result));
 	}
 	/* A child that wrote to its parent's ring would be a second producer: it does not get the memory. */
@@ -140,6 +149,7 @@ static int ring_create(struct vdm_ring *ring, int32_t priority)
 
 int vdm_ring_open(struct vdm_client *client, const struct vdm_options *given, struct vdm_ring **out)
 {
+	WITHOUT_CANCELLATION;
 	struct vdm_options options;
 	int result = options_complete(given, &client->options, &options);
 
@@ -155,21 +165,22 @@ int vdm_ring_open(struct vdm_client *client, const struct vdm_options *given, st
 	ring->client = client;
 	ring->spin_us = options.spin_us;
 
-	client_reconnect(client);
-	pthread_mutex_lock(&client->lock);
-	result = client->socket < 0 ? 0 : ring_create(ring, options.priority);
+	connection_renew(client);
+	pthread_mutex_lock(&client->talk);
+	result = ring_create(ring, options.priority);
 	if (result == -ENOTCONN)
-		result = 0; /* it went in this moment: the local lane serves */
+		result = 0; /* the local lane serves */
 	ring->threshold = options.offload_threshold ? options.offload_threshold
 			  : ring->connected	    ? client->welcome.offload_threshold
 						    : SIZE_MAX;
-	if (result == 0)
-		LIST_INSERT_HEAD(&client->rings, ring, entry);
-	pthread_mutex_unlock(&client->lock);
+	pthread_mutex_unlock(&client->talk);
 	if (result) {
 		ring_free(ring);
 		return result;
 	}
+	pthread_mutex_lock(&client->lock);
+	LIST_INSERT_HEAD(&client->rings, ring, entry);
+	pthread_mutex_unlock(&client->lock);
 	*out = ring;
 	return 0;
 }
@@ -245,7 +256,7 @@ void vdm_ring_close(struct vdm_ring *ring)
 {
 	if (!ring)
 		return;
-
+	WITHOUT_CANCELLATION;
 	struct vdm_client *client = ring->client;
 
 	if (fork_happened(ring->epoch)) {
@@ -258,13 +269,16 @@ void vdm_ring_close(struct vdm_ring *ring)
 	if (ring->queue)
 		engine_queue_remove(ring->queue, true, NULL);
 	if (client) {
+		ring_reap(ring);
 		pthread_mutex_lock(&client->lock);
 		LIST_REMOVE(ring, entry);
 		counters_add(&client->ended, &ring->counters);
-		/* also one that has been hung up on: only the connection tells whether the daemon has gone */
-		if (ring->connection && ring->connection == client->connections && client->socket >= 0)
-			ring_destroy(client, ring->id);
 		pthread_mutex_unlock(&client->lock);
+	}
+	if (ring->connection) { /* also one that has been hung up on: the connection tells whether the daemon has gone */
+		struct vdm_message_ring_destroy request = destroy_request(ring->id);
+
+		connection_let_go(client, ring->connection, &request.header, ring_in_flight(ring) > ring->taken_back);
 	}
 	ring_free(ring);
 }

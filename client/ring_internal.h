@@ -34,6 +34,7 @@ struct vdm_ring {
 	bool connected;               /* there is somebody at the other end */
 	bool asymmetric;              /* the barriers of the other end reach this process */
 	struct region_view view;
+	_Atomic uint32_t activity;    /* odd while regions are in use; see ring_active.h */
 
 	/* Shared memory; NULL if never connected. */
 	uint32_t id;
@@ -50,7 +51,7 @@ struct vdm_ring {
 	uint32_t arms;                /* value of client_line->arm */
 	struct pending *pending;
 	uint32_t free_pending;        /* first of the free ones */
-	uint32_t in_flight;           /* published and not reaped */
+	_Atomic uint32_t in_flight;   /* published and not reaped; written by the ring's thread alone */
 	uint32_t taken_back;          /* of them, done here and reported */
 	uint32_t taken_from, taken_to;/* positions, of those and perhaps of some that came too late */
 	uint32_t contested;           /* of those in flight, how many are */
@@ -126,6 +127,17 @@ void ring_reap(struct vdm_ring *ring);
 
 /* The daemon has gone: whatever is in flight completes with -ENOTCONN. */
 void ring_lost(struct vdm_ring *ring);
+
+/* relaxed; partner: rings_await_leave(), which is ordered by `activity` */
+static inline uint32_t ring_in_flight(const struct vdm_ring *ring)
+{
+	return atomic_load_explicit(&ring->in_flight, memory_order_relaxed);
+}
+
+static inline void ring_set_in_flight(struct vdm_ring *ring, uint32_t in_flight)
+{
+	atomic_store_explicit(&ring->in_flight, in_flight, memory_order_relaxed);
+}
 
 /*
  * Whether every operation that is ordered with others (by a fence, a flush or a link) and has been published has begun.

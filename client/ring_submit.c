@@ -6,7 +6,7 @@
 
 #include "engine/operation.h"
 #include "fork.h"
-#include "ring_internal.h"
+#include "ring_active.h"
 
 static_assert((int)VDM_OP_NOP == VDM_OPCODE_NOP && (int)VDM_OP_MEMCPY == VDM_OPCODE_MEMCPY &&
 		      (int)VDM_OP_MEMMOVE == VDM_OPCODE_MEMMOVE &&
@@ -41,6 +41,11 @@ static int check(const struct vdm_sqe *sqe)
 	return sqe->flags & VDM_SQE_DURABLE ? -EOPNOTSUPP : 0;
 }
 
+static bool moves(const struct vdm_sqe *sqe)
+{
+	return sqe->opcode != VDM_OP_NOP && sqe->opcode != VDM_OP_FLUSH;
+}
+
 static bool has_source(const struct vdm_sqe *sqe)
 {
 	return sqe->opcode == VDM_OP_MEMCPY || sqe->opcode == VDM_OP_MEMMOVE;
@@ -56,14 +61,14 @@ static inline bool locate(struct vdm_ring *ring, const struct vdm_sqe *sqe, stru
 		return true;
 	}
 	extent = region_view_find(&ring->view, REGION_DESTINATION, sqe->dest, sqe->length);
-	if (!extent) /* one that may only be read is found too: the daemon says -EACCES, we would be killed */
+	if (!extent || extent->id == 0)
 		return false;
 	place->destination_region = extent->id;
 	place->destination_offset = (uintptr_t)sqe->dest - extent->begin;
 	if (!has_source(sqe))
 		return true;
 	extent = region_view_find(&ring->view, REGION_SOURCE, sqe->src, sqe->length);
-	if (!extent)
+	if (!extent || extent->id == 0)
 		return false;
 	place->source_region = extent->id;
 	place->source_offset = (uintptr_t)sqe->src - extent->begin;
@@ -81,7 +86,7 @@ static inline enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe 
 	case VDM_OP_NOP: /* exists to travel */
 		return LANE_REMOTE;
 	case VDM_OP_FLUSH: /* orders what is in flight; nothing is, nothing to do */
-		return large || ring->in_flight > 0 || ring->threshold <= 1 ? LANE_REMOTE : LANE_SMALL;
+		return large || ring_in_flight(ring) > 0 || ring->threshold <= 1 ? LANE_REMOTE : LANE_SMALL;
 	default:
 		if (sqe->length < ring->threshold && !large)
 			return LANE_SMALL;
@@ -91,13 +96,18 @@ static inline enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe 
 
 bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, size_t n)
 {
-	if (!ring->client || !ring->connected || n < ring->threshold)
+	if (!ring->client || !ring->connected)
 		return false;
 	region_view_refresh(&ring->view, ring->client, ring->connection);
+	if (region_view_forbids(&ring->view, dest, n))
+		return true; /* to be told so there, where a store of ours would end the process */
+	if (n < ring->threshold)
+		return false;
 
 	const struct region_extent *to = region_view_find(&ring->view, REGION_DESTINATION, dest, n);
+	const struct region_extent *from = src ? region_view_find(&ring->view, REGION_SOURCE, src, n) : to;
 
-	return to && to->writable && (!src || region_view_find(&ring->view, REGION_SOURCE, src, n));
+	return to && to->id && from && from->id;
 }
 
 /* Begins after all earlier operations. */
@@ -112,8 +122,7 @@ static inline uint64_t publish(struct vdm_ring *ring, const struct vdm_sqe *sqe,
 	struct vdm_descriptor *slot = &ring->descriptors[ring->sq_position & (ring->entries - 1)];
 	uint32_t index = ring->free_pending;
 	struct pending *pending = &ring->pending[index];
-	bool moves = sqe->opcode != VDM_OP_NOP && sqe->opcode != VDM_OP_FLUSH;
-	uint64_t length = moves ? sqe->length : 0;
+	uint64_t length = moves(sqe) ? sqe->length : 0;
 
 	ring->free_pending = pending->next;
 	pending->user_data = sqe->user_data;
@@ -138,17 +147,15 @@ static inline uint64_t publish(struct vdm_ring *ring, const struct vdm_sqe *sqe,
 	ring->sq_position++;
 	if (is_ordered(sqe))
 		ring->ordered = ring->sq_position;
-	ring->in_flight++;
+	ring_set_in_flight(ring, ring_in_flight(ring) + 1);
 	return length;
 }
 
 static void complete_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, int result)
 {
 	struct vdm_cqe *cqe = &ring->cqes[ring->cqe_tail++ & (ring->entries - 1)];
-	bool moved = result == 0 && sqe->opcode != VDM_OP_NOP && sqe->opcode != VDM_OP_FLUSH;
-
 	*cqe = (struct vdm_cqe){.user_data = sqe->user_data,
-				.value = moved ? sqe->length : 0,
+				.value = result == 0 && moves(sqe) ? sqe->length : 0,
 				.result = result,
 				.operation = ring->number++};
 	if (result)
@@ -170,10 +177,12 @@ static int run_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic ui
 		.fill = (uint8_t)sqe->value,
 	};
 
+	if (moves(sqe) && region_view_forbids(&ring->view, sqe->dest, sqe->length))
+		return -EACCES; /* as the daemon says, rather than to be ended by SIGSEGV */
 	operation_run(&operation, 0, operation.length, kernels_default(),
 		      operation_kernel_flags(&operation));
 	ring_count(counter, 1);
-	if (counter != &ring->counters.taken_back && sqe->opcode != VDM_OP_NOP && sqe->opcode != VDM_OP_FLUSH)
+	if (counter != &ring->counters.taken_back && moves(sqe))
 		ring_count(&ring->counters.local_bytes, sqe->length);
 	return 0;
 }
@@ -250,11 +259,12 @@ void ring_advance(struct vdm_ring *ring)
 
 	if (ring->taken == ring->submitted)
 		return;
-	if (ring->client && ring->connected)
+	ring_enter(ring);
+	if (ring->client)
 		region_view_refresh(&ring->view, ring->client, ring->connection);
 	while (ring->taken != ring->submitted) {
 		const struct vdm_sqe *first = entry_at(ring, ring->taken);
-		uint32_t length = 1, room = ring->entries - ring->in_flight;
+		uint32_t length = 1, room = ring->entries - ring_in_flight(ring);
 		/* the daemon keeps the order, so what must not run here yet goes there, if it can, however small it is */
 		bool settled = ring_order_settled(ring);
 		struct place place;
@@ -277,7 +287,7 @@ void ring_advance(struct vdm_ring *ring)
 		enum lane lane = chain_lane(ring, length, !settled || length > 1, &waits);
 
 		if (lane != LANE_REMOTE) {
-			if (!settled || (waits && ring->in_flight > 0))
+			if (!settled || (waits && ring_in_flight(ring) > 0))
 				break; /* until enough of what is in flight has been reaped */
 			run_chain_here(ring, length, lane);
 			continue;
@@ -293,6 +303,7 @@ void ring_advance(struct vdm_ring *ring)
 		if (length > 1)
 			ring->ordered = ring->sq_position;
 	}
+	ring_leave(ring);
 	if (ring->sq_position == published)
 		return;
 	ring_count(&ring->counters.offloaded, ring->sq_position - published);
@@ -305,16 +316,12 @@ bool ring_run_waiting(struct vdm_ring *ring, uint64_t most_bytes)
 	const struct vdm_sqe *sqe = entry_at(ring, ring->taken);
 	struct place place;
 
-	if (ring->taken == ring->submitted || ring->in_flight < ring->entries || !ring_order_settled(ring) ||
+	if (ring->taken == ring->submitted || ring_in_flight(ring) < ring->entries || !ring_order_settled(ring) ||
 	    (sqe->flags & (VDM_SQE_FENCE | VDM_SQE_LINK)) || check(sqe) || sqe->opcode == VDM_OP_FLUSH ||
 	    sqe->length <= VDM_CLAIM_BYTES || sqe->length > most_bytes ||
 	    choose_lane(ring, sqe, false, &place) != LANE_REMOTE)
 		return false;
 
-	const struct region_extent *to = region_view_find(&ring->view, REGION_DESTINATION, sqe->dest, sqe->length);
-
-	if (!to || !to->writable)
-		return false; /* the daemon is to say so */
 	ring->taken++;
 	ring_count(&ring->counters.offloaded, 1);
 	ring_count(&ring->counters.offloaded_bytes, sqe->length);

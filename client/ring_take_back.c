@@ -10,7 +10,7 @@
 #include <errno.h>
 
 #include "engine/operation.h"
-#include "ring_internal.h"
+#include "ring_active.h"
 
 /* Larger operations are taken back only by who waits for all that is in flight: others may be complete sooner. 50 us
  * at 20 GB/s. */
@@ -105,13 +105,11 @@ bool ring_is_summoned(const struct vdm_ring *ring)
 	       atomic_load_explicit(&ring->daemon_line->doorbell_wanted, memory_order_relaxed) != 0;
 }
 
-bool ring_take_back(struct vdm_ring *ring, bool needed)
+static bool take_back(struct vdm_ring *ring, bool needed)
 {
 	uint32_t from, to, position;
 	struct operation operation;
 
-	if (!ring->takes_back || !ring->connected)
-		return false;
 	if (ring->taken != ring->submitted) /* what has been taken back fills the ring */
 		return ring->taken_back > 0 && ring_run_waiting(ring, needed ? UINT64_MAX : SHORT_BYTES);
 	position = extend(ring, &from, &to);
@@ -138,14 +136,29 @@ bool ring_take_back(struct vdm_ring *ring, bool needed)
 	return true;
 }
 
+bool ring_take_back(struct vdm_ring *ring, bool needed)
+{
+	if (!ring->takes_back || !ring->connected)
+		return false;
+	ring_enter(ring);
+	bool taken = take_back(ring, needed);
+
+	ring_leave(ring);
+	return taken;
+}
+
 int ring_carry_out(struct vdm_ring *ring, uint32_t position, uint64_t *value)
 {
 	struct operation operation;
+	int result = -EFAULT; /* released meanwhile */
 
+	ring_enter(ring);
 	/* Its descriptor is still there: until it has been reaped, nothing comes into its place. */
-	if (!translate(ring, descriptor_at(ring, position), &operation))
-		return -EFAULT; /* released meanwhile */
-	run(ring, &operation);
-	*value = operation.length;
-	return 0;
+	if (translate(ring, descriptor_at(ring, position), &operation)) {
+		run(ring, &operation);
+		*value = operation.length;
+		result = 0;
+	}
+	ring_leave(ring);
+	return result;
 }

@@ -65,7 +65,7 @@ static void retire(struct vdm_ring *ring, struct pending *pending)
 	pending->contested = false;
 	pending->next = ring->free_pending;
 	ring->free_pending = (uint32_t)(pending - ring->pending);
-	ring->in_flight--;
+	ring_set_in_flight(ring, ring_in_flight(ring) - 1);
 }
 
 /* A completion that tells nothing new, or that has to be earned: see ring_take_back(). */
@@ -85,7 +85,7 @@ static void reap_taken_back(struct vdm_ring *ring, struct pending *pending)
 
 void ring_reap(struct vdm_ring *ring)
 {
-	while (ring->in_flight > 0 && ring->connected) {
+	while (ring_in_flight(ring) > 0 && ring->connected) {
 		const struct vdm_completion *slot =
 			&ring->completions[ring->cq_position & (ring->entries - 1)];
 
@@ -180,7 +180,7 @@ static void arm_descriptor(struct vdm_ring *ring)
 /* Nothing has come, and there was no sleep: still notice in good time that the daemon died. */
 static void look_for_death(struct vdm_ring *ring)
 {
-	if (ring->in_flight == 0 || ++ring->death_looks % PEEKS_PER_CLOCK != 0)
+	if (ring_in_flight(ring) == 0 || ++ring->death_looks % PEEKS_PER_CLOCK != 0)
 		return;
 
 	int64_t now = clock_ns(CLOCK_MONOTONIC_COARSE) / 1000000;
@@ -263,7 +263,7 @@ static int sleep_for(struct vdm_ring *ring, uint32_t missing, int64_t deadline)
 /* Operations that will yield a completion. */
 static uint32_t outstanding(const struct vdm_ring *ring)
 {
-	return ring->in_flight - ring->taken_back + (ring->submitted - ring->taken);
+	return ring_in_flight(ring) - ring->taken_back + (ring->submitted - ring->taken);
 }
 
 /* Whether to take back at once, without having been patient. */

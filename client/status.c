@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cancellation.h"
 #include "client_internal.h"
 #include "error.h"
 
@@ -103,12 +104,14 @@ int vdm_status_read(const char *socket, struct vdm_status **status)
 	struct vdm_message_status request = {.header = {VDM_MESSAGE_STATUS, sizeof request}};
 	struct vdm_message_welcome welcome;
 	struct vdm_packet reply;
-	int fd = client_connect(client_socket_path(socket), 0, &welcome);
+	WITHOUT_CANCELLATION;
+	int fd = connection_dial(connection_path(socket), 0, ANSWER_TIMEOUT_MS, &welcome);
 
 	if (fd < 0)
 		return fd;
 
-	int result = client_converse(fd, &request.header, NULL, 0, VDM_MESSAGE_STATUS_REPLY, 1, &reply);
+	int result = connection_converse(fd, ANSWER_TIMEOUT_MS, &request.header, VDM_MESSAGE_STATUS_REPLY, 1,
+					 &reply);
 
 	if (result) {
 		close(fd);

@@ -53,7 +53,7 @@ struct vdm_options {
 				      VDM_NO_SPIN: sleep at once */
 	uint32_t first_sequence;   /* position at which rings begin to count; for tests of the wrap */
 	int32_t priority;          /* VDM_PRIORITY_*: of this user's rings, which go first in the daemon */
-	uint32_t reserved;         /* zero */
+	uint32_t answer_timeout_ms;/* longest time to wait for an answer of the daemon; default 10000; see below */
 };
 #define VDM_NO_SPIN UINT32_MAX
 

@@ -43,7 +43,6 @@ static void bad_options_are_refused_with_a_sentence(void **state)
 		{{.size = sizeof(struct vdm_options), .entries = 8192}, "power of two"},
 		{{.size = sizeof(struct vdm_options), .priority = 2}, "VDM_PRIORITY_LOW"},
 		{{.size = sizeof(struct vdm_options), .priority = -2}, "VDM_PRIORITY_LOW"},
-		{{.size = sizeof(struct vdm_options), .reserved = 1}, "reserved"},
 	};
 
 	(void)state;

@@ -6,9 +6,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "client/ring_internal.h"
@@ -190,6 +192,97 @@ static void what_is_not_ordered_does_not(void **state)
 	behind_a_contested_operation_is_published(prepare_another, 1, 1);
 }
 
+/* Releasing a region while another thread of the process carries an operation out on it. */
+
+static _Atomic pid_t releaser;
+static _Atomic bool released, released_too_early;
+
+static void *release_region(void *unused)
+{
+	(void)unused;
+	releaser = (pid_t)syscall(SYS_gettid);
+	vdm_region_release(region);
+	released = true;
+	return NULL;
+}
+
+/* In the middle of the copy: the other thread releases, and has to wait. */
+static void release_meanwhile(void)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, release_region, NULL);
+	pthread_detach(thread);
+	while (releaser == 0)
+		usleep(100);
+	await_sleep(releaser, &released);
+	released_too_early = released || puppet_received(&puppet, VDM_MESSAGE_REGION_REMOVE) > 0;
+}
+
+static void while_released(void (*begin)(void), bool (*run)(void))
+{
+	char *own = mmap(NULL, 4 * SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, vdm_region_fd(region), 0);
+
+	released = released_too_early = false;
+	releaser = 0;
+	begin();
+	act_at_store(memory + SIZE, release_meanwhile);
+	assert_true(run());
+	while (!released)
+		usleep(100);
+	assert_false(released_too_early);
+	assert_int_equal(own[2 * SIZE - 1], 'a');
+	munmap(own, 4 * SIZE);
+	region = NULL;
+}
+
+static bool take_it_back(void)
+{
+	return ring_take_back(ring, true);
+}
+
+static void release_waits_for_an_operation_that_has_been_taken_back(void **state)
+{
+	(void)state;
+	while_released(submit_copy, take_it_back);
+}
+
+static void take_too_late_and_complete(void)
+{
+	take_back_too_late();
+	puppet_complete(&puppet, 0, -ECANCELED, VDM_COMPLETION_TAKEN_BACK);
+}
+
+static bool reap_it(void)
+{
+	struct vdm_cqe *cqe;
+
+	return vdm_ring_peek_cqe(ring, &cqe) == 0 && cqe->result == 0;
+}
+
+static void release_waits_for_an_operation_that_was_contested(void **state)
+{
+	(void)state;
+	while_released(take_too_late_and_complete, reap_it);
+}
+
+static void prepare_small(void)
+{
+	ring->threshold = SIZE + 1;
+	vdm_prep_memcpy(vdm_ring_get_sqe(ring), memory + SIZE, memory, SIZE, 0);
+}
+
+static bool submit_it(void)
+{
+	return vdm_ring_submit(ring) == 1;
+}
+
+static void release_waits_for_an_operation_in_the_local_lane(void **state)
+{
+	(void)state;
+	while_released(prepare_small, submit_it);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -200,6 +293,9 @@ int main(void)
 		TEST(a_flush_waits_for_a_contested_operation),
 		TEST(a_chain_waits_for_a_contested_operation),
 		TEST(what_is_not_ordered_does_not),
+		TEST(release_waits_for_an_operation_that_has_been_taken_back),
+		TEST(release_waits_for_an_operation_that_was_contested),
+		TEST(release_waits_for_an_operation_in_the_local_lane),
 	};
 
 	alarm(100);
