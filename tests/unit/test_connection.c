@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A daemon that keeps silent, hangs up, or cannot be reached for a moment. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "client/ring_internal.h"
+#include "puppet_daemon.h"
+
+#define SIZE ((size_t)64 << 10)
+#define LIMIT_MS   50
+#define PATIENT_MS 60000 /* on a busy machine too */
+
+static struct puppet_daemon puppet;
+static struct vdm_client *client;
+static struct vdm_ring *ring;
+static struct vdm_region *region;
+
+/* sendmsg(2) fails so often with that error. */
+static struct {
+	int error;
+	unsigned times;
+} sending;
+
+ssize_t __real_sendmsg(int socket, const struct msghdr *message, int flags);
+ssize_t __wrap_sendmsg(int socket, const struct msghdr *message, int flags);
+
+ssize_t __wrap_sendmsg(int socket, const struct msghdr *message, int flags)
+{
+	if (sending.times > 0) {
+		sending.times--;
+		errno = sending.error;
+		return -1;
+	}
+	return __real_sendmsg(socket, message, flags);
+}
+
+static struct vdm_options options_for(uint32_t flags, unsigned answer_timeout_ms)
+{
+	return (struct vdm_options){.size = sizeof(struct vdm_options),
+				    .socket = puppet.path,
+				    .flags = flags,
+				    .offload_threshold = 1,
+				    .answer_timeout_ms = answer_timeout_ms,
+				    .entries = 8};
+}
+
+static int start_puppet(void **state)
+{
+	(void)state;
+	puppet_start(&puppet);
+	return 0;
+}
+
+static int stop_puppet(void **state)
+{
+	(void)state;
+	puppet_stop(&puppet);
+	return 0;
+}
+
+static int set_up(void **state)
+{
+	const struct vdm_options options = options_for(VDM_OPTION_REQUIRE_DAEMON, PATIENT_MS);
+
+	start_puppet(state);
+	assert_int_equal(vdm_client_open(&options, &client), 0);
+	assert_int_equal(vdm_ring_open(client, NULL, &ring), 0);
+	assert_int_equal(vdm_region_alloc(client, 4 * SIZE, &region), 0);
+	return 0;
+}
+
+/* From now on no request is answered, and none waits for long. */
+static void silence(void)
+{
+	puppet_silence(&puppet, false);
+	client->options.answer_timeout_ms = LIMIT_MS;
+}
+
+static void break_silence(void)
+{
+	client->options.answer_timeout_ms = PATIENT_MS;
+	puppet_speak(&puppet);
+}
+
+static int tear_down(void **state)
+{
+	break_silence();
+	vdm_ring_close(ring);
+	vdm_region_release(region);
+	vdm_client_close(client);
+	return stop_puppet(state);
+}
+
+static bool connected(struct vdm_client *of)
+{
+	struct vdm_client_info info = {.size = sizeof info};
+
+	assert_int_equal(vdm_client_info(of, &info), 0);
+	return info.connected;
+}
+
+static void submit_copy(void)
+{
+	char *memory = vdm_region_address(region);
+
+	vdm_prep_memcpy(vdm_ring_get_sqe(ring), memory + SIZE, memory, SIZE, 0);
+	assert_int_equal(vdm_ring_submit(ring), 1);
+}
+
+/* Letting go of what operations are in flight on takes as long as the daemon does. */
+
+static _Atomic pid_t leaver;
+static _Atomic bool has_left, daemon_let_go, left_too_early;
+
+static void *leave(void *argument)
+{
+	void (*let_go)(void) = (void (*)(void))(uintptr_t)argument;
+
+	leaver = (pid_t)syscall(SYS_gettid);
+	let_go();
+	left_too_early = !daemon_let_go;
+	has_left = true;
+	return NULL;
+}
+
+static void close_ring(void)
+{
+	vdm_ring_close(ring);
+	ring = NULL;
+}
+
+static void release_region(void)
+{
+	vdm_region_release(region);
+	region = NULL;
+}
+
+static void hang_up(void)
+{
+	puppet_hang_up(&puppet);
+}
+
+static void speak(void)
+{
+	break_silence();
+}
+
+/* `prove` is what the daemon does when it has let go, long after the limit of an answer has passed. */
+static void expect_waiting(void (*let_go)(void), enum vdm_message_type request, void (*prove)(void))
+{
+	pthread_t thread;
+
+	leaver = 0;
+	has_left = daemon_let_go = left_too_early = false;
+	submit_copy();
+	silence();
+	assert_int_equal(pthread_create(&thread, NULL, leave, (void *)(uintptr_t)let_go), 0);
+	puppet_await(&puppet, request, 1);
+	for (unsigned i = 0; i < 4 && !has_left; i++)
+		usleep(LIMIT_MS * 1000);
+	assert_false(has_left);
+	daemon_let_go = true;
+	prove();
+	pthread_join(thread, NULL);
+	assert_false(left_too_early);
+}
+
+static void close_waits_for_a_silent_daemon(void **state)
+{
+	(void)state;
+	expect_waiting(close_ring, VDM_MESSAGE_RING_DESTROY, speak);
+}
+
+static void close_waits_for_the_hangup(void **state)
+{
+	(void)state;
+	expect_waiting(close_ring, VDM_MESSAGE_RING_DESTROY, hang_up);
+}
+
+static void release_waits_for_a_silent_daemon(void **state)
+{
+	(void)state;
+	expect_waiting(release_region, VDM_MESSAGE_REGION_REMOVE, speak);
+}
+
+static void release_waits_for_the_hangup(void **state)
+{
+	(void)state;
+	expect_waiting(release_region, VDM_MESSAGE_REGION_REMOVE, hang_up);
+}
+
+/* Also where the daemon was given up for another reason before. */
+static void release_waits_for_a_daemon_that_was_given_up(void **state)
+{
+	struct vdm_region *another;
+	pthread_t thread;
+
+	(void)state;
+	leaver = 0;
+	has_left = daemon_let_go = left_too_early = false;
+	submit_copy();
+	silence();
+	assert_int_equal(vdm_region_alloc(client, SIZE, &another), 0); /* without the daemon */
+	assert_false(connected(client));
+	assert_int_equal(pthread_create(&thread, NULL, leave, (void *)(uintptr_t)release_region), 0);
+	while (leaver == 0)
+		usleep(1000);
+	await_sleep(leaver, &has_left);
+	assert_false(has_left);
+	daemon_let_go = true;
+	hang_up();
+	pthread_join(thread, NULL);
+	assert_false(left_too_early);
+	vdm_region_release(another);
+}
+
+static void without_operations_a_silent_daemon_is_waited_for_once(void **state)
+{
+	(void)state;
+	silence();
+	close_ring();     /* returns */
+	release_region(); /* and so does this */
+	assert_int_equal(puppet_received(&puppet, VDM_MESSAGE_RING_DESTROY), 1);
+}
+
+/* The answer that is owed is still to come when the next request is made. (The puppet reads one at a time.) */
+static void *speak_at_region_add(void *unused)
+{
+	(void)unused;
+	await_sleep(getpid(), &(_Atomic bool){false});
+	puppet_speak(&puppet);
+	return NULL;
+}
+
+static void an_answer_that_comes_late_is_not_taken_for_another(void **state)
+{
+	struct vdm_region *another;
+
+	(void)state;
+	silence();
+	close_ring();
+	client->options.answer_timeout_ms = PATIENT_MS;
+
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, speak_at_region_add, NULL), 0);
+	assert_int_equal(vdm_region_alloc(client, SIZE, &another), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(another->id, 2);
+	assert_true(connected(client));
+	vdm_region_release(another);
+}
+
+/* Opening. */
+
+static void opening_does_not_wait_for_a_greeting_for_long_but_finds_it_later(void **state)
+{
+	const struct vdm_options options = options_for(0, LIMIT_MS);
+	struct vdm_client *early;
+
+	(void)state;
+	puppet_silence(&puppet, false);
+	assert_int_equal(vdm_client_open(&options, &early), 0);
+	assert_false(connected(early));
+	/* and nothing waits for it a second time */
+	assert_int_equal(vdm_ring_open(early, NULL, &ring), 0);
+	assert_false(ring->connected);
+	vdm_ring_close(ring);
+	early->options.answer_timeout_ms = PATIENT_MS;
+	puppet_speak(&puppet);
+	while (!connected(early))
+		usleep(1000);
+	assert_int_equal(puppet.connections, 1);
+	assert_int_equal(vdm_ring_open(early, NULL, &ring), 0);
+	assert_true(ring->connected);
+	vdm_ring_close(ring);
+	vdm_client_close(early);
+}
+
+static void a_daemon_that_is_required_has_to_greet_in_time(void **state)
+{
+	const struct vdm_options options = options_for(VDM_OPTION_REQUIRE_DAEMON, LIMIT_MS);
+
+	(void)state;
+	puppet_silence(&puppet, false);
+	client = NULL;
+	assert_int_equal(vdm_client_open(&options, &client), -ETIMEDOUT);
+	assert_non_null(strstr(vdm_last_error(), "50 ms"));
+	assert_null(client);
+}
+
+static void on_alarm(int number)
+{
+	(void)number;
+}
+
+/* Of a profiler, for example: the limit must not begin anew at each. */
+static void signals_do_not_prolong_the_wait_for_an_answer(void **state)
+{
+	const struct sigaction action = {.sa_handler = on_alarm}, standard = {.sa_handler = SIG_DFL};
+	const struct itimerval often = {{0, 2000}, {0, 2000}}, never = {{0, 0}, {0, 0}};
+	struct vdm_region *another;
+
+	(void)state;
+	silence();
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	assert_int_equal(vdm_region_alloc(client, SIZE, &another), 0);
+	setitimer(ITIMER_REAL, &never, NULL);
+	sigaction(SIGALRM, &standard, NULL);
+	assert_false(connected(client));
+	vdm_region_release(another);
+}
+
+/* What the kernel has no memory for now. */
+
+static void a_request_that_cannot_be_sent_fails_alone(void **state)
+{
+	static const int errors[] = {ENOBUFS, ENOMEM, ETOOMANYREFS};
+	struct vdm_region *another = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+		sending.error = errors[i];
+		sending.times = 1;
+		assert_int_equal(vdm_region_alloc(client, SIZE, &another), -errors[i]);
+		assert_null(another);
+		assert_true(connected(client));
+	}
+	assert_int_equal(vdm_region_alloc(client, SIZE, &another), 0);
+	vdm_region_release(another);
+}
+
+static void letting_go_is_asked_for_until_it_can_be_sent(void **state)
+{
+	(void)state;
+	sending.error = ENOBUFS;
+	sending.times = 3;
+	close_ring();
+	sending.times = 3;
+	release_region();
+	assert_int_equal(puppet_received(&puppet, VDM_MESSAGE_RING_DESTROY), 1);
+	assert_int_equal(puppet_received(&puppet, VDM_MESSAGE_REGION_REMOVE), 1);
+	assert_true(connected(client));
+}
+
+/* The first connect(2) or greeting failed for a reason that passes. */
+static void the_default_client_tries_again(void **state)
+{
+	(void)state;
+	setenv("VDM_SOCKET", puppet.path, 1);
+	sending.error = ENOBUFS;
+	sending.times = 1;
+	struct vdm_client *shared = vdm_client_default();
+
+	assert_non_null(shared);
+	assert_false(connected(shared));
+	assert_ptr_equal(vdm_client_default(), shared);
+	assert_true(connected(shared));
+	unsetenv("VDM_SOCKET");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name)    cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define OPENING(name) cmocka_unit_test_setup_teardown(name, start_puppet, stop_puppet)
+		TEST(close_waits_for_a_silent_daemon),
+		TEST(close_waits_for_the_hangup),
+		TEST(release_waits_for_a_silent_daemon),
+		TEST(release_waits_for_the_hangup),
+		TEST(release_waits_for_a_daemon_that_was_given_up),
+		TEST(without_operations_a_silent_daemon_is_waited_for_once),
+		TEST(an_answer_that_comes_late_is_not_taken_for_another),
+		OPENING(opening_does_not_wait_for_a_greeting_for_long_but_finds_it_later),
+		OPENING(a_daemon_that_is_required_has_to_greet_in_time),
+		TEST(signals_do_not_prolong_the_wait_for_an_answer),
+		TEST(a_request_that_cannot_be_sent_fails_alone),
+		TEST(letting_go_is_asked_for_until_it_can_be_sent),
+		OPENING(the_default_client_tries_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
