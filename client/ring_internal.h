@@ -125,6 +125,9 @@ void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t 
 /* Collect the completions that are there. */
 void ring_reap(struct vdm_ring *ring);
 
+/* Have vdm_ring_eventfd()'s descriptor tell of completions that came here. */
+void ring_signal_self(struct vdm_ring *ring);
+
 /* The daemon has gone: whatever is in flight completes with -ENOTCONN. */
 void ring_lost(struct vdm_ring *ring);
 

@@ -160,10 +160,8 @@ static void complete_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, int 
 				.operation = ring->number++};
 	if (result)
 		ring_count(&ring->counters.failed, 1);
-	if (ring->poll_fd >= 0 && ring->armed && !ring->self_signalled) {
-		eventfd_write(ring->self_fd, 1);
-		ring->self_signalled = true;
-	}
+	if (ring->poll_fd >= 0 && ring->armed)
+		ring_signal_self(ring);
 }
 
 static int run_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uint64_t *counter)

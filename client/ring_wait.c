@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cancellation.h"
 #include "engine/cpu.h"
 #include "error.h"
 #include "fork.h"
@@ -34,6 +35,9 @@
  * wakes is likely to be moved to its CPU. */
 #define STARVED_NS 1000000000
 
+#define NS_PER_S    1000000000
+#define NO_DEADLINE INT64_MAX
+
 /* Turns of a spinning wait between two looks at the clock: about a microsecond. */
 #define SPINS_PER_CLOCK 32
 
@@ -42,7 +46,15 @@ static int64_t clock_ns(clockid_t clock)
 	struct timespec now;
 
 	clock_gettime(clock, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+/* A timeout that ends after the clock does never ends. */
+static int64_t deadline_after(int64_t now, const struct timespec *timeout)
+{
+	if (!timeout || timeout->tv_sec >= (NO_DEADLINE - now) / NS_PER_S - 1)
+		return NO_DEADLINE;
+	return now + timeout->tv_sec * (int64_t)NS_PER_S + timeout->tv_nsec;
 }
 
 void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t value, int32_t result)
@@ -112,6 +124,14 @@ void ring_reap(struct vdm_ring *ring)
 		ring->ordered = ring->cq_position; /* never so far behind that it seems to be ahead */
 }
 
+void ring_signal_self(struct vdm_ring *ring)
+{
+	WITHOUT_CANCELLATION; /* it may be called between ring_enter() and ring_leave() */
+	if (!ring->self_signalled)
+		eventfd_write(ring->self_fd, 1);
+	ring->self_signalled = true;
+}
+
 void ring_lost(struct vdm_ring *ring)
 {
 	ring_reap(ring); /* what it completed before it went is complete */
@@ -161,7 +181,18 @@ void ring_arm(struct vdm_ring *ring, uint32_t wanted)
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
-/* A peek found nothing: have the descriptor become readable when there is something, and look again. */
+/* Have vdm_ring_eventfd()'s descriptor become readable when the next completion is there, and look again. */
+static void arm_for_next(struct vdm_ring *ring)
+{
+	if (ring->connected && (!ring->armed || ring->armed_at != ring->cq_position)) {
+		ring->armed_at = ring->cq_position;
+		ring_arm(ring, ring->cq_position + 1);
+	}
+	ring->armed = true;
+	progress(ring);
+}
+
+/* A peek found nothing. */
 static void arm_descriptor(struct vdm_ring *ring)
 {
 	uint64_t value;
@@ -169,12 +200,21 @@ static void arm_descriptor(struct vdm_ring *ring)
 	if (ring->self_signalled && read(ring->self_fd, &value, sizeof value) >= 0)
 		ring->self_signalled = false;
 	take_signals(ring);
-	if (ring->connected && (!ring->armed || ring->armed_at != ring->cq_position)) {
-		ring->armed_at = ring->cq_position;
-		ring_arm(ring, ring->cq_position + 1);
-	}
-	ring->armed = true;
-	progress(ring);
+	arm_for_next(ring);
+}
+
+/*
+ * A wait has taken the signals that came, and replaced what the descriptor was armed for. The caller is given `given`
+ * completions: the descriptor has to tell of all others, of those that are here already and of those that will come.
+ */
+static void tell_descriptor(struct vdm_ring *ring, unsigned given)
+{
+	if (ring->poll_fd < 0)
+		return;
+	if (!ring->armed)
+		arm_for_next(ring);
+	if (ring_unseen(ring) > given)
+		ring_signal_self(ring);
 }
 
 /* Nothing has come, and there was no sleep: still notice in good time that the daemon died. */
@@ -229,35 +269,28 @@ int vdm_ring_peek_cqe(struct vdm_ring *ring, struct vdm_cqe **cqe)
 	return vdm_ring_peek_batch(ring, cqe, 1) == 1 ? 0 : -EAGAIN;
 }
 
-/* Sleep until `deadline` (ns, CLOCK_MONOTONIC; 0: none) or until completions may have come. */
-static int sleep_for(struct vdm_ring *ring, uint32_t missing, int64_t deadline)
+/* Sleep until `deadline` (ns, CLOCK_MONOTONIC) or until completions may have come. */
+static void sleep_for(struct vdm_ring *ring, uint32_t missing, int64_t deadline)
 {
 	/* What waits behind a fence comes only after what is in flight: then wake for each. */
 	uint32_t coming = ring->taken == ring->submitted ? missing : 1;
-
 	uint32_t before = ring->cq_position;
 
 	ring_arm(ring, ring->cq_position + coming);
 	ring->armed = false; /* vdm_ring_eventfd()'s has been replaced */
 	progress(ring);
 	if (ring->cq_position != before || !ring->connected)
-		return 0; /* something has come: count again */
+		return; /* something has come: count again */
 
 	struct pollfd event = {.fd = ring->event_fd, .events = POLLIN};
-	struct timespec left, *timeout = NULL;
+	int64_t ns = deadline - clock_ns(CLOCK_MONOTONIC);
+	struct timespec left = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
 
-	if (deadline) {
-		int64_t ns = deadline - clock_ns(CLOCK_MONOTONIC);
-
-		if (ns <= 0)
-			return -ETIME;
-		left = (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
-		timeout = &left;
-	}
+	if (ns <= 0)
+		return;
 	ring_count(&ring->counters.sleeps, 1);
-	ppoll(&event, 1, timeout, NULL);
+	ppoll(&event, 1, deadline == NO_DEADLINE ? NULL : &left, NULL);
 	take_signals(ring);
-	return 0;
 }
 
 /* Operations that will yield a completion. */
@@ -281,67 +314,109 @@ static bool is_in_hurry(struct vdm_ring *ring)
 	return ring->starved_until != 0;
 }
 
-int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count,
-		       const struct timespec *timeout)
+/* How a wait goes on. */
+struct wait {
+	unsigned count;       /* completions wanted */
+	bool timed;
+	bool hurry;           /* take back what the daemon has not begun */
+	int64_t begin;        /* ns, CLOCK_MONOTONIC; 0: the clock has not been looked at yet */
+	int64_t deadline;
+	int64_t patient_from; /* since when the daemon could have begun; 0: not known */
+};
+
+/* Do something for the wait that takes its time, and needs no CPU of others. Returns whether there was anything to do. */
+static bool wait_take_back(struct vdm_ring *ring, struct wait *wait)
 {
-	int64_t deadline = 0, begin = 0, patient_from = 0;
+	bool all = wait->count - ring_unseen(ring) == outstanding(ring);
 
-	if (fork_happened(ring->epoch))
-		return fork_error();
-	if (count > ring_unseen(ring) + outstanding(ring))
-		return fail(-EINVAL, "cannot wait for %u completions: %u operations are unseen or in "
-				     "flight (has the batch been submitted?)", count,
-			    ring_unseen(ring) + outstanding(ring));
-	bool hurry = is_in_hurry(ring);
+	if (!wait->hurry || !ring_take_back(ring, !wait->timed && all))
+		return false;
+	if (wait->patient_from)
+		ring->hurry = HURRIED_WAITS;
+	return true;
+}
 
-	for (unsigned turn = 1;; turn++) {
+/* Give the daemon its time, and then be in a hurry. Returns whether to go on spinning without giving the CPU away. */
+static bool wait_is_patient(struct vdm_ring *ring, struct wait *wait, int64_t now)
+{
+	if (wait->hurry || ring->spin_us == 0)
+		return false;
+	if (wait->patient_from == 0 || ring_is_summoned(ring))
+		wait->patient_from = now;
+	wait->hurry = now - wait->patient_from >= TAKE_BACK_NS;
+	return wait->hurry || now - wait->begin < TAKE_BACK_NS;
+}
+
+/* Look at the clock, and give the CPU away for a moment or until something comes. Returns 0 or -ETIME. */
+static int wait_look(struct vdm_ring *ring, struct wait *wait, const struct timespec *timeout)
+{
+	int64_t now = clock_ns(CLOCK_MONOTONIC);
+
+	if (wait->begin == 0) {
+		wait->begin = now;
+		wait->deadline = deadline_after(now, timeout);
+	}
+	if (now >= wait->deadline)
+		return -ETIME;
+	if (wait_is_patient(ring, wait, now))
+		return 0;
+	if (now - wait->begin < ring->spin_us * 1000ll) {
+		look_for_death(ring);
+		sched_yield(); /* on a busy machine the daemon may be waiting for this CPU */
+		return 0;
+	}
+	sleep_for(ring, wait->count - ring_unseen(ring), wait->deadline);
+	wait->patient_from = 0;
+	if (ring->spin_us > 0 && clock_ns(CLOCK_MONOTONIC) - now >= NO_CPU_NS)
+		ring->starved_until = now + STARVED_NS;
+	return 0;
+}
+
+static int wait_for(struct vdm_ring *ring, unsigned count, const struct timespec *timeout)
+{
+	struct wait wait = {.count = count, .timed = timeout != NULL, .hurry = is_in_hurry(ring)};
+	int result = 0;
+
+	for (unsigned turn = 1; !result; turn++) {
 		if (ring_unseen(ring) < count)
 			progress(ring);
 		if (ring_unseen(ring) >= count)
 			break;
-		if (hurry && ring_take_back(ring, !timeout && count - ring_unseen(ring) == outstanding(ring))) {
-			if (patient_from)
-				ring->hurry = HURRIED_WAITS;
+
+		bool took = wait_take_back(ring, &wait);
+
+		if (took && !timeout)
 			continue;
-		}
-		if (turn % SPINS_PER_CLOCK != 0 && ring->spin_us > 0) {
+		if (!took && turn % SPINS_PER_CLOCK != 0 && ring->spin_us > 0) {
 			cpu_relax();
 			continue;
 		}
-
-		int64_t now = clock_ns(CLOCK_MONOTONIC);
-
-		if (begin == 0)
-			begin = now;
-		if (timeout && deadline == 0)
-			deadline = now + timeout->tv_sec * 1000000000ll + timeout->tv_nsec;
-		if (deadline && now >= deadline)
-			return -ETIME;
-		if (!hurry && ring->spin_us > 0) {
-			if (patient_from == 0 || ring_is_summoned(ring))
-				patient_from = now;
-			hurry = now - patient_from >= TAKE_BACK_NS;
-			if (now - begin < TAKE_BACK_NS || hurry)
-				continue;
-		}
-		if (now - begin < ring->spin_us * 1000ll) {
-			look_for_death(ring);
-			/* who waits on a busy machine waits for somebody who needs the CPU */
-			sched_yield();
-			continue;
-		}
-
-		int result = sleep_for(ring, count - ring_unseen(ring), deadline);
-
-		if (result)
-			return result;
-		patient_from = 0;
-		if (ring->spin_us > 0 && clock_ns(CLOCK_MONOTONIC) - now >= NO_CPU_NS)
-			ring->starved_until = now + STARVED_NS;
+		if (took && ring_unseen(ring) >= count)
+			break;
+		result = wait_look(ring, &wait, timeout);
 	}
-	for (unsigned i = 0; i < count; i++)
+	return result;
+}
+
+int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count,
+		       const struct timespec *timeout)
+{
+	if (fork_happened(ring->epoch))
+		return fork_error();
+	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= NS_PER_S))
+		return fail(-EINVAL, "a timeout of %lld s and %ld ns is none: seconds from 0, nanoseconds from 0 to "
+				     "999999999", (long long)timeout->tv_sec, timeout->tv_nsec);
+	if (count > ring_unseen(ring) + outstanding(ring))
+		return fail(-EINVAL, "cannot wait for %u completions: %u operations are unseen or in "
+				     "flight (has the batch been submitted?)", count,
+			    ring_unseen(ring) + outstanding(ring));
+
+	int result = wait_for(ring, count, timeout);
+
+	tell_descriptor(ring, result ? 0 : count);
+	for (unsigned i = 0; !result && i < count; i++)
 		cqes[i] = &ring->cqes[(ring->cqe_head + i) & (ring->entries - 1)];
-	return 0;
+	return result;
 }
 
 int vdm_ring_eventfd(struct vdm_ring *ring)
@@ -369,9 +444,7 @@ int vdm_ring_eventfd(struct vdm_ring *ring)
 	ring->self_fd = self_fd;
 	arm_descriptor(ring);
 	/* What is there already has to be found through the descriptor too. */
-	if (ring_unseen(ring) > 0 && !ring->self_signalled) {
-		eventfd_write(self_fd, 1);
-		ring->self_signalled = true;
-	}
+	if (ring_unseen(ring) > 0)
+		ring_signal_self(ring);
 	return poll_fd;
 }

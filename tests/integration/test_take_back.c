@@ -255,6 +255,33 @@ static void what_may_not_be_written_is_left_to_the_daemon(void **state)
 	close(fd);
 }
 
+/* So much cannot be copied in that time; nor is it all copied before the clock is looked at. */
+static void a_timeout_ends_what_is_taken_back_too(void **state)
+{
+	enum { MANY = 256 };
+	const size_t size = (size_t)1 << 20;
+	const struct timespec soon = {.tv_nsec = 1000000};
+	struct vdm_cqe *cqes[MANY];
+	struct vdm_region *large;
+	struct vdm_ring *wide = ring_opened(client, MANY, 0);
+	char *bytes = region_opened(client, 2 * size, &large);
+
+	(void)state;
+	vdm_prep_nop(entry(wide));
+	run_one(wide); /* from now on it is polled */
+	daemon_freeze();
+	for (unsigned i = 0; i < MANY; i++)
+		vdm_prep_memcpy(entry(wide), bytes + size, bytes, size, 0);
+	assert_int_equal(vdm_ring_submit(wide), MANY);
+	assert_int_equal(vdm_ring_wait_cqes(wide, cqes, MANY, &soon), -ETIME);
+	assert_true(counters_of(client).taken_back < MANY);
+	daemon_thaw();
+	assert_int_equal(vdm_ring_wait_cqes(wide, cqes, MANY, NULL), 0);
+	vdm_ring_cq_advance(wide, MANY);
+	vdm_ring_close(wide);
+	vdm_region_release(large);
+}
+
 /* Both reach for the same operations all the time: none is done twice, for that would undo what came after it. */
 static void a_race_has_one_winner(void **state)
 {
@@ -306,6 +333,7 @@ int main(void)
 		TEST(what_a_full_ring_has_no_room_for_waits_for_the_fence_too),
 		TEST(what_is_small_is_waited_for),
 		TEST(what_may_not_be_written_is_left_to_the_daemon),
+		TEST(a_timeout_ends_what_is_taken_back_too),
 		TEST(a_race_has_one_winner),
 	};
 

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The ways to wait: timeouts, many at once, signals in between, a descriptor in epoll. */
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
 
@@ -135,6 +139,120 @@ static void peek_gives_a_batch_without_waiting(void **state)
 	assert_int_equal(vdm_ring_peek_batch(ring, cqes, 64), 0);
 }
 
+/* They end after the clock does, and so never. */
+static void a_huge_timeout_is_as_good_as_none(void **state)
+{
+	static const struct timespec huge[] = {
+		{.tv_sec = INT64_MAX}, {.tv_sec = INT64_MAX / 1000000000}, {.tv_sec = INT64_MAX / 1000000000 - 1}};
+	struct vdm_cqe *cqe;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof huge / sizeof *huge; i++) {
+		submit(1);
+		assert_int_equal(vdm_ring_wait_cqes(ring, &cqe, 1, &huge[i]), 0);
+		vdm_ring_cqe_seen(ring, cqe);
+	}
+}
+
+static void a_timeout_that_is_none_is_refused(void **state)
+{
+	static const struct timespec bad[] = {{.tv_sec = -1}, {.tv_nsec = -1}, {.tv_nsec = 1000000000}};
+	struct vdm_cqe *cqe;
+
+	(void)state;
+	submit(1);
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		assert_int_equal(vdm_ring_wait_cqes(ring, &cqe, 1, &bad[i]), -EINVAL);
+		assert_non_null(strstr(vdm_last_error(), "nanoseconds"));
+	}
+	assert_int_equal(vdm_ring_wait_cqe(ring, &cqe), 0);
+	vdm_ring_cqe_seen(ring, cqe);
+}
+
+/* Whether the descriptor is readable; or becomes so, where it has to. */
+static bool tells(int fd, int timeout_ms)
+{
+	struct pollfd event = {.fd = fd, .events = POLLIN};
+
+	return poll(&event, 1, timeout_ms) == 1;
+}
+
+static void expect_one(void)
+{
+	struct vdm_cqe *cqe;
+
+	assert_int_equal(vdm_ring_peek_cqe(ring, &cqe), 0);
+	vdm_ring_cqe_seen(ring, cqe);
+}
+
+/* Let the daemon go on once this process has gone to sleep. */
+static void *thaw_when_asleep(void *argument)
+{
+	const uint64_t *before = argument;
+
+	while (counters_of(client).sleeps == *before)
+		usleep(1000);
+	daemon_thaw();
+	return NULL;
+}
+
+static void wait_asleep(unsigned count)
+{
+	uint64_t before = counters_of(client).sleeps;
+	struct vdm_cqe *cqes[4];
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, thaw_when_asleep, &before), 0);
+	assert_int_equal(vdm_ring_wait_cqes(ring, cqes, count, NULL), 0);
+	pthread_join(thread, NULL);
+	vdm_ring_cq_advance(ring, count);
+}
+
+static void a_wait_that_slept_leaves_the_descriptor_as_it_was(void **state)
+{
+	struct vdm_cqe *cqe;
+	int fd = vdm_ring_eventfd(ring);
+
+	(void)state;
+	assert_int_equal(vdm_ring_peek_cqe(ring, &cqe), -EAGAIN); /* armed */
+	daemon_freeze();
+	submit(1);
+	wait_asleep(1);
+	submit(1);
+	assert_true(tells(fd, -1));
+	expect_one();
+	assert_int_equal(vdm_ring_peek_cqe(ring, &cqe), -EAGAIN);
+
+	/* and for what runs here */
+	static char here;
+
+	daemon_freeze();
+	submit(1);
+	wait_asleep(1);
+	vdm_prep_memset(entry(ring), &here, 1, 1, 0);
+	assert_int_equal(vdm_ring_submit(ring), 1);
+	assert_true(tells(fd, 0));
+	expect_one();
+}
+
+static void the_descriptor_tells_of_what_a_wait_found_beyond_its_count(void **state)
+{
+	struct vdm_cqe *cqe;
+	int fd = vdm_ring_eventfd(ring);
+
+	(void)state;
+	assert_int_equal(vdm_ring_peek_cqe(ring, &cqe), -EAGAIN);
+	daemon_freeze();
+	submit(4); /* one batch for a worker: they complete before it signals */
+	wait_asleep(1);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(tells(fd, -1));
+		expect_one();
+	}
+	assert_int_equal(vdm_ring_peek_cqe(ring, &cqe), -EAGAIN);
+	assert_false(tells(fd, 0));
+}
+
 static volatile sig_atomic_t interruptions;
 
 static void interrupt(int number)
@@ -219,6 +337,10 @@ int main(void)
 		cmocka_unit_test(wait_for_many_gives_them_all_oldest_first),
 		cmocka_unit_test(wait_for_some_of_many),
 		cmocka_unit_test(peek_gives_a_batch_without_waiting),
+		cmocka_unit_test(a_huge_timeout_is_as_good_as_none),
+		cmocka_unit_test(a_timeout_that_is_none_is_refused),
+		cmocka_unit_test(a_wait_that_slept_leaves_the_descriptor_as_it_was),
+		cmocka_unit_test(the_descriptor_tells_of_what_a_wait_found_beyond_its_count),
 		cmocka_unit_test(signals_do_not_end_a_wait),
 		cmocka_unit_test(epoll_loop_level_triggered),
 		cmocka_unit_test(epoll_loop_edge_triggered),
