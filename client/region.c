@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -199,6 +200,24 @@ int vdm_region_alloc(struct vdm_client *client, size_t bytes, struct vdm_region 
 	return region_enter(region, out);
 }
 
+static int not_a_memfd(int fd)
+{
+	return fail(-EMEDIUMTYPE, "descriptor %d is not a memfd: only memory made with memfd_create(2) can be a region",
+		    fd);
+}
+
+/* A file on a tmpfs, of shm_open(3) for example, looks like a memfd that cannot be sealed. Only its name is another. */
+static bool is_memfd(int fd)
+{
+	static const char memfd[] = "/memfd:";
+	char path[64], name[sizeof memfd] = "";
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	if (readlink(path, name, sizeof name - 1) < 0)
+		return true; /* there is no telling */
+	return strcmp(name, memfd) == 0;
+}
+
 /* What can be found out about an imported file here is refused here, so that it is refused without a
  * daemon just the same. */
 static int check_import(int fd, size_t bytes, unsigned flags)
@@ -217,8 +236,7 @@ static int check_import(int fd, size_t bytes, unsigned flags)
 	int seals = fcntl(fd, F_GET_SEALS);
 
 	if (seals < 0)
-		return fail(-EMEDIUMTYPE, "descriptor %d is not a memfd: only memory made with "
-					  "memfd_create(2) can be a region", fd);
+		return not_a_memfd(fd);
 	if (!(flags & VDM_REGION_READONLY)) {
 		if ((mode & O_ACCMODE) != O_RDWR)
 			return fail(-EACCES, "descriptor %d is open for reading only: import it with "
@@ -228,7 +246,7 @@ static int check_import(int fd, size_t bytes, unsigned flags)
 					     "VDM_REGION_READONLY");
 	}
 	if (!(seals & F_SEAL_SHRINK) && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0)
-		return fail(-EPERM, "the memfd cannot be sealed against shrinking (%s): create it with "
+		return !is_memfd(fd) ? not_a_memfd(fd) : fail(-EPERM, "the memfd cannot be sealed against shrinking (%s): create it with "
 				    "MFD_ALLOW_SEALING, and seal it before it is opened read-only",
 			    strerror(errno));
 	/* only now: it cannot become shorter any more */

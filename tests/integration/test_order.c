@@ -276,6 +276,24 @@ static void flush_behind_offloaded_operations_stays_behind_them(void **state)
 	assert_int_equal(order[1], 1);
 }
 
+/* With the usual threshold a flush by itself would have nothing to wait for, and run here. */
+static void a_flush_at_the_end_of_a_chain_does_not_keep_the_chain_here(void **state)
+{
+	const struct vdm_options options = {.size = sizeof options, .offload_threshold = 64 << 10};
+	const uint64_t before = counters_of(client).offloaded;
+	struct vdm_ring *usual;
+	struct vdm_cqe *cqes[2];
+
+	(void)state;
+	assert_int_equal(vdm_ring_open(client, &options, &usual), 0);
+	vdm_prep_memcpy(entry(usual), shared[0], shared[1], LARGE, VDM_SQE_LINK);
+	vdm_prep_flush(entry(usual), shared[0], LARGE, 0);
+	assert_int_equal(vdm_ring_submit(usual), 2);
+	assert_int_equal(vdm_ring_wait_cqes(usual, cqes, 2, NULL), 0);
+	assert_int_equal(counters_of(client).offloaded - before, 2);
+	vdm_ring_close(usual);
+}
+
 static void flush_in_this_process(void **state)
 {
 	(void)state;
@@ -353,6 +371,7 @@ int main(void)
 		cmocka_unit_test(a_link_does_not_reach_into_the_next_submit),
 		cmocka_unit_test(flush_in_the_daemon),
 		cmocka_unit_test(flush_behind_offloaded_operations_stays_behind_them),
+		cmocka_unit_test(a_flush_at_the_end_of_a_chain_does_not_keep_the_chain_here),
 		cmocka_unit_test(flush_in_this_process),
 		cmocka_unit_test(bad_entries_complete_with_einval),
 		cmocka_unit_test(durable_is_refused_where_it_is_not_supported),

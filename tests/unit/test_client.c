@@ -275,6 +275,153 @@ static void structures_of_other_sizes_are_filled_as_far_as_they_go(void **state)
 	vdm_client_close(client);
 }
 
+/* Importing: the same with a daemon and without. */
+
+#define BYTES ((size_t)64 << 10)
+
+static int memory_file(void)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)(2 * BYTES)), 0);
+	return fd;
+}
+
+static void import_is(struct vdm_client *client, int fd, void *address, unsigned flags, int expected)
+{
+	struct vdm_region *region = NULL;
+
+	assert_int_equal(vdm_region_import(client, fd, address, BYTES, flags, &region), expected);
+	if (expected == 0)
+		vdm_region_release(region);
+	else
+		assert_null(region);
+}
+
+static void an_import_is_refused_where_the_address_is_not_the_file(void **state)
+{
+	const int both = PROT_READ | PROT_WRITE;
+	struct vdm_client *client = open_local();
+	int fd = memory_file(), other = memory_file();
+
+	(void)state;
+	char *good = mmap(NULL, 2 * BYTES, both, MAP_SHARED, fd, 0);
+	char *private = mmap(NULL, BYTES, both, MAP_PRIVATE, fd, 0);
+	char *stranger = mmap(NULL, BYTES, both, MAP_SHARED, other, 0);
+	char *anonymous = mmap(NULL, BYTES, both, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	char *late = mmap(NULL, BYTES, both, MAP_SHARED, fd, BYTES);
+	char *constant = mmap(NULL, BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	char *secret = mmap(NULL, BYTES, PROT_WRITE, MAP_SHARED, fd, 0);
+
+	import_is(client, fd, private, 0, -EINVAL);
+	import_is(client, fd, stranger, 0, -EINVAL);
+	import_is(client, fd, anonymous, 0, -EINVAL);
+	import_is(client, fd, late, 0, -EINVAL);
+	import_is(client, fd, good + 4096, 0, -EINVAL);
+	import_is(client, fd, good + 1, 0, -EINVAL);
+	import_is(client, fd, (void *)4096, 0, -EINVAL);
+	import_is(client, fd, constant, 0, -EACCES);
+	import_is(client, fd, constant, VDM_REGION_READONLY, 0);
+	import_is(client, fd, secret, 0, -EACCES);
+	import_is(client, fd, good, 0, 0);
+	/* in several pieces it is good, but not with another file or a gap between them */
+	assert_int_equal(mprotect(good + 4096, 4096, PROT_READ), 0);
+	import_is(client, fd, good, 0, -EACCES);
+	import_is(client, fd, good, VDM_REGION_READONLY, 0);
+	assert_int_equal(mprotect(good + 4096, 4096, both), 0);
+	import_is(client, fd, good, 0, 0);
+	munmap(good + 4096, 4096);
+	import_is(client, fd, good, 0, -EINVAL);
+	assert_ptr_equal(mmap(good + 4096, 4096, both, MAP_SHARED | MAP_FIXED, fd, 8192), good + 4096);
+	import_is(client, fd, good, 0, -EINVAL);
+	assert_ptr_equal(mmap(good + 4096, 4096, both, MAP_SHARED | MAP_FIXED, fd, 4096), good + 4096);
+	import_is(client, fd, good, 0, 0);
+	close(fd);
+	close(other);
+	vdm_client_close(client);
+}
+
+static void a_file_is_a_region_once(void **state)
+{
+	struct vdm_client *client = open_local();
+	struct vdm_region *region;
+	int fd = memory_file();
+
+	(void)state;
+	assert_int_equal(vdm_region_import(client, fd, NULL, BYTES, 0, &region), 0);
+	import_is(client, fd, NULL, 0, -EEXIST);
+	vdm_region_release(region);
+	import_is(client, fd, NULL, 0, 0);
+	close(fd);
+	vdm_client_close(client);
+}
+
+/* Over a part of a region of the library's, as a program may do with its own mapping. */
+static void regions_do_not_overlap(void **state)
+{
+	struct vdm_client *client = open_local();
+	struct vdm_region *region;
+	int fd = memory_file();
+
+	(void)state;
+	assert_int_equal(vdm_region_alloc(client, 4 * BYTES, &region), 0);
+	char *inside = (char *)vdm_region_address(region) + BYTES;
+
+	assert_ptr_equal(mmap(inside, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0), inside);
+	import_is(client, fd, inside, 0, -EEXIST);
+	vdm_region_release(region);
+	close(fd);
+	vdm_client_close(client);
+}
+
+static void expect_refused(struct vdm_ring *ring, char *dest, size_t n, int expected)
+{
+	static const char source[2 * BYTES] = {1};
+	struct vdm_cqe *cqe;
+
+	vdm_prep_memcpy(vdm_ring_get_sqe(ring), dest, source, n, 0);
+	vdm_prep_memmove(vdm_ring_get_sqe(ring), dest, source, n, 0);
+	vdm_prep_memset(vdm_ring_get_sqe(ring), dest, 1, n, 0);
+	assert_int_equal(vdm_ring_submit(ring), 3);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(vdm_ring_wait_cqe(ring, &cqe), 0);
+		assert_int_equal(cqe->result, expected);
+		assert_int_equal(cqe->value, expected ? 0 : n);
+		vdm_ring_cqe_seen(ring, cqe);
+	}
+}
+
+/* Where the daemon says -EACCES, a store of this process's would end it. */
+static void a_region_that_may_only_be_read_is_not_written_here(void **state)
+{
+	struct vdm_client *client = open_local();
+	struct vdm_region *region;
+	struct vdm_ring *ring;
+	int fd = memory_file();
+
+	(void)state;
+	/* a page of the program's own on each side */
+	char *around = mmap(NULL, BYTES + 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *memory = mmap(around + 4096, BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+
+	assert_int_equal(vdm_ring_open(client, NULL, &ring), 0);
+	assert_int_equal(vdm_region_import(client, fd, memory, BYTES, VDM_REGION_READONLY, &region), 0);
+	expect_refused(ring, memory, 1, -EACCES);
+	expect_refused(ring, memory + BYTES - 1, 1, -EACCES);
+	expect_refused(ring, memory, BYTES, -EACCES);
+	expect_refused(ring, around, 4097, -EACCES);
+	expect_refused(ring, around, BYTES + 8192, -EACCES);
+	expect_refused(ring, memory + BYTES - 1, 2, -EACCES);
+	expect_refused(ring, around, 4096, 0);
+	expect_refused(ring, memory + BYTES, 4096, 0);
+	vdm_ring_close(ring);
+	vdm_region_release(region);
+	munmap(around, BYTES + 8192);
+	close(fd);
+	vdm_client_close(client);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -287,6 +434,10 @@ int main(void)
 		cmocka_unit_test(extents_are_found_by_every_address_in_them_and_no_other),
 		cmocka_unit_test(a_child_is_in_another_epoch_and_so_is_its_child),
 		cmocka_unit_test(structures_of_other_sizes_are_filled_as_far_as_they_go),
+		cmocka_unit_test(an_import_is_refused_where_the_address_is_not_the_file),
+		cmocka_unit_test(a_file_is_a_region_once),
+		cmocka_unit_test(regions_do_not_overlap),
+		cmocka_unit_test(a_region_that_may_only_be_read_is_not_written_here),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
