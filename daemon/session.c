@@ -467,9 +467,11 @@ static int on_unread(sd_event_source *source, uint64_t usec, void *context)
 	return 0;
 }
 
-/* When its rings and regions are gone. */
+/* When its rings and regions are gone: not before does it hang up, for that tells the client so. */
 static void session_close(struct session *session)
 {
+	if (session->socket >= 0)
+		shutdown(session->socket, SHUT_RDWR);
 	if (session->on_unread && !session->server->stopping)
 		return; /* it waits already */
 	if (session->socket >= 0 && !session->server->stopping && session_has_unread_answers(session) &&
@@ -487,8 +489,6 @@ void session_end(struct session *session)
 	session->on_silence = sd_event_source_disable_unref(session->on_silence);
 	int result = remove_all(session);
 
-	if (session->socket >= 0)
-		shutdown(session->socket, SHUT_RDWR); /* at once, as the client sees it */
 	if (session->peer_fd >= 0)
 		close(session->peer_fd);
 	session->peer_fd = -1;

@@ -28,6 +28,8 @@ bool queue_ready(struct engine_queue *queue)
 	}
 	if (queue->removed || queue->broken || queue->space->paused)
 		return false;
+	if (queue->unsignalled)
+		return true;
 	if (queue->holding)
 		return queue->tail == queue->held.position;
 	return descriptor_state(next_slot(queue), queue->head, queue->entries) != DESCRIPTOR_EMPTY;
@@ -181,6 +183,7 @@ void queue_complete(struct engine_queue *queue, const struct operation *operatio
 
 bool queue_signal(struct engine_queue *queue)
 {
+	queue->unsignalled = false;
 	/* full barrier between publishing completions and reading the announcement (I6); partner: the client,
 	 * which arms, passes a full barrier, looks again and only then sleeps */
 	atomic_thread_fence(memory_order_seq_cst);
@@ -194,13 +197,17 @@ bool queue_signal(struct engine_queue *queue)
 
 	if ((int32_t)(queue->tail - wanted) < 0)
 		return false;
-	queue->signalled = arm;
-
 	static const uint64_t one = 1;
+	int error = send(queue->signal_fd, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? errno : 0;
 
-	/* Who does not read has signals enough. Otherwise the client has gone, or the kernel has no memory for a
-	 * signal (ENOBUFS): then it is woken by the hang-up, and not left to sleep for ever. */
-	if (send(queue->signal_fd, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN)
+	/* The kernel has no memory for it, send(2): in its next turn the queue tries again. To hang up instead would tell
+	 * the client that nothing of it is in progress any more. */
+	queue->unsignalled = error == ENOBUFS || error == ENOMEM;
+	if (queue->unsignalled)
+		return true;
+	queue->signalled = arm;
+	/* a client that does not read (EAGAIN) has signals enough; else it has closed its end */
+	if (error && error != EAGAIN)
 		shutdown(queue->signal_fd, SHUT_RDWR);
 	return true;
 }

@@ -121,6 +121,9 @@ static void end_batch(struct worker *worker)
 	worker->batch = NULL;
 	bool sent = queue_signal(queue);
 
+	if (queue->unsignalled)
+		worker->cost += OPERATION_COST; /* or nobody else would have a turn */
+
 	if (worker->unlocked) {
 		worker->unlocked = false;
 		come_back_with(worker, queue);

@@ -8,10 +8,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -641,6 +644,67 @@ static void a_client_that_does_not_read_is_ended(void **state)
 		sd_event_run(server->event, UINT64_MAX);
 }
 
+/* To a client the hang-up proves that nothing moves its bytes any more. */
+
+static sem_t copy_began, copy_may_end;
+
+static void *slow_copy(void *dest, const void *src, size_t n, unsigned flags)
+{
+	(void)flags;
+	sem_post(&copy_began);
+	sem_wait(&copy_may_end);
+	return memcpy(dest, src, n);
+}
+
+static bool hung_up(void)
+{
+	struct pollfd event = {.fd = client, .events = POLLRDHUP};
+
+	return poll(&event, 1, 0) > 0 && (event.revents & (POLLRDHUP | POLLHUP));
+}
+
+static void a_session_hangs_up_when_nothing_is_in_progress_any_more(void **state)
+{
+	const struct kernels slow = {.copy = slow_copy}, standard = {NULL};
+	const struct vdm_message_header nonsense = {VDM_MESSAGE_WELCOME, sizeof nonsense};
+	const size_t bytes = 64 << 10;
+	struct vdm_message_ring_create message = {{VDM_MESSAGE_RING_CREATE, sizeof message}, 4, 0, 0, 0};
+	struct vdm_packet ring;
+	void *submission;
+	uint32_t region;
+	int fd = memory_file(bytes), file = vdm_submission_make(4, 0, &submission);
+
+	(void)state;
+	greet();
+	assert_int_equal(region_add(fd, bytes, 0, &region), 0);
+	assert_int_equal(ask_for(&message, &file, 1, VDM_MESSAGE_RING_CREATED, &ring), 0);
+	sem_init(&copy_began, 0, 0);
+	sem_init(&copy_may_end, 0, 0);
+	engine_set_kernels(server->engine, &slow);
+
+	struct vdm_descriptor *copy = vdm_descriptors(submission);
+
+	copy->opcode = VDM_OPCODE_MEMCPY;
+	copy->destination_region = copy->source_region = region;
+	copy->source_offset = bytes / 2;
+	copy->length = bytes / 2;
+	atomic_store(&copy->sequence, 1);
+	eventfd_write(ring.fds[VDM_RING_FD_DOORBELL], 1);
+	sem_wait(&copy_began);
+	assert_int_equal(vdm_packet_send(client, &nonsense, NULL, 0), 0);
+	run_loop();
+	assert_int_equal(server->violated, 1);
+	assert_false(hung_up());
+	sem_post(&copy_may_end);
+	while (!hung_up())
+		sd_event_run(server->event, 1000);
+	engine_set_kernels(server->engine, &standard);
+	vdm_packet_close(&ring);
+	munmap(submission, vdm_submission_size(4));
+	close(file);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -661,6 +725,7 @@ int main(void)
 		TEST(reports_are_emptied),
 		TEST(no_reports_while_closing_takes_too_long),
 		TEST(a_client_that_does_not_read_is_ended),
+		TEST(a_session_hangs_up_when_nothing_is_in_progress_any_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
