@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Check the models exhaustively, and that they fail with any one barrier removed. Skips (77) without spin.
+# Check the models exhaustively, and that they fail with any one barrier or rule removed. Skips (77) without spin.
 set -u
 models=$(cd "$(dirname "$0")" && pwd)
 command -v spin >/dev/null 2>&1 || { echo "skipped: spin is not installed"; exit 77; }
@@ -34,7 +34,11 @@ for barrier in SUBMIT RETIRE ARM SIGNAL; do
 done
 check ring fail -DASYMMETRIC -DNO_RETIRE_BARRIER
 check take_back pass
-for barrier in CLAIM TAKE; do
-	check take_back fail -DNO_${barrier}_BARRIER
+for rule in CLAIM_BARRIER TAKE_BARRIER CONTEST_RULE ORDER_RULE; do
+	check take_back fail -DNO_$rule
 done
-echo "the models hold, and each barrier is needed"
+check release pass
+for rule in RELEASE_BARRIER SECOND_LOOK; do
+	check release fail -DNO_$rule
+done
+echo "the models hold, and each barrier and rule is needed"
