@@ -6,7 +6,8 @@
  * the local lane, that is, runs in this process, with the same results. vdm_client_info() tells.
  *
  * Thread-safety: every function here may be called from any thread at any time, except that an
- * object must not be used while or after it is closed or released. After fork(2) the child must not
+ * object must not be used while or after it is closed or released. None is a cancellation point:
+ * pthread_cancel(3) takes effect after it has returned. After fork(2) the child must not
  * use the parent's objects: every call on them fails with -EOWNERDEAD; the child may close them
  * (which frees its own memory only) and may open its own.
  */
@@ -18,6 +19,10 @@
 
 #ifdef __cplusplus
 extern "C" {
+#ifdef __GNUC__
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow" /* structures and functions of one name, as with stat(2) */
+#endif
 #endif
 
 struct vdm_client;
@@ -53,7 +58,8 @@ struct vdm_options {
 				      VDM_NO_SPIN: sleep at once */
 	uint32_t first_sequence;   /* position at which rings begin to count; for tests of the wrap */
 	int32_t priority;          /* VDM_PRIORITY_*: of this user's rings, which go first in the daemon */
-	uint32_t answer_timeout_ms;/* longest time to wait for an answer of the daemon; default 10000; see below */
+	uint32_t answer_timeout_ms;/* longest wait for an answer of the daemon, in all; default 10000. Opening
+				      waits for a greeting for at most 1000 of it where it can do without */
 };
 #define VDM_NO_SPIN UINT32_MAX
 
@@ -64,11 +70,12 @@ struct vdm_options {
 
 /*
  * Connect. `options` may be NULL. On success stores a new object, to be ended with
- * vdm_client_close(). Without a daemon this succeeds too, unless VDM_OPTION_REQUIRE_DAEMON.
+ * vdm_client_close(). Without a daemon this succeeds too, unless VDM_OPTION_REQUIRE_DAEMON; also with
+ * one that does not answer in time: when it does, rings that are opened later use it.
  * Returns 0; -EINVAL for bad options; -ENOENT or -ECONNREFUSED (no daemon), -EACCES (not in the
  * group of the socket), -EPROTONOSUPPORT (daemon speaks another version), -EOPNOTSUPP (daemon lacks
- * a feature), -EDQUOT (over a limit of the daemon) or another negative errno; vdm_last_error() then
- * has a sentence about it.
+ * a feature), -EDQUOT (over a limit of the daemon), -ETIMEDOUT (it does not answer, though one is
+ * required) or another negative errno; vdm_last_error() then has a sentence about it.
  */
 int vdm_client_open(const struct vdm_options *options, struct vdm_client **client);
 
@@ -80,7 +87,7 @@ void vdm_client_close(struct vdm_client *client);
 
 /*
  * The connection that all of this process shares: opened at the first call with default options,
- * reopened by a later call when the daemon has gone. Never NULL, except when memory is short. Not
+ * reopened by a later call when the daemon has gone, or could not be reached before. Never NULL, except when memory is short. Not
  * to be closed. In a forked child it is a new one.
  */
 struct vdm_client *vdm_client_default(void);
@@ -109,7 +116,7 @@ const char *vdm_last_error(void);
 
 /* Regions: memory in which operations can be offloaded. */
 
-/* Operations may read the region but not write it. */
+/* Operations may read the region but not write it: those that would complete with -EACCES, in any lane. */
 #define VDM_REGION_READONLY (1u << 0)
 
 /*
@@ -122,24 +129,30 @@ int vdm_region_alloc(struct vdm_client *client, size_t bytes, struct vdm_region 
 
 /*
  * Make memory that the program already has in a memfd (memfd_create(2) with MFD_ALLOW_SEALING)
- * reachable. `address` is where the program has mapped it from offset 0, or NULL to have it mapped
- * here. F_SEAL_SHRINK is added if it is not set: the file can never be made shorter again. The
+ * reachable. `address` is where the program has mapped it from offset 0 with MAP_SHARED, readable, and
+ * writable unless VDM_REGION_READONLY (/proc/self/maps is looked at), or NULL to have it mapped here. F_SEAL_SHRINK is added if it is not set: the file can never be made shorter again. The
  * descriptor stays the caller's and may be closed afterwards. Pages that the file does not have yet
  * are allocated. A descriptor opened read-only, or sealed against writing, needs
  * VDM_REGION_READONLY.
  *
- * Returns 0, or: -EINVAL zero length, or not whole pages; -EPERM cannot be sealed against
- * shrinking; -EMEDIUMTYPE not a memfd (a file on disk, a device, a pipe); -EBADF not open;
- * -EACCES opened read-only without VDM_REGION_READONLY; -EFBIG longer than the file; -EEXIST this file is a region already; -EDQUOT or -E2BIG over a
- * limit; -ENOMEM. vdm_last_error() names the rule.
+ * Returns 0, or: -EINVAL zero length, not whole pages, or the file is not mapped at `address` like that;
+ * -EPERM cannot be sealed against shrinking; -EMEDIUMTYPE not a memfd (a file on disk or of shm_open(3), a
+ * device, a pipe); -EBADF not open; -EACCES opened, mapped or sealed for reading only without
+ * VDM_REGION_READONLY; -EFBIG longer than the file; -EEXIST this file is a region of the client already, or
+ * another region lies at that address; -EDQUOT or -E2BIG over a limit; -ENOMEM. vdm_last_error() names the
+ * rule.
  */
 int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t bytes,
 		      unsigned flags, struct vdm_region **region);
 
 /*
  * Give the region back: the daemon unmaps it, and this process too if it was mapped by this library.
- * Operations on it must have completed; those that have not complete with -EFAULT or have moved
- * their bytes before this returns. NULL is allowed. Returns 0 or -EOWNERDEAD.
+ * Operations on it should have completed. Those that are in progress, in the daemon or in another thread
+ * of this process, have ended before this returns, so that nothing touches the memory any more; those
+ * that the daemon has not begun complete with -EFAULT. (But one that still waits in this process behind a
+ * fence is carried out on what then lies at its address.) While operations of this client are in flight, this
+ * waits for a daemon that is stopped until it goes on or ends: only then is that certain. NULL is allowed.
+ * Returns 0 or -EOWNERDEAD.
  */
 int vdm_region_release(struct vdm_region *region);
 
@@ -167,6 +180,9 @@ struct vdm_client_counters {
 int vdm_client_counters(struct vdm_client *client, struct vdm_client_counters *counters);
 
 #ifdef __cplusplus
+#ifdef __GNUC__
+#pragma GCC diagnostic pop
+#endif
 }
 #endif
 #endif

@@ -4,11 +4,14 @@
  * peek or wait for completions, mark them seen.
  *
  * Thread-safety: a ring belongs to one thread at a time; functions on the same ring must not run
- * concurrently. Different rings are independent, also those of one client.
+ * concurrently. Different rings are independent, also those of one client. vdm_ring_wait_cqes() is a
+ * cancellation point of pthread_cancel(3): the ring is as after a wait that has timed out.
  *
  * Any pointers may be used. An operation whose memory lies in regions of the client, and which is at
  * least as long as the offload threshold, goes to the daemon; any other runs in this process during
- * vdm_ring_submit() and completes in the same way. VDM_SQE_LINK chains take one lane together.
+ * vdm_ring_submit() and completes in the same way. VDM_SQE_LINK chains take one lane together. Fences and
+ * links hold across the lanes: what follows an ordered operation that has not begun yet goes to the daemon
+ * however small it is, or waits and runs in this process during a later peek or wait.
  *
  * Results: 0 or more for success, a negative errno for failure; errno itself is not set.
  */
@@ -18,9 +21,10 @@
 #include <stdint.h>
 #include <stddef.h>
 #include <string.h>
-#include <time.h>
 
 #include "client.h"
+
+struct timespec; /* <time.h>; strict C99 has none */
 
 #ifdef __cplusplus
 extern "C" {
@@ -63,8 +67,10 @@ struct vdm_sqe {
 struct vdm_cqe {
 	uint64_t user_data; /* of the submission entry */
 	uint64_t value;     /* bytes moved or set */
-	int32_t result;     /* 0 or a negative errno; -ENOTCONN: the daemon went away, the destination
-			       is undefined */
+	int32_t result;     /* 0 or a negative errno: -EINVAL bad entry; -EFAULT released meanwhile, or a
+			       page is missing; -EACCES the destination may only be read; -EDQUOT too many
+			       bytes in flight; -ECANCELED linked to a failure; -EOPNOTSUPP; -ENOTCONN the
+			       daemon went away, the destination is undefined */
 	uint32_t flags;     /* zero */
 	uint32_t operation; /* position of the submission: first_sequence, and one more each time */
 	uint32_t reserved;
@@ -80,7 +86,8 @@ int vdm_ring_open(struct vdm_client *client, const struct vdm_options *options,
 
 /*
  * Close the ring. Operations in flight are completed or abandoned by the daemon before this returns;
- * their completions are lost. NULL is allowed.
+ * their completions are lost. With operations in flight this waits for a daemon that is stopped until it goes
+ * on or ends: only then is it certain that it does not touch their memory any more. NULL is allowed.
  */
 void vdm_ring_close(struct vdm_ring *ring);
 
@@ -164,12 +171,14 @@ unsigned vdm_ring_peek_batch(struct vdm_ring *ring, struct vdm_cqe **cqes, unsig
 /*
  * Wait until `count` completions (not more than are in flight or unseen) are there, then store the
  * first `count` in `cqes`. Spins for at most spin_us, then sleeps. `timeout` is relative, NULL for none. Returns
- * 0; -ETIME at the timeout, -EINVAL when fewer than `count` can ever come, -EOWNERDEAD. When the daemon dies,
+ * 0; -ETIME at the timeout; -EINVAL when fewer than `count` can ever come, or for a timeout that is negative or
+ * has a tv_nsec of 10^9 or more; -EOWNERDEAD. When the daemon dies,
  * what was in flight completes with -ENOTCONN.
  *
  * An operation of more than 16 KiB that the daemon, though awake, has not begun after 5 us of waiting is carried
- * out here: not if it has a fence or a link or one comes after it, not if spin_us is
- * VDM_NO_SPIN, and one of more than 1 MiB only if everything that is in flight is waited for, without a timeout.
+ * out here: not while an operation with a fence or a link, or a flush, is in flight that has not begun, not if
+ * spin_us is VDM_NO_SPIN, and one of more than 1 MiB only if everything that is in flight is waited for, without
+ * a timeout. (A timeout may be overrun by the last of these, 1 MiB.)
  */
 int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count,
 		       const struct timespec *timeout);
