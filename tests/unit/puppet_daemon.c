@@ -2,6 +2,7 @@
 #include "puppet_daemon.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -279,13 +280,12 @@ void await_sleep(pid_t thread, const _Atomic bool *ended)
 
 	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
 	while (!*ended) {
-		FILE *file = fopen(path, "re");
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		ssize_t length = read(fd, text, sizeof text - 1);
 
-		if (!file)
+		close(fd);
+		if (length <= 0)
 			return;
-		size_t length = fread(text, 1, sizeof text - 1, file);
-
-		fclose(file);
 		text[length] = '\0';
 		if (strstr(text, ") S "))
 			return;

@@ -56,7 +56,7 @@ void puppet_complete(struct puppet_daemon *puppet, uint32_t position, int32_t re
 /* The number of operations that have been published. */
 uint32_t puppet_published(const struct puppet_daemon *puppet);
 
-/* Wait until a thread of this process sleeps in the kernel, or `*ended` is set. */
+/* Wait until a thread of this process sleeps in the kernel, or `*ended` is set. Safe in a signal handler. */
 void await_sleep(pid_t thread, const _Atomic bool *ended);
 
 #endif

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -194,12 +195,14 @@ static void what_is_not_ordered_does_not(void **state)
 
 /* Releasing a region while another thread of the process carries an operation out on it. */
 
-static _Atomic pid_t releaser;
+static sem_t release_now;
+static _Atomic pid_t releaser; /* 0 until it releases */
 static _Atomic bool released, released_too_early;
 
 static void *release_region(void *unused)
 {
 	(void)unused;
+	sem_wait(&release_now);
 	releaser = (pid_t)syscall(SYS_gettid);
 	vdm_region_release(region);
 	released = true;
@@ -209,10 +212,7 @@ static void *release_region(void *unused)
 /* In the middle of the copy: the other thread releases, and has to wait. */
 static void release_meanwhile(void)
 {
-	pthread_t thread;
-
-	pthread_create(&thread, NULL, release_region, NULL);
-	pthread_detach(thread);
+	sem_post(&release_now);
 	while (releaser == 0)
 		usleep(100);
 	await_sleep(releaser, &released);
@@ -223,13 +223,16 @@ static void while_released(void (*begin)(void), bool (*run)(void))
 {
 	char *own = mmap(NULL, 4 * SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, vdm_region_fd(region), 0);
 
+	pthread_t thread;
+
 	released = released_too_early = false;
 	releaser = 0;
+	sem_init(&release_now, 0, 0);
+	assert_int_equal(pthread_create(&thread, NULL, release_region, NULL), 0);
 	begin();
 	act_at_store(memory + SIZE, release_meanwhile);
 	assert_true(run());
-	while (!released)
-		usleep(100);
+	pthread_join(thread, NULL);
 	assert_false(released_too_early);
 	assert_int_equal(own[2 * SIZE - 1], 'a');
 	munmap(own, 4 * SIZE);
