@@ -66,6 +66,13 @@ typedef enum future_state (*future_task_fn)(struct future_context *context,
 					    struct future_notifier *notifier);
 typedef int (*future_has_property_fn)(void *future, enum future_property property);
 
+/* In a C++ program that uses namespace std, `struct future` alone might as well be std::future. */
+#ifdef __cplusplus
+#define VDM_FUTURE struct ::future
+#else
+#define VDM_FUTURE struct future
+#endif
+
 struct future {
 	future_task_fn task;
 	future_has_property_fn has_property; /* NULL: has none */
@@ -89,7 +96,7 @@ static inline size_t future_context_get_size(struct future_context *context)
 }
 
 /* Start the task or look at it. `notifier` may be NULL. Returns the state. */
-static inline enum future_state future_poll(struct future *future, struct future_notifier *notifier)
+static inline enum future_state future_poll(VDM_FUTURE *future, struct future_notifier *notifier)
 {
 	if (future->context.state != FUTURE_STATE_COMPLETE)
 		future->context.state = future->task(&future->context, notifier);
@@ -98,7 +105,7 @@ static inline enum future_state future_poll(struct future *future, struct future
 
 static inline int future_has_property(void *future, enum future_property property)
 {
-	struct future *f = (struct future *)future;
+	VDM_FUTURE *f = (VDM_FUTURE *)future;
 
 	return f->has_property ? f->has_property(future, property) : 0;
 }
@@ -106,7 +113,7 @@ static inline int future_has_property(void *future, enum future_property propert
 /* A type of futures: members base, data and output. */
 #define FUTURE(_name, _data_type, _output_type)                                                    \
 	struct _name {                                                                             \
-		struct future base;                                                                \
+		VDM_FUTURE base;                                                                   \
 		_data_type data;                                                                   \
 		_output_type output;                                                               \
 	}
@@ -166,7 +173,7 @@ struct future_chain_entry {
 	future_init_fn init;
 	void *init_arg;
 	uint64_t flags;
-	struct future future;
+	VDM_FUTURE future;
 };
 
 /* The size of what `kind` points to tells the two kinds of entries apart when they are set up. */
@@ -179,7 +186,7 @@ typedef char vdm_chain_last[2];
 		void *map_arg;                                                                     \
 		future_init_fn init;                                                               \
 		void *init_arg;                                                                    \
-		union {                                                                            \
+		__extension__ union {                                                              \
 			uint64_t flags;                                                            \
 			_kind *kind;                                                               \
 		};                                                                                 \
@@ -267,7 +274,7 @@ static inline enum future_state vdm_chain_task(struct future_context *chain,
 /* A chain has the properties of the entry that it is at. */
 static inline int vdm_chain_has_property(void *future, enum future_property property)
 {
-	struct future_context *chain = &((struct future *)future)->context;
+	struct future_context *chain = &((VDM_FUTURE *)future)->context;
 	struct future_chain_entry *entry =
 		(struct future_chain_entry *)future_context_get_data(chain);
 

@@ -12,7 +12,6 @@
 
 #include <stddef.h>
 
-#include "client.h"
 #include "vdm.h"
 
 #ifdef __cplusplus
@@ -25,6 +24,8 @@ extern "C" {
  * complete with VDM_ERROR_JOB_CORRUPTED, and later ones are done here.
  */
 struct data_mover_daemon;
+struct vdm_client;
+struct vdm_options;
 
 /* With a connection of its own; options may be NULL. VDM_OPTION_NOTIFY_* choose the notifier. */
 struct data_mover_daemon *data_mover_daemon_new(const struct vdm_options *options);

@@ -22,9 +22,9 @@ struct runtime *runtime_new(void);
 void runtime_delete(struct runtime *runtime);
 
 /* Poll until complete. What is complete already is left alone. */
-void runtime_wait(struct runtime *runtime, struct future *future);
+void runtime_wait(struct runtime *runtime, VDM_FUTURE *future);
 /* The same for `nfuts` futures at once; those that are asynchronous are started first. */
-void runtime_wait_multiple(struct runtime *runtime, struct future *futs[], size_t nfuts);
+void runtime_wait_multiple(struct runtime *runtime, VDM_FUTURE *futs[], size_t nfuts);
 
 #ifdef __cplusplus
 }

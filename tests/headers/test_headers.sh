@@ -1,0 +1,40 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Compile each header by itself, and a program that uses every macro, as C and as C++ with all warnings on.
+#
+# Usage: CC= CXX= test_headers.sh INCLUDE_DIRECTORY
+set -u
+
+include=$1
+here=$(dirname "$0")
+warnings=(-Wall -Wextra -Wpedantic -Wshadow -Werror)
+failures=0
+
+# compile LANGUAGE STANDARD COMPILER TEXT
+compile() {
+	printf '%s\n' "$4" |
+		"$3" -x "$1" "-std=$2" "${warnings[@]}" -fsyntax-only "-I$include" "-I$here" - && return
+	echo "WRONG: as $2 with $3: $4" >&2
+	failures=$((failures + 1))
+}
+
+programs=('#include "use_futures.h"')
+for header in future vdm movers runtime; do
+	programs+=("#include <libvdm/$header.h>")
+done
+
+for program in "${programs[@]}"; do
+	for standard in c99 c11 c17; do
+		compile c $standard "$CC" "$program"
+	done
+	[ -n "${CXX:-}" ] || continue
+	for standard in c++11 c++17; do
+		compile c++ $standard "$CXX" "$program"
+		# where std::future is just `future`
+		compile c++ $standard "$CXX" "#include <future>
+using namespace std;
+$program"
+	done
+done
+[ -n "${CXX:-}" ] || echo "no C++ compiler: only C was tried"
+exit $((failures > 0))
