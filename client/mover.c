@@ -129,7 +129,7 @@ static void fill_sqe(struct vdm_sqe *sqe, const struct vdm_operation *operation)
 		sqe->flags |= VDM_SQE_NO_CACHE;
 	if (flags & VDM_F_MEM_DURABLE)
 		sqe->flags |= VDM_SQE_DURABLE;
-	if (flags & ~VDM_F_VALID_FLAGS)
+	if (flags & ~(uint64_t)VDM_F_VALID_FLAGS)
 		sqe->flags |= 1u << 15; /* reserved */
 }
 
@@ -444,7 +444,7 @@ int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned ring
 		.op_delete = op_delete,
 		.op_start = op_start,
 		.op_check = op_check,
-		.capabilities = (unsigned)VDM_F_NO_CACHE_HINT | VDM_CAPABILITY_RENOTIFY,
+		.capabilities = VDM_F_NO_CACHE_HINT | VDM_CAPABILITY_RENOTIFY,
 		.has_property = rings > 0 ? is_asynchronous : NULL,
 	};
 	mover->epoch = fork_epoch();

@@ -103,11 +103,17 @@ static inline enum future_state future_poll(VDM_FUTURE *future, struct future_no
 	return future->context.state;
 }
 
-static inline int future_has_property(void *future, enum future_property property)
+static inline int future_has_property(VDM_FUTURE *future, enum future_property property)
 {
-	VDM_FUTURE *f = (VDM_FUTURE *)future;
+	return future->has_property ? future->has_property(future, property) : 0;
+}
 
-	return f->has_property ? f->has_property(future, property) : 0;
+/* Of futures that have no property. */
+static inline int future_has_property_default(void *future, enum future_property property)
+{
+	(void)future;
+	(void)property;
+	return 0;
 }
 
 /* A type of futures: members base, data and output. */
@@ -131,7 +137,7 @@ static inline int future_has_property(void *future, enum future_property propert
 
 #define FUTURE_INIT_EXT(_future, _task, _property)                                                 \
 	VDM_FUTURE_SET(_future, _task, _property, FUTURE_STATE_IDLE)
-#define FUTURE_INIT(_future, _task)   FUTURE_INIT_EXT(_future, _task, NULL)
+#define FUTURE_INIT(_future, _task)   FUTURE_INIT_EXT(_future, _task, future_has_property_default)
 #define FUTURE_INIT_COMPLETE(_future) VDM_FUTURE_SET(_future, NULL, NULL, FUTURE_STATE_COMPLETE)
 
 #define FUTURE_AS_RUNNABLE(_future) (&(_future)->base)
@@ -177,8 +183,12 @@ struct future_chain_entry {
 };
 
 /* The size of what `kind` points to tells the two kinds of entries apart when they are set up. */
-typedef char vdm_chain_regular[1];
-typedef char vdm_chain_last[2];
+enum future_chain_entry_type {
+	FUTURE_CHAIN_ENTRY_REGULAR = 1,
+	FUTURE_CHAIN_ENTRY_LAST = 2 /* the macro of this name takes arguments */
+};
+typedef char vdm_chain_regular[FUTURE_CHAIN_ENTRY_REGULAR];
+typedef char vdm_chain_last[FUTURE_CHAIN_ENTRY_LAST];
 
 #define VDM_CHAIN_ENTRY(_kind, _type, _name)                                                       \
 	struct {                                                                                   \
@@ -202,7 +212,7 @@ typedef char vdm_chain_last[2];
 		(_entry)->map_arg = (_map_arg);                                                    \
 		(_entry)->init = (_init);                                                          \
 		(_entry)->init_arg = (_init_arg);                                                  \
-		(_entry)->flags = sizeof(*(_entry)->kind) == sizeof(vdm_chain_last)                \
+		(_entry)->flags = sizeof(*(_entry)->kind) == FUTURE_CHAIN_ENTRY_LAST               \
 					  ? FUTURE_CHAIN_FLAG_ENTRY_LAST                           \
 					  : 0;                                                     \
 	} while (0)
@@ -231,30 +241,33 @@ static inline void vdm_chain_entry_init(struct future_chain_entry *entry, struct
 	init(&entry->future, chain, entry->init_arg);
 }
 
-/* The entry after one that has been set up, or NULL. */
-static inline struct future_chain_entry *vdm_chain_next(struct future_chain_entry *entry,
-							struct future_context *chain)
+/*
+ * Set an entry up if need be, and return the one after it, or NULL. `data` is where the chain's data begins, and
+ * `*used_data` how far into it the entry lies; that of the one after it is stored there.
+ */
+static inline struct future_chain_entry *get_next_future_chain_entry(struct future_context *chain,
+								     struct future_chain_entry *entry,
+								     uint8_t *data, size_t *used_data)
 {
-	size_t size = sizeof *entry + future_context_get_size(&entry->future.context);
-	char *next = (char *)entry + (size + sizeof(void *) - 1) / sizeof(void *) * sizeof(void *);
+	const size_t alignment = sizeof(void *);
 
-	if (FUTURE_CHAIN_ENTRY_IS_LAST(entry) ||
-	    next >= (char *)future_context_get_output(chain))
+	vdm_chain_entry_init(entry, chain);
+	*used_data += (sizeof *entry + future_context_get_size(&entry->future.context) + alignment - 1) /
+		      alignment * alignment;
+	if (FUTURE_CHAIN_ENTRY_IS_LAST(entry) || *used_data >= chain->data_size)
 		return NULL;
-	return (struct future_chain_entry *)next;
+	return (struct future_chain_entry *)(void *)(data + *used_data);
 }
 
 /* The task of a chain: go on until an entry has to be waited for. */
-static inline enum future_state vdm_chain_task(struct future_context *chain,
-					       struct future_notifier *notifier)
+static inline enum future_state async_chain_impl(struct future_context *chain, struct future_notifier *notifier)
 {
-	struct future_chain_entry *entry =
-		(struct future_chain_entry *)future_context_get_data(chain);
+	uint8_t *data = (uint8_t *)future_context_get_data(chain);
+	struct future_chain_entry *entry = (struct future_chain_entry *)(void *)data;
+	size_t used = 0;
 
 	while (entry) {
-		vdm_chain_entry_init(entry, chain);
-
-		struct future_chain_entry *next = vdm_chain_next(entry, chain);
+		struct future_chain_entry *next = get_next_future_chain_entry(chain, entry, data, &used);
 
 		if (!FUTURE_CHAIN_ENTRY_IS_PROCESSED(entry)) {
 			if (future_poll(&entry->future, notifier) != FUTURE_STATE_COMPLETE)
@@ -271,22 +284,25 @@ static inline enum future_state vdm_chain_task(struct future_context *chain,
 	return FUTURE_STATE_COMPLETE;
 }
 
-/* A chain has the properties of the entry that it is at. */
-static inline int vdm_chain_has_property(void *future, enum future_property property)
+/* A chain has the properties of the entry that it is at, which is set up for it. */
+static inline int future_chain_has_property(void *future, enum future_property property)
 {
 	struct future_context *chain = &((VDM_FUTURE *)future)->context;
-	struct future_chain_entry *entry =
-		(struct future_chain_entry *)future_context_get_data(chain);
+	uint8_t *data = (uint8_t *)future_context_get_data(chain);
+	struct future_chain_entry *entry = (struct future_chain_entry *)(void *)data;
+	size_t used = 0;
 
-	while (entry && FUTURE_CHAIN_ENTRY_IS_INITIALIZED(entry)) {
+	while (entry) {
+		struct future_chain_entry *next = get_next_future_chain_entry(chain, entry, data, &used);
+
 		if (!FUTURE_CHAIN_ENTRY_IS_PROCESSED(entry))
 			return future_has_property(&entry->future, property);
-		entry = vdm_chain_next(entry, chain);
+		entry = next;
 	}
 	return 0;
 }
 
-#define FUTURE_CHAIN_INIT(_future) FUTURE_INIT_EXT(_future, vdm_chain_task, vdm_chain_has_property)
+#define FUTURE_CHAIN_INIT(_future) FUTURE_INIT_EXT(_future, async_chain_impl, future_chain_has_property)
 
 #ifdef __cplusplus
 }

@@ -31,10 +31,10 @@ enum vdm_operation_result {
 	VDM_ERROR_JOB_CORRUPTED   /* not carried out, or not wholly: the destination is undefined */
 };
 
-/* Complete when durable. No mover can do this yet: see vdm_is_supported(). */
-#define VDM_F_MEM_DURABLE   ((uint64_t)1 << 0)
+/* Complete when durable. Only movers that say so can do this: see vdm_is_supported(). */
+#define VDM_F_MEM_DURABLE   (1u << 0)
 /* The destination will not be read soon: write around the cache. */
-#define VDM_F_NO_CACHE_HINT ((uint64_t)1 << 1)
+#define VDM_F_NO_CACHE_HINT (1u << 1)
 #define VDM_F_VALID_FLAGS   (VDM_F_MEM_DURABLE | VDM_F_NO_CACHE_HINT)
 
 struct vdm_operation_data_memcpy {
@@ -143,13 +143,15 @@ static inline int vdm_is_supported(struct vdm *vdm, unsigned capability)
 	return (vdm->capabilities & capability) == capability;
 }
 
-static inline void vdm_set_has_property_fn(struct vdm *vdm, future_has_property_fn has_property)
+/* Have an operation tell its properties by another function than its mover's. NULL: no change. */
+static inline void vdm_set_has_property_fn(struct vdm_operation_future *future, future_has_property_fn has_property)
 {
-	vdm->has_property = has_property;
+	if (has_property)
+		future->base.has_property = has_property;
 }
 
 /* The task of an operation. */
-static inline enum future_state vdm_operation_task(struct future_context *context,
+static inline enum future_state vdm_operation_impl(struct future_context *context,
 						   struct future_notifier *notifier)
 {
 	struct vdm_operation_data *data =
@@ -165,9 +167,13 @@ static inline enum future_state vdm_operation_task(struct future_context *contex
 
 	enum future_state state = vdm->op_check(data->data, &data->operation);
 
-	if (state == FUTURE_STATE_COMPLETE)
+	if (state == FUTURE_STATE_COMPLETE) {
 		vdm->op_delete(data->data, &data->operation,
 			       (struct vdm_operation_output *)future_context_get_output(context));
+		/* what comes next in a chain may have nothing to notify, and leave this alone */
+		if (notifier)
+			notifier->notifier_used = FUTURE_NOTIFIER_NONE;
+	}
 	return state;
 }
 
@@ -179,7 +185,8 @@ static inline void vdm_generic_operation(struct vdm *vdm, struct vdm_operation_f
 	future->data.vdm = vdm;
 	future->data.data = vdm->op_new(vdm, type);
 	if (future->data.data) {
-		FUTURE_INIT_EXT(future, vdm_operation_task, vdm->has_property);
+		FUTURE_INIT(future, vdm_operation_impl);
+		vdm_set_has_property_fn(future, vdm->has_property);
 		return;
 	}
 	FUTURE_INIT_COMPLETE(future);

@@ -65,5 +65,5 @@ static inline int use_futures(struct vdm *vdm, struct runtime *runtime, char *by
 	       FUTURE_CHAIN_ENTRY_IS_LAST(&walk.data.last) && FUTURE_CHAIN_ENTRY_IS_PROCESSED(&walk.data.first) &&
 	       FUTURE_CHAIN_ENTRY_IS_INITIALIZED(&walk.data.first) &&
 	       !FUTURE_CHAIN_ENTRY_HAS_FLAG(&walk.data.first, FUTURE_CHAIN_VALID_FLAGS) &&
-	       vdm_is_supported(vdm, (unsigned)VDM_F_MEM_DURABLE);
+	       vdm_is_supported(vdm, VDM_F_MEM_DURABLE);
 }

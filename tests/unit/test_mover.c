@@ -93,7 +93,7 @@ static void flush_orders_and_what_cannot_be_done_says_so(void **state)
 	(void)state;
 	for (unsigned m = 0; m < 3; m++) {
 		assert_int_equal(run(vdm_flush(vdms[m], bytes, sizeof bytes, 0)), VDM_SUCCESS);
-		assert_false(vdm_is_supported(vdms[m], (unsigned)VDM_F_MEM_DURABLE));
+		assert_false(vdm_is_supported(vdms[m], VDM_F_MEM_DURABLE));
 		assert_int_equal(run(vdm_flush(vdms[m], bytes, 1, VDM_F_MEM_DURABLE)),
 				 VDM_ERROR_JOB_CORRUPTED);
 		assert_int_equal(run(vdm_memset(vdms[m], bytes, 1, 10, VDM_F_MEM_DURABLE)),
@@ -141,7 +141,7 @@ static void operations_that_are_never_started_block_nobody(void **state)
 		assert_true(made > 100 && made < 100000);
 		assert_int_equal(FUTURE_OUTPUT(&idle[made])->result, VDM_ERROR_OUT_OF_MEMORY);
 		assert_int_equal(FUTURE_OUTPUT(&idle[made])->type, VDM_OPERATION_MEMSET);
-		assert_int_equal(future_has_property(&idle[made], FUTURE_PROPERTY_ASYNC), 0);
+		assert_int_equal(future_has_property(FUTURE_AS_RUNNABLE(&idle[made]), FUTURE_PROPERTY_ASYNC), 0);
 		/* finishing one makes room for one, however often */
 		for (unsigned i = 0; i < 1000; i++) {
 			FUTURE_BUSY_POLL(&idle[made / 2]);
@@ -378,7 +378,7 @@ static void own_functions_are_used_and_taken_back(void **state)
 	data_mover_threads_set_memcpy_fn(threads, custom_copy);
 	assert_int_equal(run(vdm_memcpy(vdms[0], to, from, sizeof to, VDM_F_NO_CACHE_HINT)), VDM_SUCCESS);
 	assert_int_equal(custom_calls, 1);
-	assert_true(custom_flags & (unsigned)VDM_F_NO_CACHE_HINT);
+	assert_true(custom_flags & VDM_F_NO_CACHE_HINT);
 	data_mover_threads_set_memcpy_fn(threads, NULL);
 	assert_int_equal(run(vdm_memcpy(vdms[0], to, from, sizeof to, 0)), VDM_SUCCESS);
 	assert_int_equal(custom_calls, 1);
