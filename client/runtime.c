@@ -7,11 +7,16 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "cancellation.h"
+
 /* Rounds of polling before going to sleep: a few microseconds. */
 #define BUSY_ROUNDS 200
 
 /* What nobody will wake us for is polled this often. */
 #define POLL_NS 50000
+
+/* So many are told apart without allocating memory. */
+#define FEW_FUTURES 64
 
 /*
  * All who wait share one condition: `wakes` counts what has happened, so that a wake between looking and
@@ -63,58 +68,59 @@ static uint64_t wakes_so_far(struct runtime *runtime)
 	return wakes;
 }
 
-/* What a round of polling found. */
-struct round {
+/* The futures waited for, and what the last round of polling found. */
+struct wait {
+	struct runtime *runtime;
+	struct future **futures;
+	size_t count;
+	bool *asynchronous;   /* one for each future; NULL: do not tell them apart */
 	size_t incomplete;
-	bool silent;       /* one of these will not wake us */
+	bool silent;          /* one of these will not wake us */
 };
 
-static void poll_one(struct runtime *runtime, struct future *future, struct round *round)
+static void poll_one(struct wait *wait, struct future *future)
 {
-	struct future_notifier notifier = {.waker = {.data = runtime, .wake = wake},
+	struct future_notifier notifier = {.waker = {.data = wait->runtime, .wake = wake},
 					   .notifier_used = FUTURE_NOTIFIER_NONE};
 
 	if (future_poll(future, &notifier) == FUTURE_STATE_COMPLETE)
 		return;
-	round->incomplete++;
+	wait->incomplete++;
 	if (notifier.notifier_used != FUTURE_NOTIFIER_WAKER)
-		round->silent = true;
+		wait->silent = true;
 }
 
-static struct round poll_all(struct runtime *runtime, struct future *futs[], size_t nfuts)
+/* What runs by itself comes first, so that it runs beside what does not. A chain changes from one to the other. */
+static void poll_all(struct wait *wait)
 {
-	struct round round = {0};
-
-	for (size_t i = 0; i < nfuts; i++)
-		poll_one(runtime, futs[i], &round);
-	return round;
+	wait->incomplete = 0;
+	wait->silent = false;
+	for (size_t i = 0; wait->asynchronous && i < wait->count; i++)
+		wait->asynchronous[i] = wait->futures[i]->context.state != FUTURE_STATE_COMPLETE &&
+					future_has_property(wait->futures[i], FUTURE_PROPERTY_ASYNC) > 0;
+	for (size_t i = 0; wait->asynchronous && i < wait->count; i++)
+		if (wait->asynchronous[i])
+			poll_one(wait, wait->futures[i]);
+	for (size_t i = 0; i < wait->count; i++)
+		if (!wait->asynchronous || !wait->asynchronous[i])
+			poll_one(wait, wait->futures[i]);
 }
 
-/* Start what runs by itself first, so that it runs beside what does not. */
-static void start_asynchronous(struct runtime *runtime, struct future *futs[], size_t nfuts)
+static void poll_until_complete(struct wait *wait)
 {
-	struct round ignored = {0};
+	struct runtime *runtime = wait->runtime;
 
-	for (size_t i = 0; nfuts > 1 && i < nfuts; i++)
-		if (futs[i]->context.state == FUTURE_STATE_IDLE &&
-		    future_has_property(futs[i], FUTURE_PROPERTY_ASYNC))
-			poll_one(runtime, futs[i], &ignored);
-}
-
-void runtime_wait_multiple(struct runtime *runtime, struct future *futs[], size_t nfuts)
-{
-	start_asynchronous(runtime, futs, nfuts);
 	for (unsigned rounds = 0;; rounds++) {
 		uint64_t wakes = wakes_so_far(runtime);
-		struct round round = poll_all(runtime, futs, nfuts);
 
-		if (round.incomplete == 0)
+		poll_all(wait);
+		if (wait->incomplete == 0)
 			return;
 		if (rounds < BUSY_ROUNDS) {
 			__FUTURE_WAIT();
 			continue;
 		}
-		if (round.silent) {
+		if (wait->silent) {
 			nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
 			continue;
 		}
@@ -123,6 +129,21 @@ void runtime_wait_multiple(struct runtime *runtime, struct future *futs[], size_
 			pthread_cond_wait(&runtime->woken, &runtime->lock);
 		pthread_mutex_unlock(&runtime->lock);
 	}
+}
+
+void runtime_wait_multiple(struct runtime *runtime, struct future *futs[], size_t nfuts)
+{
+	WITHOUT_CANCELLATION;
+	bool few[FEW_FUTURES];
+	struct wait wait = {.runtime = runtime, .futures = futs, .count = nfuts};
+
+	if (nfuts > FEW_FUTURES)
+		wait.asynchronous = malloc(nfuts * sizeof *wait.asynchronous);
+	else if (nfuts > 1)
+		wait.asynchronous = few;
+	poll_until_complete(&wait);
+	if (wait.asynchronous != few)
+		free(wait.asynchronous);
 }
 
 void runtime_wait(struct runtime *runtime, struct future *future)

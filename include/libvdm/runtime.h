@@ -21,9 +21,12 @@ struct runtime *runtime_new(void);
 /* Nobody may be waiting. NULL is allowed. */
 void runtime_delete(struct runtime *runtime);
 
-/* Poll until complete. What is complete already is left alone. */
+/*
+ * Poll until complete. What is complete already is left alone. pthread_cancel(3) of the calling thread takes effect
+ * after the return.
+ */
 void runtime_wait(struct runtime *runtime, VDM_FUTURE *future);
-/* The same for `nfuts` futures at once; those that are asynchronous are started first. */
+/* The same for `nfuts` futures at once. In every round those that are asynchronous then are polled first. */
 void runtime_wait_multiple(struct runtime *runtime, VDM_FUTURE *futs[], size_t nfuts);
 
 #ifdef __cplusplus

@@ -170,6 +170,126 @@ static void it_polls_now_and_then_what_does_not_wake(void **state)
 	wait_for_slow(0, 5000);
 }
 
+/* Futures that note in which order they come to their end. */
+struct entrant_data {
+	int polls, name;
+};
+
+FUTURE(entrant, struct entrant_data, struct slow_output);
+
+static int arrivals[8], arrived;
+
+static enum future_state entrant_task(struct future_context *context, struct future_notifier *notifier)
+{
+	struct entrant_data *data = future_context_get_data(context);
+
+	(void)notifier;
+	if (--data->polls > 0)
+		return FUTURE_STATE_RUNNING;
+	arrivals[arrived++] = data->name;
+	return FUTURE_STATE_COMPLETE;
+}
+
+static int is_asynchronous(void *future, enum future_property property)
+{
+	(void)future;
+	return property == FUTURE_PROPERTY_ASYNC;
+}
+
+static struct entrant new_entrant(int name, int asynchronous)
+{
+	struct entrant entrant = {.data = {.polls = 5, .name = name}};
+
+	FUTURE_INIT_EXT(&entrant, entrant_task, asynchronous ? is_asynchronous : NULL);
+	return entrant;
+}
+
+struct relay_data {
+	FUTURE_CHAIN_ENTRY(struct entrant, first);
+	FUTURE_CHAIN_ENTRY_LAST(struct entrant, second);
+};
+
+FUTURE(relay, struct relay_data, struct slow_output);
+
+static void chains_that_turn_asynchronous_are_preferred_from_then_on(void **state)
+{
+	struct relay relay[3] = {0};
+	struct future *futures[3];
+	/* the second one begins asynchronous, the others become it */
+	static const int expected[] = {10, 0, 20, 1, 21, 11};
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		FUTURE_CHAIN_ENTRY_INIT(&relay[i].data.first, new_entrant(i * 10, i == 1), NULL, NULL);
+		FUTURE_CHAIN_ENTRY_INIT(&relay[i].data.second, new_entrant(i * 10 + 1, i != 1), NULL, NULL);
+		FUTURE_CHAIN_INIT(&relay[i]);
+		futures[i] = FUTURE_AS_RUNNABLE(&relay[i]);
+	}
+	runtime_wait_multiple(runtime, futures, 3);
+	assert_memory_equal(arrivals, expected, sizeof expected);
+}
+
+/* The operation offers to wake, and is complete when it is polled a second time; the future after it never notifies. */
+struct silent_chain_data {
+	FUTURE_CHAIN_ENTRY(struct vdm_operation_future, copy);
+	FUTURE_CHAIN_ENTRY_LAST(struct entrant, silent);
+};
+
+FUTURE(silent_chain, struct silent_chain_data, struct slow_output);
+
+static void a_chain_that_ends_in_silence_is_polled_to_its_end(void **state)
+{
+	static char to[256 << 10], from[256 << 10];
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		struct silent_chain chain = {0};
+
+		arrived = 0;
+		FUTURE_CHAIN_ENTRY_INIT(&chain.data.copy,
+					vdm_memcpy(data_mover_threads_get_vdm(mover), to, from, sizeof to, 0), NULL,
+					NULL);
+		FUTURE_CHAIN_ENTRY_INIT(&chain.data.silent, new_entrant(0, 0), NULL, NULL);
+		chain.data.silent.fut.data.polls = 210; /* more than are made before the first sleep */
+		FUTURE_CHAIN_INIT(&chain);
+		runtime_wait(runtime, FUTURE_AS_RUNNABLE(&chain));
+		assert_int_equal(arrived, 1);
+	}
+}
+
+static void *wait_for_a_slow_one(void *argument)
+{
+	struct slow future = {.data = {.state = argument}};
+
+	FUTURE_INIT(&future, slow_task);
+	runtime_wait(runtime, FUTURE_AS_RUNNABLE(&future));
+	pthread_testcancel();
+	return NULL;
+}
+
+/* Others can still use the runtime, whose lock the thread had while it slept. */
+static void a_thread_is_cancelled_after_its_wait(void **state)
+{
+	struct slow_state slow = {.lock = PTHREAD_MUTEX_INITIALIZER, .use_waker = 1};
+	pthread_t waiter;
+	void *result;
+
+	(void)state;
+	pthread_create(&waiter, NULL, wait_for_a_slow_one, &slow);
+	for (unsigned before = 0;;) { /* until it sleeps, or nearly so */
+		nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+		if (slow.polls > 0 && slow.polls == before)
+			break;
+		before = slow.polls;
+	}
+	pthread_cancel(waiter);
+	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+	wait_for_slow(1, 1000);
+	complete_later(&slow);
+	pthread_join(waiter, &result);
+	assert_ptr_equal(result, PTHREAD_CANCELED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -178,6 +298,9 @@ int main(void)
 		cmocka_unit_test(what_was_started_without_a_notifier_wakes_too),
 		cmocka_unit_test(it_sleeps_until_it_is_woken),
 		cmocka_unit_test(it_polls_now_and_then_what_does_not_wake),
+		cmocka_unit_test(chains_that_turn_asynchronous_are_preferred_from_then_on),
+		cmocka_unit_test(a_chain_that_ends_in_silence_is_polled_to_its_end),
+		cmocka_unit_test(a_thread_is_cancelled_after_its_wait),
 	};
 
 	alarm(60);
