@@ -81,7 +81,7 @@ static void set_kernels(struct engine *engine, const struct kernels *kernels)
 	const struct kernels *standard = kernels_default();
 
 	engine->kernels = *kernels;
-	engine->whole = kernels->copy || kernels->move || kernels->set;
+	engine->kernels.own = kernels->copy || kernels->move || kernels->set;
 	if (!kernels->copy)
 		engine->kernels.copy = standard->copy;
 	if (!kernels->move)

@@ -165,9 +165,8 @@ struct engine {
 	uint32_t slots;
 	uint32_t queues_added;
 
-	struct kernels kernels;
+	struct kernels kernels;        /* own: they are given whole operations */
 	bool pin;                      /* bind workers to CPUs */
-	bool whole;                    /* kernels are the caller's: give them whole operations */
 	_Atomic uint32_t spin_us;
 	uint64_t doorbells_looked;     /* ns at the last look at the doorbells */
 	unsigned until_clock;          /* steps until the next look at the clock */

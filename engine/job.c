@@ -46,7 +46,7 @@ struct piece job_take_piece(struct engine_queue *queue, size_t most)
 {
 	struct job *job = queue->handing_out;
 	size_t left = job->operation.length - job->given;
-	struct piece piece = {.job = job, .length = left < most || queue->engine->whole ? left : most};
+	struct piece piece = {.job = job, .length = left < most || queue->engine->kernels.own ? left : most};
 
 	piece.offset = job->backward ? left - piece.length : job->given;
 	job->given += piece.length;

@@ -7,6 +7,7 @@
 #ifndef VDM_ENGINE_KERNELS_H
 #define VDM_ENGINE_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* For `flags`: write around the cache whatever the size. Same bit as VDM_F_NO_CACHE_HINT. */
@@ -24,6 +25,7 @@ struct kernels {
 	void *(*copy)(void *dest, const void *src, size_t n, unsigned flags);
 	void *(*move)(void *dest, const void *src, size_t n, unsigned flags);
 	void *(*set)(void *dest, int c, size_t n, unsigned flags);
+	bool own; /* some are a program's: flags are what its operation says, and KERNEL_UNSETTLED is never one */
 };
 
 /* The kernels for this CPU; the same at every call. Thread-safe. */

@@ -118,6 +118,8 @@ void operation_run(const struct operation *operation, size_t offset, size_t leng
 {
 	if (length == 0)
 		return;
+	if (kernels->own)
+		kernel_flags = operation->flags & VDM_DESCRIPTOR_NO_CACHE ? KERNEL_NO_CACHE : 0;
 	switch (operation->opcode) {
 	case VDM_OPCODE_MEMCPY:
 		/* memcpy(3) of overlapping ranges is undefined; a daemon has no undefined operations */

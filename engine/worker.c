@@ -189,7 +189,7 @@ static size_t piece_for(struct worker *worker, const struct engine_queue *queue)
 {
 	size_t most = piece_size(worker->engine);
 
-	if (most >= PIECE_SHARED || worker->engine->whole)
+	if (most >= PIECE_SHARED || worker->engine->kernels.own)
 		return most;
 	return watch_others(worker, queue->account) ? PIECE_SHARED : most;
 }

@@ -362,11 +362,13 @@ static void impossible_movers_are_refused(void **state)
 }
 
 static _Atomic unsigned custom_calls, custom_flags;
+static _Atomic size_t custom_bytes;
 
 static void *custom_copy(void *dest, const void *src, size_t n, unsigned flags)
 {
 	custom_calls++;
-	custom_flags |= flags;
+	custom_flags = flags;
+	custom_bytes = n;
 	return memcpy(dest, src, n);
 }
 
@@ -378,10 +380,30 @@ static void own_functions_are_used_and_taken_back(void **state)
 	data_mover_threads_set_memcpy_fn(threads, custom_copy);
 	assert_int_equal(run(vdm_memcpy(vdms[0], to, from, sizeof to, VDM_F_NO_CACHE_HINT)), VDM_SUCCESS);
 	assert_int_equal(custom_calls, 1);
-	assert_true(custom_flags & VDM_F_NO_CACHE_HINT);
+	assert_int_equal(custom_flags, VDM_F_NO_CACHE_HINT);
 	data_mover_threads_set_memcpy_fn(threads, NULL);
 	assert_int_equal(run(vdm_memcpy(vdms[0], to, from, sizeof to, 0)), VDM_SUCCESS);
 	assert_int_equal(custom_calls, 1);
+}
+
+/* Sizes from which operations are cut up, or go around the cache, when the library's functions move the bytes. */
+static void own_functions_see_the_flags_that_were_given(void **state)
+{
+	static const size_t sizes[] = {1, 4096, 256 << 10, 300 << 10, 16 << 20, 40 << 20};
+	char *to = malloc(40 << 20), *from = calloc(1, 40 << 20);
+
+	(void)state;
+	data_mover_threads_set_memcpy_fn(threads, custom_copy);
+	for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		for (unsigned flags = 0; flags <= VDM_F_NO_CACHE_HINT; flags += VDM_F_NO_CACHE_HINT) {
+			assert_int_equal(run(vdm_memcpy(vdms[0], to, from, sizes[i], flags)), VDM_SUCCESS);
+			assert_int_equal(custom_flags, flags);
+			assert_int_equal(custom_bytes, sizes[i]);
+		}
+	}
+	data_mover_threads_set_memcpy_fn(threads, NULL);
+	free(to);
+	free(from);
 }
 
 struct crowd {
@@ -479,6 +501,7 @@ int main(void)
 		cmocka_unit_test(without_a_notifier_one_polls),
 		cmocka_unit_test(impossible_movers_are_refused),
 		cmocka_unit_test(own_functions_are_used_and_taken_back),
+		cmocka_unit_test(own_functions_see_the_flags_that_were_given),
 		cmocka_unit_test(threads_share_a_mover),
 		cmocka_unit_test(in_a_forked_child_operations_fail),
 	};
