@@ -27,44 +27,74 @@
 #include "mover_internal.h"
 #include "ring_internal.h"
 
-/* For each entry of a ring, so many operations may exist: most programs create more than they start. */
-#define SLOTS_PER_ENTRY 4
-#define SLOTS_MINIMUM   1024
-
 /* How often a poller lets others run before he leaves a waker that is being called to return in its own time. */
 #define PATIENCE 100
 
 /* The slot whose waker this thread is calling; set to NULL when it is polled to its end meanwhile. */
 static _Thread_local struct slot *waking_now;
 
-static void free_slot(struct mover *mover, struct slot *slot)
+static struct slot *slot_at(struct mover *mover, uint32_t index)
 {
-	uint32_t index = (uint32_t)(slot - mover->slots);
-	/* acquire, release; partner: take_slot(). The upper half tells apart two states of the list that
-	 * begin with the same slot. */
-	uint64_t first = atomic_load_explicit(&mover->free, memory_order_relaxed), fresh;
+	return &mover->blocks[index / SLOTS_PER_BLOCK][index % SLOTS_PER_BLOCK];
+}
+
+/* Put slots back that are linked from `first` to `last`. */
+static void free_slots(struct mover *mover, struct slot *first, struct slot *last)
+{
+	/* release; partner: take_slot(). The upper half tells apart two states of the list that begin with the
+	 * same slot. */
+	uint64_t before = atomic_load_explicit(&mover->free, memory_order_relaxed), after;
 
 	do {
-		atomic_store_explicit(&slot->next_free, (uint32_t)first, memory_order_relaxed);
-		fresh = ((first >> 32) + 1) << 32 | (index + 1);
-	} while (!atomic_compare_exchange_weak_explicit(&mover->free, &first, fresh,
-							memory_order_release, memory_order_relaxed));
+		atomic_store_explicit(&last->next_free, (uint32_t)before, memory_order_relaxed);
+		after = ((before >> 32) + 1) << 32 | (first->index + 1);
+	} while (!atomic_compare_exchange_weak_explicit(&mover->free, &before, after, memory_order_release,
+							memory_order_relaxed));
+}
+
+/* Make a block of free slots, unless another thread has just done so. Returns whether there may be a free one now. */
+static bool make_slots(struct mover *mover)
+{
+	if (fork_happened(mover->epoch))
+		return false; /* the lock may have been held by a thread that is not here */
+	pthread_mutex_lock(&mover->lock);
+
+	bool made = (uint32_t)atomic_load_explicit(&mover->free, memory_order_relaxed) != 0;
+	struct slot *block = made || mover->block_count == MOVER_BLOCKS ? NULL
+									: calloc(SLOTS_PER_BLOCK, sizeof *block);
+
+	if (block) {
+		for (uint32_t i = 0; i < SLOTS_PER_BLOCK; i++) {
+			block[i].index = mover->block_count * SLOTS_PER_BLOCK + i;
+			/* relaxed; ordered by free_slots() */
+			atomic_store_explicit(&block[i].next_free, block[i].index + 2, memory_order_relaxed);
+		}
+		mover->blocks[mover->block_count++] = block;
+		free_slots(mover, &block[0], &block[SLOTS_PER_BLOCK - 1]);
+		made = true;
+	}
+	pthread_mutex_unlock(&mover->lock);
+	return made;
 }
 
 static struct slot *take_slot(struct mover *mover)
 {
-	/* acquire; partner: free_slot() */
-	uint64_t first = atomic_load_explicit(&mover->free, memory_order_acquire), rest;
+	/* acquire; partner: free_slots(): who sees a slot's number sees the block that it is in */
+	uint64_t before = atomic_load_explicit(&mover->free, memory_order_acquire), after;
 	struct slot *slot;
 
 	do {
-		if ((uint32_t)first == 0)
-			return NULL;
-		slot = &mover->slots[(uint32_t)first - 1];
-		rest = ((first >> 32) + 1) << 32 |
-		       atomic_load_explicit(&slot->next_free, memory_order_relaxed);
-	} while (!atomic_compare_exchange_weak_explicit(&mover->free, &first, rest,
-							memory_order_acquire, memory_order_acquire));
+		while ((uint32_t)before == 0) {
+			if (!make_slots(mover))
+				return NULL;
+			before = atomic_load_explicit(&mover->free, memory_order_acquire);
+		}
+		slot = slot_at(mover, (uint32_t)before - 1);
+		/* another thread may take it meanwhile: then this is not used */
+		after = ((before >> 32) + 1) << 32 |
+			atomic_load_explicit(&slot->next_free, memory_order_relaxed);
+	} while (!atomic_compare_exchange_weak_explicit(&mover->free, &before, after, memory_order_acquire,
+							memory_order_acquire));
 	return slot;
 }
 
@@ -258,7 +288,7 @@ static int op_start(void *data, const struct vdm_operation *operation,
 	}
 	if (sqe) {
 		fill_sqe(sqe, operation);
-		sqe->user_data = (uint64_t)(slot - mover->slots);
+		sqe->user_data = slot->index;
 		slot->fresh = true;
 		set_state(slot, SLOT_RUNNING);
 		vdm_ring_submit(ring);
@@ -298,7 +328,7 @@ struct slot *mover_collect(struct mover *mover, struct slot *waking)
 		while (ring_unseen(ring) > 0) {
 			const struct vdm_cqe *cqe = &ring->cqes[ring->cqe_head & (ring->entries - 1)];
 
-			waking = finish(mover, &mover->slots[cqe->user_data], cqe->result, waking);
+			waking = finish(mover, slot_at(mover, (uint32_t)cqe->user_data), cqe->result, waking);
 			vdm_ring_cq_advance(ring, 1);
 		}
 	}
@@ -415,7 +445,7 @@ static void op_delete(void *data, const struct vdm_operation *operation,
 		output->output.flush.unused = 0;
 		break;
 	}
-	free_slot(slot->mover, slot);
+	free_slots(slot->mover, slot, slot);
 }
 
 static int is_asynchronous(void *future, enum future_property property)
@@ -424,20 +454,7 @@ static int is_asynchronous(void *future, enum future_property property)
 	return property == FUTURE_PROPERTY_ASYNC;
 }
 
-static int make_slots(struct mover *mover, uint32_t entries)
-{
-	mover->slot_count = entries * SLOTS_PER_ENTRY < SLOTS_MINIMUM ? SLOTS_MINIMUM
-								      : entries * SLOTS_PER_ENTRY;
-	mover->slots = calloc(mover->slot_count, sizeof *mover->slots);
-	if (!mover->slots)
-		return -ENOMEM;
-	for (uint32_t i = mover->slot_count; i > 0; i--)
-		free_slot(mover, &mover->slots[i - 1]);
-	return 0;
-}
-
-int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned rings, uint32_t entries,
-	       enum future_notifier_type notifier)
+int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned rings, enum future_notifier_type notifier)
 {
 	mover->vdm = (struct vdm){
 		.op_new = op_new,
@@ -456,7 +473,7 @@ int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned ring
 		mover->ring[i] = ring[i];
 	mover->rings = rings;
 	mover->second = rings > 1;
-	if (mover->epoch == 0 || make_slots(mover, entries) < 0) {
+	if (mover->epoch == 0 || !make_slots(mover)) {
 		mover_fini(mover);
 		return fail(-ENOMEM, "out of memory");
 	}
@@ -469,5 +486,6 @@ void mover_fini(struct mover *mover)
 		waker_thread_stop(mover);
 	for (unsigned i = 0; i < mover->rings; i++)
 		vdm_ring_close(mover->ring[i]);
-	free(mover->slots);
+	for (unsigned i = 0; i < mover->block_count; i++)
+		free(mover->blocks[i]);
 }

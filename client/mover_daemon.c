@@ -28,7 +28,7 @@ static struct data_mover_daemon *open_mover(struct vdm_client *client, bool owne
 
 		mover->client = client;
 		mover->owned = owned;
-		result = mover_init(&mover->mover, &ring, 1, vdm_ring_entries(ring), notifier);
+		result = mover_init(&mover->mover, &ring, 1, notifier);
 	}
 	if (result) {
 		free(mover);

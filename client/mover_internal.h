@@ -18,6 +18,9 @@
 /* The rings of a mover: the first takes everything that the second does not. */
 enum { MOVER_RINGS = 2 };
 
+/* Slots are allocated in blocks, and never freed before the mover is. 65536 operations may exist. */
+enum { SLOTS_PER_BLOCK = 1024, MOVER_BLOCKS = 64 };
+
 enum slot_state {
 	SLOT_NEW,      /* created, or started without success */
 	SLOT_RUNNING,
@@ -31,6 +34,7 @@ struct slot {
 	struct mover *mover;
 	_Atomic uint32_t state;     /* enum slot_state; see mover.c */
 	_Atomic uint32_t next_free; /* index + 1 */
+	uint32_t index;
 	int32_t result;             /* 0 or a negative errno; written before the state is SLOT_WAKING */
 	bool fresh;                 /* started, and not yet looked at. Its poller's. */
 	bool notified;              /* counted in mover->notified */
@@ -38,7 +42,7 @@ struct slot {
 	uint64_t word;              /* FUTURE_NOTIFIER_POLLER: changes when it is complete */
 	struct slot *next_waking;   /* in a list of those whose wakers are to be called */
 };
-static_assert(sizeof(struct slot) <= 256, "small, for there are thousands");
+static_assert(sizeof(struct slot) <= 256, "small, for there may be many thousands");
 
 struct waker_thread {
 	pthread_t thread;
@@ -58,16 +62,15 @@ struct mover {
 	uint32_t notified;          /* operations in flight that somebody sleeps for */
 	struct waker_thread waker;
 	_Atomic uint64_t free;      /* changes << 32 | index + 1 of the first free slot */
-	uint32_t slot_count;
-	struct slot *slots;
+	unsigned block_count;       /* guarded by the lock */
+	struct slot *blocks[MOVER_BLOCKS];
 };
 
 /*
- * Set up a mover with `rings` rings, which it owns from now on, also on failure, for `entries` operations in
- * flight. Returns 0 or a negative errno with its sentence.
+ * Set up a mover with `rings` rings, which it owns from now on, also on failure. Returns 0 or a negative errno with
+ * its sentence.
  */
-int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned rings, uint32_t entries,
-	       enum future_notifier_type notifier);
+int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned rings, enum future_notifier_type notifier);
 
 /* Stop its thread and close its rings. */
 void mover_fini(struct mover *mover);

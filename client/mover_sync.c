@@ -18,7 +18,7 @@ struct data_mover_sync *data_mover_sync_new(void)
 		fail(-ENOMEM, "out of memory");
 		return NULL;
 	}
-	if (mover_init(&mover->mover, NULL, 0, 0, FUTURE_NOTIFIER_NONE) < 0) {
+	if (mover_init(&mover->mover, NULL, 0, FUTURE_NOTIFIER_NONE) < 0) {
 		free(mover);
 		return NULL;
 	}

@@ -82,7 +82,7 @@ static struct data_mover_threads *new_mover(unsigned threads, uint32_t entries,
 			rings = 2;
 	}
 	if (!result)
-		result = mover_init(&mover->mover, ring, rings, entries, notifier);
+		result = mover_init(&mover->mover, ring, rings, notifier);
 	if (result) {
 		free_engine(mover);
 		free(mover);
