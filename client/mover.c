@@ -416,6 +416,7 @@ static enum future_state op_check(void *data, const struct vdm_operation *operat
 	}
 	if (waking_now == slot) { /* polled by its own waker */
 		waking_now = NULL;
+		set_state(slot, SLOT_COMPLETE);
 		return FUTURE_STATE_COMPLETE;
 	}
 	look_while_waking(slot);
@@ -426,7 +427,11 @@ static void op_delete(void *data, const struct vdm_operation *operation,
 		      struct vdm_operation_output *output)
 {
 	struct slot *slot = data;
+	enum slot_state state = state_of(slot);
 
+	/* skipped while it runs: then its slot is free when the mover is deleted */
+	if (state != SLOT_NEW && state != SLOT_COMPLETE)
+		return;
 	output->type = operation->type;
 	output->result = slot->result == 0         ? VDM_SUCCESS
 			 : slot->result == -ENOMEM ? VDM_ERROR_OUT_OF_MEMORY
@@ -461,7 +466,7 @@ int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned ring
 		.op_delete = op_delete,
 		.op_start = op_start,
 		.op_check = op_check,
-		.capabilities = VDM_F_NO_CACHE_HINT | VDM_CAPABILITY_RENOTIFY,
+		.capabilities = VDM_F_NO_CACHE_HINT | VDM_CAPABILITY_RENOTIFY | VDM_CAPABILITY_SKIP,
 		.has_property = rings > 0 ? is_asynchronous : NULL,
 	};
 	mover->epoch = fork_epoch();

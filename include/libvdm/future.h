@@ -35,8 +35,14 @@ enum future_property {
 struct future_context {
 	size_t data_size, output_size; /* bytes that follow */
 	enum future_state state;
-	uint32_t padding;
+	uint32_t padding; /* 0 or VDM_FUTURE_HOLDS */
 };
+
+/*
+ * The task holds something that has to be given back even if the future is skipped, which is done by setting its
+ * state to FUTURE_STATE_COMPLETE. Such a task is called in that state too, at the next poll.
+ */
+#define VDM_FUTURE_HOLDS 0x686f6c64u
 
 /* Called by any thread when the future ought to be polled, perhaps more than once; must not block for long. */
 typedef void (*future_waker_wake_fn)(void *data);
@@ -98,7 +104,7 @@ static inline size_t future_context_get_size(struct future_context *context)
 /* Start the task or look at it. `notifier` may be NULL. Returns the state. */
 static inline enum future_state future_poll(VDM_FUTURE *future, struct future_notifier *notifier)
 {
-	if (future->context.state != FUTURE_STATE_COMPLETE)
+	if (future->context.state != FUTURE_STATE_COMPLETE || future->context.padding == VDM_FUTURE_HOLDS)
 		future->context.state = future->task(&future->context, notifier);
 	return future->context.state;
 }

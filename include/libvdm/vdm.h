@@ -136,6 +136,8 @@ struct vdm {
 
 /* op_start may be called again while an operation runs, to have another notifier take effect. */
 #define VDM_CAPABILITY_RENOTIFY (1u << 31)
+/* op_delete may be called for an operation that has not been started. */
+#define VDM_CAPABILITY_SKIP     (1u << 30)
 
 /* Whether all the bits of `capability` (VDM_F_*) are honoured. */
 static inline int vdm_is_supported(struct vdm *vdm, unsigned capability)
@@ -158,6 +160,13 @@ static inline enum future_state vdm_operation_impl(struct future_context *contex
 		(struct vdm_operation_data *)future_context_get_data(context);
 	struct vdm *vdm = data->vdm;
 
+	if (context->state == FUTURE_STATE_COMPLETE && context->padding == VDM_FUTURE_HOLDS) {
+		struct vdm_operation_output unused; /* what the future has as its output is the program's */
+
+		vdm->op_delete(data->data, &data->operation, &unused);
+		context->padding = 0;
+		return FUTURE_STATE_COMPLETE;
+	}
 	if (context->state == FUTURE_STATE_IDLE) {
 		if (vdm->op_start(data->data, &data->operation, notifier) != 0)
 			return FUTURE_STATE_IDLE;
@@ -170,6 +179,7 @@ static inline enum future_state vdm_operation_impl(struct future_context *contex
 	if (state == FUTURE_STATE_COMPLETE) {
 		vdm->op_delete(data->data, &data->operation,
 			       (struct vdm_operation_output *)future_context_get_output(context));
+		context->padding = 0;
 		/* what comes next in a chain may have nothing to notify, and leave this alone */
 		if (notifier)
 			notifier->notifier_used = FUTURE_NOTIFIER_NONE;
@@ -187,6 +197,8 @@ static inline void vdm_generic_operation(struct vdm *vdm, struct vdm_operation_f
 	if (future->data.data) {
 		FUTURE_INIT(future, vdm_operation_impl);
 		vdm_set_has_property_fn(future, vdm->has_property);
+		if (vdm->capabilities & VDM_CAPABILITY_SKIP)
+			future->base.context.padding = VDM_FUTURE_HOLDS;
 		return;
 	}
 	FUTURE_INIT_COMPLETE(future);

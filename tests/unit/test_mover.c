@@ -156,6 +156,53 @@ static void operations_that_are_never_started_block_nobody(void **state)
 	}
 }
 
+struct skipping_data {
+	FUTURE_CHAIN_ENTRY(struct vdm_operation_future, first);
+	FUTURE_CHAIN_ENTRY_LAST(struct vdm_operation_future, skipped);
+};
+
+struct skipping_output {
+	int unused;
+};
+
+FUTURE(skipping, struct skipping_data, struct skipping_output);
+
+static void skip_next(struct future_context *lhs, struct future_context *rhs, void *arg)
+{
+	struct vdm_operation_output *output = future_context_get_output(rhs);
+
+	(void)lhs;
+	(void)arg;
+	output->result = VDM_ERROR_JOB_CORRUPTED; /* the program's word for it */
+	rhs->state = FUTURE_STATE_COMPLETE;
+}
+
+/* An operation that is skipped in a chain is never polled, and returns its slot all the same. */
+static void skipped_operations_make_room(void **state)
+{
+	static char bytes[2];
+
+	(void)state;
+	for (unsigned m = 0; m < 3; m++) {
+		for (unsigned i = 0; i < 70000; i++) {
+			struct skipping chain = {0};
+
+			FUTURE_CHAIN_ENTRY_INIT(&chain.data.first, vdm_memset(vdms[m], &bytes[0], 1, 1, 0), skip_next,
+						NULL);
+			FUTURE_CHAIN_ENTRY_INIT(&chain.data.skipped, vdm_memset(vdms[m], &bytes[1], 1, 1, 0), NULL,
+						NULL);
+			FUTURE_CHAIN_INIT(&chain);
+			assert_int_equal(FUTURE_STATE(&chain.data.skipped.fut), FUTURE_STATE_IDLE);
+			FUTURE_BUSY_POLL(&chain);
+			assert_int_equal(chain.data.first.fut.output.result, VDM_SUCCESS);
+			assert_int_equal(chain.data.skipped.fut.output.result, VDM_ERROR_JOB_CORRUPTED);
+			/* another poll returns it no second time */
+			future_poll(&chain.data.skipped.fut.base, NULL);
+		}
+		assert_int_equal(bytes[1], 0);
+	}
+}
+
 static void *make_and_finish(void *argument)
 {
 	struct vdm_operation_future *future = calloc(5000, sizeof *future);
@@ -540,6 +587,7 @@ int main(void)
 		cmocka_unit_test(flush_orders_and_what_cannot_be_done_says_so),
 		cmocka_unit_test(the_operation_is_read_when_it_is_started),
 		cmocka_unit_test(operations_that_are_never_started_block_nobody),
+		cmocka_unit_test(skipped_operations_make_room),
 		cmocka_unit_test(threads_make_operations_at_once),
 		cmocka_unit_test(a_large_ring_is_accepted),
 		cmocka_unit_test(a_full_ring_means_later),
