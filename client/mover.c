@@ -2,36 +2,49 @@
 /*
  * Operations of a mover.
  *
- * States of a slot, and who changes them:
+ * States of a slot, and what changes them:
  *
  *   NEW -> RUNNING       its poller, holding the lock, before the operation is on the ring
- *   RUNNING -> COMPLETE  who collects its completion, holding the lock, if it has no waker
- *   RUNNING -> WAKING    the same, if it has one
- *   WAKING -> COMPLETE   the same, without the lock, when the waker has returned
- *   WAKING -> SEEN       its poller, who has looked before that
- *   SEEN -> WAKING       who calls the waker, before he calls it once more
+ *   RUNNING -> COMPLETE  the thread that collects its completion, holding the lock, if it has no waker
+ *   RUNNING -> DUE       the same thread, if it has one
+ *   DUE -> WAKING        the thread that calls the waker, holding the lock
+ *   DUE -> COMPLETE      its poller, holding the lock: a poller that looks need not be woken
+ *   WAKING -> COMPLETE   the thread that called the waker, without the lock, after the waker has returned
+ *   WAKING -> SEEN       its poller, which has looked before that
+ *   SEEN -> WAKING       the thread that called the waker, before it calls it once more
  *
- * The waker is called between the operation's end and the moment that anybody may see it complete. So he who
- * sees it complete may free what the waker uses: nobody will touch it any more. And he who is woken and looks
- * too early is not lost: for a moment he waits for the call to return, which mostly it is about to do, and else
- * (it may be waiting for a lock that he himself holds) he is told RUNNING and is woken again. The waker itself
- * may poll: that its own thread is in this call, it knows by `waking_now`.
+ * The waker is called between the operation's end and the moment that its poller sees it complete, so a poller that
+ * has seen it may free what the waker uses. A poller that is woken and looks too early is not lost: it waits a moment
+ * for the call to return, which mostly it is about to do, and else (the waker may be waiting for a lock that the
+ * poller holds) it is told RUNNING and is woken again. A waker may poll its own future to its end, wait for another
+ * one, and delete the mover: `calls` tells which wakers this thread is in.
  */
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "cancellation.h"
 #include "engine/kernels.h"
 #include "error.h"
 #include "fork.h"
 #include "mover_internal.h"
 #include "ring_internal.h"
 
-/* How often a poller lets others run before he leaves a waker that is being called to return in its own time. */
+/* How often a poller lets others run before it leaves a waker that is being called to return in its own time. */
 #define PATIENCE 100
 
-/* The slot whose waker this thread is calling; set to NULL when it is polled to its end meanwhile. */
-static _Thread_local struct slot *waking_now;
+/* The wakers that this thread is calling, the innermost first: one that waits for a future may lead to another. */
+struct call {
+	struct slot *slot;  /* NULL once it has been polled to its end */
+	struct call *outer;
+};
+static _Thread_local struct call *calls;
+
+bool mover_in_waker(void)
+{
+	return calls != NULL;
+}
 
 static struct slot *slot_at(struct mover *mover, uint32_t index)
 {
@@ -263,9 +276,9 @@ static int complete_now(struct slot *slot, int result)
 static int op_start(void *data, const struct vdm_operation *operation,
 		    struct future_notifier *notifier)
 {
+	WITHOUT_CANCELLATION;
 	struct slot *slot = data;
 	struct mover *mover = slot->mover;
-	struct slot *waking = NULL;
 
 	if (state_of(slot) != SLOT_NEW) {
 		renotify(slot, notifier);
@@ -283,7 +296,7 @@ static int op_start(void *data, const struct vdm_operation *operation,
 	struct vdm_sqe *sqe = may_start(mover, operation) ? vdm_ring_get_sqe(ring) : NULL;
 
 	if (!sqe) {
-		waking = mover_collect(mover, waking);
+		mover_collect(mover);
 		sqe = may_start(mover, operation) ? vdm_ring_get_sqe(ring) : NULL;
 	}
 	if (sqe) {
@@ -293,33 +306,31 @@ static int op_start(void *data, const struct vdm_operation *operation,
 		set_state(slot, SLOT_RUNNING);
 		vdm_ring_submit(ring);
 		if (ring_unseen(ring) > 0) /* what ran in this thread is complete already */
-			waking = mover_collect(mover, waking);
+			mover_collect(mover);
 		if (notifier && state_of(slot) == SLOT_RUNNING)
 			notify(mover, slot, notifier);
 	}
-	pthread_mutex_unlock(&mover->lock);
-	mover_wake(waking);
+	mover_leave(mover);
 	return sqe ? 0 : -EAGAIN;
 }
 
 /* The completion of one operation has come. */
-static struct slot *finish(struct mover *mover, struct slot *slot, int result, struct slot *waking)
+static void finish(struct mover *mover, struct slot *slot, int result)
 {
 	slot->result = result;
 	if (slot->notified)
 		mover->notified--;
-	/* relaxed; for who monitors the word: he then polls, and that reads the state */
+	/* relaxed; for a poller that monitors the word: it then polls, and that reads the state */
 	__atomic_store_n(&slot->word, 1, __ATOMIC_RELAXED);
 	if (!slot->waker.wake) {
 		set_state(slot, SLOT_COMPLETE);
-		return waking;
+		return;
 	}
-	set_state(slot, SLOT_WAKING);
-	slot->next_waking = waking;
-	return slot;
+	set_state(slot, SLOT_DUE);
+	TAILQ_INSERT_TAIL(&mover->due, slot, due);
 }
 
-struct slot *mover_collect(struct mover *mover, struct slot *waking)
+void mover_collect(struct mover *mover)
 {
 	for (unsigned i = 0; i < mover->rings; i++) {
 		struct vdm_ring *ring = mover->ring[i];
@@ -328,14 +339,13 @@ struct slot *mover_collect(struct mover *mover, struct slot *waking)
 		while (ring_unseen(ring) > 0) {
 			const struct vdm_cqe *cqe = &ring->cqes[ring->cqe_head & (ring->entries - 1)];
 
-			waking = finish(mover, slot_at(mover, (uint32_t)cqe->user_data), cqe->result, waking);
+			finish(mover, slot_at(mover, (uint32_t)cqe->user_data), cqe->result);
 			vdm_ring_cq_advance(ring, 1);
 		}
 	}
-	return waking;
 }
 
-/* Complete, unless the poller has looked too early: then he has to be woken again. */
+/* Complete, unless the poller has looked too early: then it has to be woken again. */
 static bool waker_returned(struct slot *slot)
 {
 	uint32_t state = SLOT_WAKING;
@@ -348,36 +358,57 @@ static bool waker_returned(struct slot *slot)
 	return false;
 }
 
-void mover_wake(struct slot *waking)
+bool mover_wake(struct mover *mover)
 {
-	while (waking) {
-		struct slot *slot = waking;
-		struct slot *outer = waking_now;
+	struct slot *slot;
 
-		waking = slot->next_waking;
-		do {
-			waking_now = slot;
+	while ((slot = TAILQ_FIRST(&mover->due))) {
+		struct call call = {.slot = slot, .outer = calls};
+
+		TAILQ_REMOVE(&mover->due, slot, due);
+		set_state(slot, SLOT_WAKING);
+		pthread_mutex_unlock(&mover->lock);
+		calls = &call;
+		do
 			slot->waker.wake(slot->waker.data);
-		} while (waking_now == slot && !waker_returned(slot));
-		waking_now = outer;
+		while (call.slot && !waker_returned(slot));
+		calls = call.outer;
+		if (fork_happened(mover->epoch))
+			return false;
+		pthread_mutex_lock(&mover->lock);
 	}
+	return true;
 }
 
-/* Collect on behalf of who polls `slot`, and so need not be woken for it. Holding the lock. */
-static struct slot *collect_for(struct mover *mover, struct slot *slot)
+void mover_leave(struct mover *mover)
+{
+	if (mover_wake(mover))
+		pthread_mutex_unlock(&mover->lock);
+}
+
+/* Collect on behalf of the poller of `slot`, which so need not be woken for it. Holding the lock. */
+static void collect_for(struct mover *mover, struct slot *slot)
 {
 	if (state_of(slot) != SLOT_RUNNING)
-		return NULL;
+		return;
 
 	struct future_waker waker = slot->waker;
 
 	slot->waker.wake = NULL;
-
-	struct slot *waking = mover_collect(mover, NULL);
-
+	mover_collect(mover);
 	if (state_of(slot) == SLOT_RUNNING)
 		slot->waker = waker;
-	return waking;
+}
+
+/* The poller has come before the thread that would have called its waker. */
+static void take_from_due(struct mover *mover, struct slot *slot)
+{
+	pthread_mutex_lock(&mover->lock);
+	if (state_of(slot) == SLOT_DUE) {
+		TAILQ_REMOVE(&mover->due, slot, due);
+		set_state(slot, SLOT_COMPLETE);
+	}
+	pthread_mutex_unlock(&mover->lock);
 }
 
 /* Wait a moment for the waker to return, or have it called again. */
@@ -395,31 +426,48 @@ static void look_while_waking(struct slot *slot)
 	}
 }
 
+/* Whether this thread is in the waker of that slot, which then is complete. */
+static bool polled_by_its_waker(struct slot *slot)
+{
+	for (struct call *call = calls; call; call = call->outer) {
+		if (call->slot == slot) {
+			call->slot = NULL;
+			set_state(slot, SLOT_COMPLETE);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Look at an operation that was not complete a moment ago. */
+static void look(struct mover *mover, struct slot *slot)
+{
+	WITHOUT_CANCELLATION;
+
+	if (fork_happened(mover->epoch)) { /* the threads that would change the state are not here */
+		complete_now(slot, fork_error());
+		return;
+	}
+	if (slot->fresh) { /* started in the same poll, where completions have been collected */
+		slot->fresh = false;
+	} else if (state_of(slot) == SLOT_RUNNING && pthread_mutex_trylock(&mover->lock) == 0) {
+		/* else another thread collects, and what it finds is seen at the next poll */
+		collect_for(mover, slot);
+		mover_leave(mover);
+	}
+	if (state_of(slot) == SLOT_DUE)
+		take_from_due(mover, slot);
+	if (!polled_by_its_waker(slot))
+		look_while_waking(slot);
+}
+
 static enum future_state op_check(void *data, const struct vdm_operation *operation)
 {
 	struct slot *slot = data;
-	struct mover *mover = slot->mover;
-	struct slot *waking = NULL;
 
 	(void)operation;
-	if (slot->fresh) { /* started a moment ago, in the same poll */
-		slot->fresh = false;
-	} else if (state_of(slot) == SLOT_RUNNING) {
-		if (fork_happened(mover->epoch)) {
-			complete_now(slot, fork_error());
-		} else if (pthread_mutex_trylock(&mover->lock) == 0) {
-			/* else somebody is at it, and what he finds is seen at the next poll */
-			waking = collect_for(mover, slot);
-			pthread_mutex_unlock(&mover->lock);
-			mover_wake(waking);
-		}
-	}
-	if (waking_now == slot) { /* polled by its own waker */
-		waking_now = NULL;
-		set_state(slot, SLOT_COMPLETE);
-		return FUTURE_STATE_COMPLETE;
-	}
-	look_while_waking(slot);
+	if (state_of(slot) != SLOT_COMPLETE)
+		look(slot->mover, slot);
 	return state_of(slot) == SLOT_COMPLETE ? FUTURE_STATE_COMPLETE : FUTURE_STATE_RUNNING;
 }
 
@@ -474,6 +522,7 @@ int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned ring
 	mover->waker.stop_fd = -1;
 	pthread_mutex_init(&mover->lock, NULL);
 	pthread_cond_init(&mover->waker.work, NULL);
+	TAILQ_INIT(&mover->due);
 	for (unsigned i = 0; i < rings; i++)
 		mover->ring[i] = ring[i];
 	mover->rings = rings;
@@ -487,10 +536,43 @@ int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned ring
 
 void mover_fini(struct mover *mover)
 {
-	if (!fork_happened(mover->epoch))
-		waker_thread_stop(mover);
+	if (mover->waker.stop_fd >= 0)
+		close(mover->waker.stop_fd);
 	for (unsigned i = 0; i < mover->rings; i++)
 		vdm_ring_close(mover->ring[i]);
 	for (unsigned i = 0; i < mover->block_count; i++)
 		free(mover->blocks[i]);
+}
+
+/* Have everything end that is in flight, and call the wakers. */
+static void finish_all(struct mover *mover)
+{
+	struct vdm_cqe *cqe;
+
+	pthread_mutex_lock(&mover->lock);
+	for (unsigned i = 0; i < mover->rings; i++) {
+		while (mover->ring[i]->used > 0 && vdm_ring_wait_cqe(mover->ring[i], &cqe) == 0) {
+			mover_collect(mover);
+			if (!mover_wake(mover))
+				return;
+		}
+	}
+	mover_leave(mover);
+}
+
+void mover_delete(struct mover *mover, void (*release)(struct mover *))
+{
+	WITHOUT_CANCELLATION;
+
+	mover->release = release;
+	if (!fork_happened(mover->epoch)) {
+		bool elsewhere = waker_thread_stop(mover);
+
+		finish_all(mover);
+		if (!elsewhere) {
+			waker_thread_abandon(mover); /* it releases the mover when it is no longer in its waker */
+			return;
+		}
+	}
+	release(mover);
 }

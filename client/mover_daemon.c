@@ -8,7 +8,7 @@
 #include "mover_internal.h"
 
 struct data_mover_daemon {
-	struct mover mover;
+	struct mover mover;        /* first */
 	struct vdm_client *client;
 	bool owned;                /* the connection is ours to close */
 };
@@ -72,12 +72,18 @@ struct vdm_client *data_mover_daemon_get_client(struct data_mover_daemon *mover)
 	return mover->client;
 }
 
-void data_mover_daemon_delete(struct data_mover_daemon *mover)
+static void release(struct mover *base)
 {
-	if (!mover)
-		return;
-	mover_fini(&mover->mover);
+	struct data_mover_daemon *mover = (struct data_mover_daemon *)base;
+
+	mover_fini(base);
 	if (mover->owned)
 		vdm_client_close(mover->client);
 	free(mover);
+}
+
+void data_mover_daemon_delete(struct data_mover_daemon *mover)
+{
+	if (mover)
+		mover_delete(&mover->mover, release);
 }

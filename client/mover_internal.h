@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "libvdm/movers.h"
 #include "libvdm/ring.h"
@@ -24,6 +25,7 @@ enum { SLOTS_PER_BLOCK = 1024, MOVER_BLOCKS = 64 };
 enum slot_state {
 	SLOT_NEW,      /* created, or started without success */
 	SLOT_RUNNING,
+	SLOT_DUE,      /* its waker is to be called: it is in mover->due */
 	SLOT_WAKING,   /* its waker is being called: complete in a moment */
 	SLOT_SEEN,     /* the same, and its poller has looked meanwhile */
 	SLOT_COMPLETE
@@ -35,12 +37,12 @@ struct slot {
 	_Atomic uint32_t state;     /* enum slot_state; see mover.c */
 	_Atomic uint32_t next_free; /* index + 1 */
 	uint32_t index;
-	int32_t result;             /* 0 or a negative errno; written before the state is SLOT_WAKING */
+	int32_t result;             /* 0 or a negative errno; written before the state changes */
 	bool fresh;                 /* started, and not yet looked at. Its poller's. */
 	bool notified;              /* counted in mover->notified */
 	struct future_waker waker;  /* wake is NULL: none. Guarded by the lock, read by its poller. */
 	uint64_t word;              /* FUTURE_NOTIFIER_POLLER: changes when it is complete */
-	struct slot *next_waking;   /* in a list of those whose wakers are to be called */
+	TAILQ_ENTRY(slot) due;      /* in mover->due, while its state is SLOT_DUE */
 };
 static_assert(sizeof(struct slot) <= 256, "small, for there may be many thousands");
 
@@ -49,6 +51,7 @@ struct waker_thread {
 	pthread_cond_t work;        /* mover->notified is no longer 0, or `stop` is set */
 	int stop_fd;                /* eventfd in its poll(2) */
 	bool started, stop;
+	bool abandoned;             /* nobody joins it: it releases the mover */
 };
 
 struct mover {
@@ -60,7 +63,9 @@ struct mover {
 	unsigned rings;             /* none: operations are executed when they are started */
 	bool second;                /* the second may be used */
 	uint32_t notified;          /* operations in flight that somebody sleeps for */
+	TAILQ_HEAD(, slot) due;     /* ended; their wakers are to be called */
 	struct waker_thread waker;
+	void (*release)(struct mover *);
 	_Atomic uint64_t free;      /* changes << 32 | index + 1 of the first free slot */
 	unsigned block_count;       /* guarded by the lock */
 	struct slot *blocks[MOVER_BLOCKS];
@@ -72,21 +77,34 @@ struct mover {
  */
 int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned rings, enum future_notifier_type notifier);
 
-/* Stop its thread and close its rings. */
+/* Close its rings and free what it has, after mover_delete() or a failure. */
 void mover_fini(struct mover *mover);
 
 /*
- * Collect the completions that are there, holding the lock; wakers that are to be called are put before
- * `waking`. Returns the list.
+ * Finish what is in flight, calling the wakers, stop the thread, and have `release` free the mover: after the return
+ * if one of its wakers calls this. In a forked child nothing is finished.
  */
-struct slot *mover_collect(struct mover *mover, struct slot *waking);
+void mover_delete(struct mover *mover, void (*release)(struct mover *));
 
-/* Call those wakers, without the lock. */
-void mover_wake(struct slot *waking);
+/* Collect the completions that are there, holding the lock. */
+void mover_collect(struct mover *mover);
+
+/* Call the wakers that are due, holding the lock but not during a call. False in a child that a waker has forked:
+ * nothing is held there. */
+bool mover_wake(struct mover *mover);
+
+/* Do that, and let go of the lock. */
+void mover_leave(struct mover *mover);
+
+/* Whether this thread is in a waker that a mover has called. If it sleeps, there may be no thread left to wake it. */
+bool mover_in_waker(void);
 
 /* waker.c: see that somebody collects completions while pollers sleep. Holding the lock. Returns false if no
  * thread can be had, and then nobody does. */
 bool waker_thread_engage(struct mover *mover);
-void waker_thread_stop(struct mover *mover);
+/* Stop it, and wait for its end; unless it is the calling thread: then returns false. */
+bool waker_thread_stop(struct mover *mover);
+/* By the thread itself: release the mover in the end. */
+void waker_thread_abandon(struct mover *mover);
 
 #endif

@@ -7,7 +7,7 @@
 #include "mover_internal.h"
 
 struct data_mover_sync {
-	struct mover mover;
+	struct mover mover; /* first */
 };
 
 struct data_mover_sync *data_mover_sync_new(void)
@@ -30,10 +30,14 @@ struct vdm *data_mover_sync_get_vdm(struct data_mover_sync *mover)
 	return &mover->mover.vdm;
 }
 
+static void release(struct mover *mover)
+{
+	mover_fini(mover);
+	free(mover);
+}
+
 void data_mover_sync_delete(struct data_mover_sync *mover)
 {
-	if (!mover)
-		return;
-	mover_fini(&mover->mover);
-	free(mover);
+	if (mover)
+		mover_delete(&mover->mover, release);
 }

@@ -17,7 +17,7 @@
 #define MAX_THREADS       256
 
 struct data_mover_threads {
-	struct mover mover;
+	struct mover mover;          /* first */
 	struct engine *engine;
 	struct engine_account *account;
 	struct engine_space *space;
@@ -170,17 +170,22 @@ void data_mover_threads_set_memset_fn(struct data_mover_threads *mover, memset_f
 	pthread_mutex_unlock(&mover->mover.lock);
 }
 
-void data_mover_threads_delete(struct data_mover_threads *mover)
+static void release(struct mover *base)
 {
-	if (!mover)
-		return;
+	struct data_mover_threads *mover = (struct data_mover_threads *)base;
 
 	/* in a forked child there are no threads to stop, and perhaps a lock that one of them held: what the
 	 * engine has stays as it is */
-	bool ours = !fork_happened(mover->mover.epoch);
+	bool ours = !fork_happened(base->epoch);
 
-	mover_fini(&mover->mover);
+	mover_fini(base);
 	if (ours)
 		free_engine(mover);
 	free(mover);
+}
+
+void data_mover_threads_delete(struct data_mover_threads *mover)
+{
+	if (mover)
+		mover_delete(&mover->mover, release);
 }

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "cancellation.h"
+#include "mover_internal.h"
 
 /* Rounds of polling before going to sleep: a few microseconds. */
 #define BUSY_ROUNDS 200
@@ -120,7 +121,7 @@ static void poll_until_complete(struct wait *wait)
 			__FUTURE_WAIT();
 			continue;
 		}
-		if (wait->silent) {
+		if (wait->silent || mover_in_waker()) {
 			nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
 			continue;
 		}

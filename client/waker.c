@@ -18,15 +18,13 @@
 #include "ring_internal.h"
 
 /* Collect what is there, and have the descriptors tell of what comes. Holding the lock. */
-static struct slot *collect_and_arm(struct mover *mover)
+static void collect_and_arm(struct mover *mover)
 {
-	struct slot *waking = NULL;
 	struct vdm_cqe *cqe;
 
 	for (unsigned i = 0; i < mover->rings; i++)
 		while (vdm_ring_peek_cqe(mover->ring[i], &cqe) == 0)
-			waking = mover_collect(mover, waking);
-	return waking;
+			mover_collect(mover);
 }
 
 static void sleep_on_rings(struct mover *mover)
@@ -51,17 +49,20 @@ static void *waker_main(void *argument)
 			continue;
 		}
 
-		struct slot *waking = collect_and_arm(mover);
-
-		if (waking) {
-			pthread_mutex_unlock(&mover->lock);
-			mover_wake(waking);
-			pthread_mutex_lock(&mover->lock);
+		collect_and_arm(mover);
+		if (!TAILQ_EMPTY(&mover->due)) {
+			if (!mover_wake(mover))
+				return NULL; /* the main thread of a child that a waker has forked */
 		} else if (mover->notified > 0) {
 			sleep_on_rings(mover);
 		}
 	}
+
+	bool abandoned = mover->waker.abandoned;
+
 	pthread_mutex_unlock(&mover->lock);
+	if (abandoned)
+		mover->release(mover);
 	return NULL;
 }
 
@@ -89,16 +90,25 @@ bool waker_thread_engage(struct mover *mover)
 	return mover->waker.started;
 }
 
-void waker_thread_stop(struct mover *mover)
+bool waker_thread_stop(struct mover *mover)
 {
-	if (mover->waker.started) {
-		pthread_mutex_lock(&mover->lock);
-		mover->waker.stop = true;
-		pthread_cond_signal(&mover->waker.work);
-		pthread_mutex_unlock(&mover->lock);
-		eventfd_write(mover->waker.stop_fd, 1);
-		pthread_join(mover->waker.thread, NULL);
-	}
-	if (mover->waker.stop_fd >= 0)
-		close(mover->waker.stop_fd);
+	if (!mover->waker.started)
+		return true;
+	pthread_mutex_lock(&mover->lock);
+	mover->waker.stop = true;
+	pthread_cond_signal(&mover->waker.work);
+	pthread_mutex_unlock(&mover->lock);
+	if (pthread_equal(pthread_self(), mover->waker.thread))
+		return false;
+	eventfd_write(mover->waker.stop_fd, 1);
+	pthread_join(mover->waker.thread, NULL);
+	return true;
+}
+
+void waker_thread_abandon(struct mover *mover)
+{
+	pthread_mutex_lock(&mover->lock);
+	mover->waker.abandoned = true;
+	pthread_mutex_unlock(&mover->lock);
+	pthread_detach(mover->waker.thread);
 }

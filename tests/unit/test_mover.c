@@ -3,11 +3,13 @@
  * client/mover*.c and waker.c: the contract of a mover, for each of them. The daemon mover runs without a daemon
  * here; with one it runs in the integration tests.
  */
+#include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +46,19 @@ static int tear_down(void **state)
 	data_mover_sync_delete(synchronous);
 	data_mover_daemon_delete(daemonic);
 	return 0;
+}
+
+static unsigned threads_at_first;
+
+static unsigned threads_of_this_process(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	unsigned count = 0;
+
+	while (readdir(tasks))
+		count++;
+	closedir(tasks);
+	return count;
 }
 
 static enum vdm_operation_result run(struct vdm_operation_future future)
@@ -396,6 +411,193 @@ static void a_waker_may_poll_its_own_future(void **state)
 	}
 }
 
+/* Wakers that wait for another future each, which may be one whose waker is due or being called as well. */
+struct waiting_waker {
+	struct vdm_operation_future future, other;
+	struct runtime *runtime;
+	sem_t woken;
+	_Atomic bool waited;
+};
+
+static void wait_for_the_other(void *data)
+{
+	struct waiting_waker *w = data;
+
+	if (w->waited)
+		return; /* called once more, for the poller has looked too early */
+	w->waited = true;
+	runtime_wait(w->runtime, FUTURE_AS_RUNNABLE(&w->other));
+	sem_post(&w->woken);
+}
+
+static void a_waker_may_wait_for_another_future(void **state)
+{
+	enum { WAITERS = 8 };
+	static char to[WAITERS][100000], from[100000];
+	struct runtime *runtime = runtime_new();
+
+	(void)state;
+	for (unsigned round = 0; round < 50; round++) {
+		struct waiting_waker *w = calloc(WAITERS, sizeof *w);
+
+		for (unsigned i = 0; i < WAITERS; i++) {
+			struct future_notifier notifier = {.waker = {&w[i], wait_for_the_other}};
+
+			w[i].runtime = runtime;
+			sem_init(&w[i].woken, 0, 0);
+			w[i].other = vdm_memset(vdms[0], to[i], 1, 10, 0);
+			w[i].future = vdm_memcpy(vdms[0], to[i], from, sizeof from, 0);
+			if (round % 2) /* it is in flight when the waker waits for it */
+				future_poll(FUTURE_AS_RUNNABLE(&w[i].other), NULL);
+			if (future_poll(FUTURE_AS_RUNNABLE(&w[i].future), &notifier) == FUTURE_STATE_COMPLETE ||
+			    notifier.notifier_used != FUTURE_NOTIFIER_WAKER)
+				sem_post(&w[i].woken);
+		}
+		for (unsigned i = 0; i < WAITERS; i++) {
+			sem_wait(&w[i].woken);
+			runtime_wait(runtime, FUTURE_AS_RUNNABLE(&w[i].future));
+			sem_destroy(&w[i].woken);
+		}
+		free(w);
+	}
+	runtime_delete(runtime);
+}
+
+/* Two operations end at once, and the waker of the one waits for the other, whose own waker has not been called yet. */
+static void a_waker_may_wait_for_one_that_is_due(void **state)
+{
+	static char to[2][4096];
+	struct data_mover_threads *mover = data_mover_threads_new(1, 16, FUTURE_NOTIFIER_WAKER);
+	struct vdm *vdm = data_mover_threads_get_vdm(mover);
+
+	(void)state;
+	for (unsigned i = 0; i < 2000; i++) {
+		struct waiting_waker w = {.runtime = runtime_new()};
+		struct wait late = {.calls = 0};
+		struct future_notifier first = {.waker = {&w, wait_for_the_other}};
+		struct future_notifier second = {.waker = {&late, post}};
+
+		sem_init(&w.woken, 0, 0);
+		sem_init(&late.semaphore, 0, 0);
+		w.future = vdm_memset(vdm, to[0], 1, sizeof to[0], 0);
+		w.other = vdm_memset(vdm, to[1], 1, sizeof to[1], 0);
+		/* from here on `other` is the waker's to poll, if it is to be called */
+		enum future_state other = future_poll(FUTURE_AS_RUNNABLE(&w.other), &second);
+		enum future_state one = future_poll(FUTURE_AS_RUNNABLE(&w.future), &first);
+
+		if (one != FUTURE_STATE_COMPLETE && first.notifier_used == FUTURE_NOTIFIER_WAKER)
+			sem_wait(&w.woken);
+		else if (other != FUTURE_STATE_COMPLETE)
+			FUTURE_BUSY_POLL(&w.other);
+		FUTURE_BUSY_POLL(&w.future);
+		runtime_delete(w.runtime);
+		sem_destroy(&w.woken);
+		sem_destroy(&late.semaphore);
+	}
+	data_mover_threads_delete(mover);
+}
+
+struct last_one {
+	pthread_mutex_t lock; /* a future is polled by one thread at a time */
+	struct data_mover_threads *mover;
+	struct vdm_operation_future future;
+	sem_t gone;
+};
+
+static void delete_your_mover(void *data)
+{
+	struct last_one *last = data;
+
+	pthread_mutex_lock(&last->lock);
+	assert_int_equal(future_poll(FUTURE_AS_RUNNABLE(&last->future), NULL), FUTURE_STATE_COMPLETE);
+	pthread_mutex_unlock(&last->lock);
+	data_mover_threads_delete(last->mover);
+	sem_post(&last->gone);
+}
+
+static void a_waker_may_delete_its_mover(void **state)
+{
+	static char to[8 << 20], from[8 << 20];
+
+	(void)state;
+	threads_at_first = threads_of_this_process();
+	for (unsigned i = 0; i < 20; i++) {
+		struct last_one last = {.lock = PTHREAD_MUTEX_INITIALIZER, .mover = data_mover_threads_new(1, 8, FUTURE_NOTIFIER_WAKER)};
+		struct future_notifier notifier = {.waker = {&last, delete_your_mover}};
+
+		sem_init(&last.gone, 0, 0);
+		last.future = vdm_memcpy(data_mover_threads_get_vdm(last.mover), to, from, sizeof to, 0);
+		pthread_mutex_lock(&last.lock);
+		enum future_state now = future_poll(FUTURE_AS_RUNNABLE(&last.future), &notifier);
+
+		pthread_mutex_unlock(&last.lock);
+		/* from now on the future is the waker's */
+		if (now == FUTURE_STATE_COMPLETE || notifier.notifier_used != FUTURE_NOTIFIER_WAKER)
+			data_mover_threads_delete(last.mover);
+		else
+			sem_wait(&last.gone);
+		sem_destroy(&last.gone);
+	}
+	while (threads_of_this_process() > threads_at_first)
+		sched_yield(); /* the threads that released the movers have ended */
+}
+
+static void deleting_a_mover_finishes_what_is_in_flight(void **state)
+{
+	enum { FLIGHTS = 16 };
+	static char to[FLIGHTS][1 << 20], from[1 << 20];
+
+	(void)state;
+	memset(from, 5, sizeof from);
+	for (unsigned round = 0; round < 20; round++) {
+		struct data_mover_threads *mover = data_mover_threads_new(1, FLIGHTS, FUTURE_NOTIFIER_WAKER);
+		struct vdm_operation_future future[FLIGHTS];
+		struct wait wait = {.calls = 0};
+		struct future_notifier notifier = {.waker = {&wait, post}};
+		unsigned expected = 0;
+
+		sem_init(&wait.semaphore, 0, 0);
+		memset(to, 0, sizeof to);
+		for (unsigned i = 0; i < FLIGHTS; i++) {
+			future[i] = vdm_memcpy(data_mover_threads_get_vdm(mover), to[i], from, sizeof from, 0);
+			expected += future_poll(FUTURE_AS_RUNNABLE(&future[i]), &notifier) != FUTURE_STATE_COMPLETE;
+		}
+		data_mover_threads_delete(mover);
+		assert_int_equal(wait.calls, expected);
+		for (unsigned i = 0; i < FLIGHTS; i++)
+			assert_memory_equal(to[i], from, sizeof from);
+		sem_destroy(&wait.semaphore);
+	}
+}
+
+static void *poll_with_a_cancellation_pending(void *argument)
+{
+	struct vdm_operation_future *future = argument;
+
+	pthread_cancel(pthread_self());
+	future_poll(FUTURE_AS_RUNNABLE(future), NULL);
+	pthread_testcancel();
+	return NULL;
+}
+
+/* The workers sleep, so that starting the operation makes a system call that is a cancellation point. */
+static void a_thread_is_cancelled_after_its_poll(void **state)
+{
+	static char byte;
+	struct vdm_operation_future one = vdm_memset(vdms[0], &byte, 1, 1, 0);
+	struct vdm_operation_future another = vdm_memset(vdms[0], &byte, 2, 1, 0);
+	pthread_t thread;
+	void *result;
+
+	(void)state;
+	usleep(50000);
+	pthread_create(&thread, NULL, poll_with_a_cancellation_pending, &one);
+	pthread_join(thread, &result);
+	assert_ptr_equal(result, PTHREAD_CANCELED);
+	assert_int_equal(run(another), VDM_SUCCESS);
+	assert_int_equal(run(one), VDM_SUCCESS);
+}
+
 static void pollers_see_a_word_change(void **state)
 {
 	struct data_mover_threads *mover = data_mover_threads_new(1, 8, FUTURE_NOTIFIER_POLLER);
@@ -580,6 +782,46 @@ static void in_a_forked_child_operations_fail(void **state)
 	assert_int_equal(run(vdm_memset(vdms[0], &byte, 4, 1, 0)), VDM_SUCCESS);
 }
 
+struct stuck {
+	sem_t called, leave;
+};
+
+static void stay(void *data)
+{
+	struct stuck *stuck = data;
+
+	sem_post(&stuck->called);
+	sem_wait(&stuck->leave);
+	sem_post(&stuck->leave); /* should it be called again */
+}
+
+/* The thread that is in the waker does not exist in the child. */
+static void an_operation_whose_waker_is_being_called_fails_in_a_forked_child(void **state)
+{
+	static char to[8 << 20], from[8 << 20];
+	struct stuck stuck;
+	struct future_notifier notifier = {.waker = {&stuck, stay}};
+	struct vdm_operation_future copy = vdm_memcpy(vdms[0], to, from, sizeof to, 0);
+	int status = 0;
+
+	(void)state;
+	sem_init(&stuck.called, 0, 0);
+	sem_init(&stuck.leave, 0, 0);
+	assert_int_equal(future_poll(FUTURE_AS_RUNNABLE(&copy), &notifier), FUTURE_STATE_RUNNING);
+	assert_int_equal(notifier.notifier_used, FUTURE_NOTIFIER_WAKER);
+	sem_wait(&stuck.called);
+	pid_t child = fork();
+
+	if (child == 0) {
+		alarm(10);
+		_exit(run(copy) != VDM_ERROR_JOB_CORRUPTED);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	sem_post(&stuck.leave);
+	assert_int_equal(run(copy), VDM_SUCCESS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -594,6 +836,11 @@ int main(void)
 		cmocka_unit_test(woken_means_complete_and_then_nobody_touches_the_waker),
 		cmocka_unit_test(another_notifier_replaces_the_first),
 		cmocka_unit_test(a_waker_may_poll_its_own_future),
+		cmocka_unit_test(a_waker_may_wait_for_another_future),
+		cmocka_unit_test(a_waker_may_wait_for_one_that_is_due),
+		cmocka_unit_test(a_waker_may_delete_its_mover),
+		cmocka_unit_test(deleting_a_mover_finishes_what_is_in_flight),
+		cmocka_unit_test(a_thread_is_cancelled_after_its_poll),
 		cmocka_unit_test(pollers_see_a_word_change),
 		cmocka_unit_test(without_a_notifier_one_polls),
 		cmocka_unit_test(impossible_movers_are_refused),
@@ -601,6 +848,7 @@ int main(void)
 		cmocka_unit_test(own_functions_see_the_flags_that_were_given),
 		cmocka_unit_test(threads_share_a_mover),
 		cmocka_unit_test(in_a_forked_child_operations_fail),
+		cmocka_unit_test(an_operation_whose_waker_is_being_called_fails_in_a_forked_child),
 	};
 
 	alarm(100); /* a wakeup that is lost is a test that fails, not one that hangs */
