@@ -30,6 +30,7 @@
 #include "fork.h"
 #include "mover_internal.h"
 #include "ring_internal.h"
+#include "write_back.h"
 
 /* How often a poller lets others run before it leaves a waker that is being called to return in its own time. */
 #define PATIENCE 100
@@ -141,7 +142,7 @@ static void *op_new(struct vdm *vdm, const enum vdm_operation_type type)
 }
 
 /* Translate; what is unknown becomes something that the ring refuses. */
-static void fill_sqe(struct vdm_sqe *sqe, const struct vdm_operation *operation)
+static void fill_sqe(const struct mover *mover, struct vdm_sqe *sqe, const struct vdm_operation *operation)
 {
 	const struct vdm_operation_data_memcpy *copy = &operation->data.memcpy;
 	const struct vdm_operation_data_memset *set = &operation->data.memset;
@@ -170,19 +171,19 @@ static void fill_sqe(struct vdm_sqe *sqe, const struct vdm_operation *operation)
 	}
 	if (flags & VDM_F_NO_CACHE_HINT)
 		sqe->flags |= VDM_SQE_NO_CACHE;
-	if (flags & VDM_F_MEM_DURABLE)
-		sqe->flags |= VDM_SQE_DURABLE;
+	if (flags & VDM_F_MEM_DURABLE & ~mover->vdm.capabilities)
+		sqe->flags |= VDM_SQE_DURABLE; /* that is refused */
 	if (flags & ~(uint64_t)VDM_F_VALID_FLAGS)
 		sqe->flags |= 1u << 15; /* reserved */
 }
 
 /* Without a ring: here and now. */
-static int run_here(const struct vdm_operation *operation)
+static int run_here(const struct mover *mover, const struct vdm_operation *operation)
 {
 	const struct kernels *kernels = kernels_default();
 	struct vdm_sqe sqe = {0};
 
-	fill_sqe(&sqe, operation);
+	fill_sqe(mover, &sqe, operation);
 	if (sqe.opcode > VDM_OP_FLUSH || (sqe.flags & ~VDM_SQE_NO_CACHE))
 		return sqe.flags == VDM_SQE_DURABLE ? -EOPNOTSUPP : -EINVAL;
 
@@ -289,7 +290,7 @@ static int op_start(void *data, const struct vdm_operation *operation,
 	if (fork_happened(mover->epoch))
 		return complete_now(slot, fork_error());
 	if (mover->rings == 0)
-		return complete_now(slot, run_here(operation));
+		return complete_now(slot, run_here(mover, operation));
 
 	pthread_mutex_lock(&mover->lock);
 	struct vdm_ring *ring = choose_ring(mover, operation);
@@ -300,7 +301,7 @@ static int op_start(void *data, const struct vdm_operation *operation,
 		sqe = may_start(mover, operation) ? vdm_ring_get_sqe(ring) : NULL;
 	}
 	if (sqe) {
-		fill_sqe(sqe, operation);
+		fill_sqe(mover, sqe, operation);
 		sqe->user_data = slot->index;
 		slot->fresh = true;
 		set_state(slot, SLOT_RUNNING);
@@ -471,6 +472,23 @@ static enum future_state op_check(void *data, const struct vdm_operation *operat
 	return state_of(slot) == SLOT_COMPLETE ? FUTURE_STATE_COMPLETE : FUTURE_STATE_RUNNING;
 }
 
+/* By the poller, which so waits for nobody else's write-back, and makes nobody wait. */
+static void write_back_if_durable(const struct mover *mover, const struct vdm_operation *operation)
+{
+	const struct vdm_operation_data_memcpy *copy = &operation->data.memcpy;
+	const struct vdm_operation_data_memset *set = &operation->data.memset;
+	const struct vdm_operation_data_flush *flush = &operation->data.flush;
+
+	if (!(mover->vdm.capabilities & VDM_F_MEM_DURABLE))
+		return;
+	if (operation->type == VDM_OPERATION_FLUSH)
+		write_back(flush->dest, flush->n);
+	else if (operation->type == VDM_OPERATION_MEMSET && (set->flags & VDM_F_MEM_DURABLE))
+		write_back(set->str, set->n);
+	else if (operation->type != VDM_OPERATION_MEMSET && (copy->flags & VDM_F_MEM_DURABLE))
+		write_back(copy->dest, copy->n);
+}
+
 static void op_delete(void *data, const struct vdm_operation *operation,
 		      struct vdm_operation_output *output)
 {
@@ -480,6 +498,8 @@ static void op_delete(void *data, const struct vdm_operation *operation,
 	/* skipped while it runs: then its slot is free when the mover is deleted */
 	if (state != SLOT_NEW && state != SLOT_COMPLETE)
 		return;
+	if (slot->result == 0)
+		write_back_if_durable(slot->mover, operation);
 	output->type = operation->type;
 	output->result = slot->result == 0         ? VDM_SUCCESS
 			 : slot->result == -ENOMEM ? VDM_ERROR_OUT_OF_MEMORY
@@ -514,7 +534,7 @@ int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned ring
 		.op_delete = op_delete,
 		.op_start = op_start,
 		.op_check = op_check,
-		.capabilities = VDM_F_NO_CACHE_HINT | VDM_CAPABILITY_RENOTIFY | VDM_CAPABILITY_SKIP,
+		.capabilities = VDM_CAPABILITY_RENOTIFY | VDM_CAPABILITY_SKIP | (rings > 0 ? VDM_F_NO_CACHE_HINT : 0),
 		.has_property = rings > 0 ? is_asynchronous : NULL,
 	};
 	mover->epoch = fork_epoch();

@@ -10,8 +10,12 @@
 #include "engine/engine.h"
 #include "error.h"
 #include "fork.h"
+#include "libvdm-miniasync/libminiasync/data_mover_threads.h"
 #include "mover_internal.h"
 #include "ring_internal.h"
+
+#undef data_mover_threads_new /* for programs that want the others in their place */
+#undef data_mover_threads_default
 
 #define DEFAULT_RING_SIZE 128
 #define MAX_THREADS       256
@@ -121,13 +125,13 @@ struct data_mover_threads *data_mover_threads_default(void)
 	return new_mover(0, DEFAULT_RING_SIZE, FUTURE_NOTIFIER_WAKER, false);
 }
 
-struct data_mover_threads *vdm_compat_threads_new(size_t nthreads, size_t ringbuf_size,
-						  enum future_notifier_type notifier)
+struct data_mover_threads *vdm_miniasync_threads_new(size_t nthreads, size_t ringbuf_size,
+						     enum future_notifier_type notifier)
 {
 	return checked_mover(nthreads, ringbuf_size, notifier, true);
 }
 
-struct data_mover_threads *vdm_compat_threads_default(void)
+struct data_mover_threads *vdm_miniasync_threads_default(void)
 {
 	return new_mover(0, DEFAULT_RING_SIZE, FUTURE_NOTIFIER_WAKER, true);
 }

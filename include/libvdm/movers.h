@@ -58,14 +58,6 @@ void data_mover_threads_set_memmove_fn(struct data_mover_threads *mover, memmove
 void data_mover_threads_set_memset_fn(struct data_mover_threads *mover, memset_fn function);
 void data_mover_threads_delete(struct data_mover_threads *mover);
 
-/*
- * For compat/libminiasync.h, where they stand in for the two above: threads of this process, and the daemon
- * for operations on regions of vdm_client_default(), unless a function has been set.
- */
-struct data_mover_threads *vdm_compat_threads_new(size_t nthreads, size_t ringbuf_size,
-						  enum future_notifier_type notifier);
-struct data_mover_threads *vdm_compat_threads_default(void);
-
 /* At once, in the thread that polls. */
 struct data_mover_sync;
 

@@ -115,6 +115,8 @@ check_functions() {
 	exported=$(nm -D --defined-only "$LIBVDM" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' |
 		grep -vE '^(_|__)')
 	page_functions=$(sed -nE 's/^\.F[no] "?([a-z][a-z0-9_]*).*/\1/p' "$man/libvdm.3")
+	# those that only programs of libminiasync use
+	exported=$(grep -vE '^(vdm_miniasync|data_mover_dml)_' <<<"$exported")
 	[ -n "$exported" ] || wrong "no function was found in $LIBVDM"
 	for function in $(only_in "$exported" "$page_functions"); do
 		wrong "libvdm.3 does not have $function, which the library exports"
@@ -122,6 +124,28 @@ check_functions() {
 	for function in $page_functions; do
 		grep -qw -- "$function" "$source_dir"/include/libvdm/*.h ||
 			wrong "libvdm.3 has $function, which no header declares"
+	done
+}
+
+# Names of libminiasync: each that the page lists is defined, and each that its headers define is listed. What the
+# library adds to them begins with VDM_ or vdm_chain, or is in libvdm.3.
+check_miniasync() {
+	local page=$man/libminiasync.7 listed defined text name
+
+	listed=$(sed -nE 's/^\.It (Fn|Dv) ([A-Za-z_0-9]+).*/\2/p; s/^\.It Vt //p' "$page" |
+		sed -E 's/(struct|enum) //g; s/ , /\n/g')
+	text=$(echo '#include <libminiasync-vdm-dml.h>' |
+		"$CC" -E -dD -x c - "-I$source_dir/include/libvdm-miniasync" |
+		awk '/^# [0-9]+ / { ours = $3 ~ /libvdm/ } ours')
+	[ "$(wc -l <<<"$listed")" -ge 90 ] || wrong "libminiasync.7 lists only $(wc -l <<<"$listed") names"
+	for name in $listed; do
+		grep -qw -- "$name" <<<"$text" || wrong "libminiasync.7 lists $name, which no header has"
+	done
+	defined=$(sed -nE 's/^#define ([A-Z_a-z0-9]+).*/\1/p; s/^(struct|enum) ([a-z_]+) \{.*/\2/p
+		s/^typedef .*\(\*([a-z_]+)\)\(.*/\1/p; s/^(static inline )?[a-z].*[ *]([a-z_]+)\(.*/\2/p' <<<"$text" |
+		grep -vE '^(VDM_(FUTURE|CHAIN|CAPABILITY)|vdm_chain|LIB|vdm_miniasync_|data_mover_daemon)|_H$')
+	for name in $(only_in "$defined" "$listed"); do
+		wrong "libminiasync.7 does not list $name, which a header defines"
 	done
 }
 
@@ -185,6 +209,7 @@ check_options "$VDMCTL" vdmctl.1
 check_options "$VDM_BENCH" vdm-bench.1
 check_configuration
 check_functions
+check_miniasync
 check_page_program
 check_protocol
 check_readme

@@ -13,12 +13,12 @@ failures=0
 # compile LANGUAGE STANDARD COMPILER TEXT
 compile() {
 	printf '%s\n' "$4" |
-		"$3" -x "$1" "-std=$2" "${warnings[@]}" -fsyntax-only "-I$include" "-I$here" - && return
+		"$3" -x "$1" "-std=$2" "${warnings[@]}" -fsyntax-only "-I$include" "-I$include/libvdm-miniasync" "-I$here" - && return
 	echo "WRONG: as $2 with $3: $4" >&2
 	failures=$((failures + 1))
 }
 
-programs=('#include "use_futures.h"')
+programs=('#include "use_futures.h"' '#include <libminiasync.h>' '#include <libminiasync-vdm-dml.h>')
 for header in future vdm movers runtime; do
 	programs+=("#include <libvdm/$header.h>")
 done

@@ -13,11 +13,16 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 #include <libvdm.h>
+#include <libvdm-miniasync/libminiasync-vdm-dml.h>
+
+#undef data_mover_threads_new /* the others are those of libvdm.h */
+#undef data_mover_threads_default
 
 static struct data_mover_threads *threads;
 static struct data_mover_sync *synchronous;
@@ -117,6 +122,49 @@ static void flush_orders_and_what_cannot_be_done_says_so(void **state)
 				 VDM_ERROR_JOB_CORRUPTED);
 		assert_int_equal(bytes[0], 0);
 	}
+}
+
+static void the_sync_mover_claims_no_hint_and_takes_it(void **state)
+{
+	char bytes[10000];
+
+	(void)state;
+	assert_false(vdm_is_supported(vdms[1], VDM_F_NO_CACHE_HINT));
+	assert_int_equal(run(vdm_memset(vdms[1], bytes, 3, sizeof bytes, VDM_F_NO_CACHE_HINT)), VDM_SUCCESS);
+	assert_int_equal(bytes[9999], 3);
+}
+
+/* Under the names of libminiasync-vdm-dml. What lies behind the last byte cannot be touched. */
+static void durable_operations_move_ordinary_memory(void **state)
+{
+	struct data_mover_dml *mover = data_mover_dml_new(DATA_MOVER_DML_AUTO);
+	struct vdm *vdm = data_mover_dml_get_vdm(mover);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *pages = mmap(NULL, 3 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *middle = pages + page;
+	static const size_t lengths[] = {0, 1, 63, 64, 65, 200};
+	char from[200];
+
+	(void)state;
+	assert_int_equal(mprotect(middle, page, PROT_READ | PROT_WRITE), 0);
+	if (!vdm_is_supported(vdm, VDM_F_MEM_DURABLE))
+		skip();
+	memset(from, 9, sizeof from);
+	for (unsigned i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+		size_t n = lengths[i];
+		char *last = middle + page - n;
+
+		assert_int_equal(run(vdm_memcpy(vdm, last, from, n, VDM_F_MEM_DURABLE)), VDM_SUCCESS);
+		assert_memory_equal(last, from, n);
+		assert_int_equal(run(vdm_memset(vdm, middle, 7, n, VDM_F_MEM_DURABLE | VDM_F_NO_CACHE_HINT)),
+				 VDM_SUCCESS);
+		assert_int_equal(run(vdm_memmove(vdm, middle + 1, middle, n, VDM_F_MEM_DURABLE)), VDM_SUCCESS);
+		assert_int_equal(middle[n], n > 0 ? 7 : 0);
+		assert_int_equal(run(vdm_flush(vdm, last, n, 0)), VDM_SUCCESS);
+	}
+	assert_int_equal(run(vdm_memset(vdm, middle, 1, 1, (uint64_t)1 << 40)), VDM_ERROR_JOB_CORRUPTED);
+	assert_null(data_mover_dml_new((enum data_mover_dml_type)3));
+	munmap(pages, 3 * page);
+	data_mover_dml_delete(mover);
 }
 
 static void the_operation_is_read_when_it_is_started(void **state)
@@ -563,7 +611,7 @@ static void deleting_a_mover_finishes_what_is_in_flight(void **state)
 			expected += future_poll(FUTURE_AS_RUNNABLE(&future[i]), &notifier) != FUTURE_STATE_COMPLETE;
 		}
 		data_mover_threads_delete(mover);
-		assert_int_equal(wait.calls, expected);
+		assert_true(wait.calls >= expected); /* an operation may end in its first poll, after its waker */
 		for (unsigned i = 0; i < FLIGHTS; i++)
 			assert_memory_equal(to[i], from, sizeof from);
 		sem_destroy(&wait.semaphore);
@@ -827,6 +875,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_operations_do_what_they_say),
 		cmocka_unit_test(flush_orders_and_what_cannot_be_done_says_so),
+		cmocka_unit_test(the_sync_mover_claims_no_hint_and_takes_it),
+		cmocka_unit_test(durable_operations_move_ordinary_memory),
 		cmocka_unit_test(the_operation_is_read_when_it_is_started),
 		cmocka_unit_test(operations_that_are_never_started_block_nobody),
 		cmocka_unit_test(skipped_operations_make_room),

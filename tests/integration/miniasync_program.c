@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A program as it would have been written for libminiasync, which this file includes and nothing
- * else of ours. Only where its buffers come from is not its own doing: see compat_buffers.c.
+ * else of ours. Only where its buffers come from is not its own doing: see miniasync_buffers.c.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include <libminiasync-vdm-dml.h>
 #include <libminiasync.h>
 
 void *buffer_get(size_t bytes);
@@ -79,6 +80,18 @@ static int run_polled(struct vdm *vdm, char *dest, char *src)
 	return FUTURE_OUTPUT(&copy)->output.memcpy.dest != dest || memcmp(dest, src, BYTES) != 0;
 }
 
+/* Through the mover of the hardware, which is the daemon's here. */
+static int run_durable(struct runtime *runtime, char *dest, char *src)
+{
+	struct data_mover_dml *mover = data_mover_dml_new(DATA_MOVER_DML_HARDWARE);
+	struct vdm *vdm = data_mover_dml_get_vdm(mover);
+	struct vdm_operation_future copy = vdm_memcpy(vdm, dest, src, BYTES, VDM_F_MEM_DURABLE);
+
+	runtime_wait(runtime, FUTURE_AS_RUNNABLE(&copy));
+	data_mover_dml_delete(mover);
+	return FUTURE_OUTPUT(&copy)->result != VDM_SUCCESS || memcmp(dest, src, BYTES) != 0;
+}
+
 /* Memory of the program's own works in the same way; the daemon has no part in it. */
 static int run_elsewhere(struct vdm *vdm, struct runtime *runtime)
 {
@@ -111,9 +124,11 @@ int main(void)
 	memset(dest, 0, BYTES);
 	failed |= run_polled(vdm, dest, src) << 2;
 	failed |= run_elsewhere(vdm, runtime) << 3;
+	memset(dest, 0, BYTES);
+	failed |= run_durable(runtime, dest, src) << 4;
 	if (failed)
 		fprintf(stderr, "parts 0x%x went wrong\n", (unsigned)failed);
-	failed |= check_the_daemon_counted(2, 8, 1, 3 * BYTES + BYTES / 2);
+	failed |= check_the_daemon_counted(3, 8, 1, 4 * BYTES + BYTES / 2);
 
 	runtime_delete(runtime);
 	data_mover_threads_delete(mover);
