@@ -293,6 +293,8 @@ static int op_start(void *data, const struct vdm_operation *operation,
 		return complete_now(slot, run_here(mover, operation));
 
 	pthread_mutex_lock(&mover->lock);
+	mover_reconnect(mover);
+
 	struct vdm_ring *ring = choose_ring(mover, operation);
 	struct vdm_sqe *sqe = may_start(mover, operation) ? vdm_ring_get_sqe(ring) : NULL;
 
@@ -539,7 +541,7 @@ int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned ring
 	};
 	mover->epoch = fork_epoch();
 	mover->notifier = rings > 0 ? notifier : FUTURE_NOTIFIER_NONE;
-	mover->waker.stop_fd = -1;
+	mover->waker.kick_fd = -1;
 	pthread_mutex_init(&mover->lock, NULL);
 	pthread_cond_init(&mover->waker.work, NULL);
 	TAILQ_INIT(&mover->due);
@@ -556,8 +558,8 @@ int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned ring
 
 void mover_fini(struct mover *mover)
 {
-	if (mover->waker.stop_fd >= 0)
-		close(mover->waker.stop_fd);
+	if (mover->waker.kick_fd >= 0)
+		close(mover->waker.kick_fd);
 	for (unsigned i = 0; i < mover->rings; i++)
 		vdm_ring_close(mover->ring[i]);
 	for (unsigned i = 0; i < mover->block_count; i++)

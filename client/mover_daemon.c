@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "cancellation.h"
 #include "client_internal.h"
 #include "error.h"
 #include "mover_internal.h"
@@ -39,6 +40,7 @@ static struct data_mover_daemon *open_mover(struct vdm_client *client, bool owne
 
 struct data_mover_daemon *data_mover_daemon_new(const struct vdm_options *options)
 {
+	WITHOUT_CANCELLATION;
 	struct vdm_client *client;
 
 	if (vdm_client_open(options, &client) < 0)
@@ -53,6 +55,7 @@ struct data_mover_daemon *data_mover_daemon_new(const struct vdm_options *option
 
 struct data_mover_daemon *data_mover_daemon_default(void)
 {
+	WITHOUT_CANCELLATION;
 	struct vdm_client *client = vdm_client_default();
 
 	if (!client) {

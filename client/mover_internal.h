@@ -49,7 +49,7 @@ static_assert(sizeof(struct slot) <= 256, "small, for there may be many thousand
 struct waker_thread {
 	pthread_t thread;
 	pthread_cond_t work;        /* mover->notified is no longer 0, or `stop` is set */
-	int stop_fd;                /* eventfd in its poll(2) */
+	int kick_fd;                /* eventfd in its poll(2): look again what there is to do */
 	bool started, stop;
 	bool abandoned;             /* nobody joins it: it releases the mover */
 };
@@ -62,6 +62,9 @@ struct mover {
 	struct vdm_ring *ring[MOVER_RINGS];
 	unsigned rings;             /* none: operations are executed when they are started */
 	bool second;                /* the second may be used */
+	bool reconnecting;          /* a thread does, without the lock */
+	int64_t next_look_ms;       /* CLOCK_MONOTONIC: when to look whether the daemon has gone, */
+	int64_t next_attempt_ms;    /* and from when on to connect to another */
 	uint32_t notified;          /* operations in flight that somebody sleeps for */
 	TAILQ_HEAD(, slot) due;     /* ended; their wakers are to be called */
 	struct waker_thread waker;
@@ -85,6 +88,10 @@ void mover_fini(struct mover *mover);
  * if one of its wakers calls this. In a forked child nothing is finished.
  */
 void mover_delete(struct mover *mover, void (*release)(struct mover *));
+
+/* mover_reconnect.c: now and then, see whether the daemon has gone, and if so put a ring to another one in the place of
+ * the lost one. Holding the lock, but not while it connects. */
+void mover_reconnect(struct mover *mover);
 
 /* Collect the completions that are there, holding the lock. */
 void mover_collect(struct mover *mover);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "cancellation.h"
 #include "error.h"
 #include "mover_internal.h"
 
@@ -12,6 +13,7 @@ struct data_mover_sync {
 
 struct data_mover_sync *data_mover_sync_new(void)
 {
+	WITHOUT_CANCELLATION;
 	struct data_mover_sync *mover = calloc(1, sizeof *mover);
 
 	if (!mover) {

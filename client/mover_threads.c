@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "cancellation.h"
 #include "client_internal.h"
 #include "engine/engine.h"
 #include "error.h"
@@ -66,6 +67,7 @@ static int start_engine(struct data_mover_threads *mover, unsigned threads, uint
 static struct data_mover_threads *new_mover(unsigned threads, uint32_t entries,
 					    enum future_notifier_type notifier, bool with_daemon)
 {
+	WITHOUT_CANCELLATION;
 	struct data_mover_threads *mover = calloc(1, sizeof *mover);
 	struct vdm_ring *ring[MOVER_RINGS] = {NULL};
 	unsigned rings = 1;

@@ -29,13 +29,16 @@ static void collect_and_arm(struct mover *mover)
 
 static void sleep_on_rings(struct mover *mover)
 {
-	struct pollfd fds[MOVER_RINGS + 1] = {{.fd = mover->waker.stop_fd, .events = POLLIN}};
+	eventfd_t kicks;
+	struct pollfd fds[MOVER_RINGS + 1] = {{.fd = mover->waker.kick_fd, .events = POLLIN}};
 
 	for (unsigned i = 0; i < mover->rings; i++)
 		fds[i + 1] = (struct pollfd){.fd = vdm_ring_eventfd(mover->ring[i]), .events = POLLIN};
 	pthread_mutex_unlock(&mover->lock);
 	poll(fds, mover->rings + 1, -1);
 	pthread_mutex_lock(&mover->lock);
+	if (fds[0].revents & POLLIN)
+		eventfd_read(mover->waker.kick_fd, &kicks);
 }
 
 static void *waker_main(void *argument)
@@ -75,9 +78,9 @@ bool waker_thread_engage(struct mover *mover)
 	for (unsigned i = 0; i < mover->rings; i++)
 		if (vdm_ring_eventfd(mover->ring[i]) < 0)
 			return false;
-	if (mover->waker.stop_fd < 0)
-		mover->waker.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (mover->waker.stop_fd < 0)
+	if (mover->waker.kick_fd < 0)
+		mover->waker.kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (mover->waker.kick_fd < 0)
 		return false;
 	/* signals are the program's threads' */
 	sigfillset(&all);
@@ -100,7 +103,7 @@ bool waker_thread_stop(struct mover *mover)
 	pthread_mutex_unlock(&mover->lock);
 	if (pthread_equal(pthread_self(), mover->waker.thread))
 		return false;
-	eventfd_write(mover->waker.stop_fd, 1);
+	eventfd_write(mover->waker.kick_fd, 1);
 	pthread_join(mover->waker.thread, NULL);
 	return true;
 }

@@ -44,7 +44,8 @@ struct future_context {
  */
 #define VDM_FUTURE_HOLDS 0x686f6c64u
 
-/* Called by any thread when the future ought to be polled, perhaps more than once; must not block for long. */
+/* Called by any thread when the future ought to be polled, perhaps more than once. While it blocks, others
+ * may not be called. */
 typedef void (*future_waker_wake_fn)(void *data);
 
 /* `data` may be freed once the future has been seen complete. */

@@ -3,7 +3,9 @@
  * Three movers behind one interface: in the daemon, in threads of this process, and in the calling thread.
  *
  * Thread-safety: any thread may create and poll futures of a mover at any time. The futures of a mover must be
- * complete or given up before it is deleted. Functions that return a mover return NULL on failure, with a
+ * complete or given up before it is deleted, and none of them may be polled meanwhile. Deleting it waits for the
+ * operations in flight and calls their wakers; a waker may do it. pthread_cancel(3) of a thread that makes or deletes a
+ * mover, or polls an operation, takes effect after the return. Functions that return a mover return NULL on failure, with a
  * sentence in vdm_last_error(). In a forked child the operations of the parent's movers complete with
  * VDM_ERROR_JOB_CORRUPTED; deleting them there frees memory.
  */
@@ -21,7 +23,8 @@ extern "C" {
 /*
  * Through vdmd. Any memory will do: what is not in a region, is smaller than the offload threshold or finds no
  * daemon is done by the thread that starts the operation. After the daemon's death the operations in flight
- * complete with VDM_ERROR_JOB_CORRUPTED, and later ones are done here.
+ * complete with VDM_ERROR_JOB_CORRUPTED, and later ones are done here until there is another daemon. An operation that
+ * is started within 20 ms of the death may be one of those in flight.
  */
 struct data_mover_daemon;
 struct vdm_client;

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A mover whose daemon has gone uses the next one. Its ring has been lost with the daemon, so a fresh one of the same
+ * client takes its place, once nothing is in the lost one any more. Operations take the local lane meanwhile.
+ */
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include "mover_internal.h"
+#include "ring_internal.h"
+
+/* The connection is looked at, and a new one is tried, this often. The latter takes 20 us where there is no daemon. */
+#define LOOK_MS 20
+
+/* Failed attempts take at most one part in so many of the time: a daemon that does not answer makes one long. */
+#define ATTEMPT_SHARE 20
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	/* of the resolution of a tick, and five times as cheap */
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return now.tv_sec * 1000ll + now.tv_nsec / 1000000;
+}
+
+/* While nothing is in flight, the ring itself does not look. */
+static void notice_hangup(struct vdm_ring *ring)
+{
+	struct pollfd event = {.fd = ring->event_fd, .events = POLLRDHUP};
+
+	if (ring->connected && ring->in_flight == 0 && poll(&event, 1, 0) > 0)
+		ring_lost(ring);
+}
+
+/* Without the mover's lock. NULL: there is no daemon yet. */
+static struct vdm_ring *open_fresh(const struct vdm_ring *lost)
+{
+	const struct vdm_options options = {.size = sizeof options, .entries = lost->entries};
+	struct vdm_ring *fresh;
+
+	if (vdm_ring_open(lost->client, &options, &fresh) < 0)
+		return NULL;
+	if (fresh->connected)
+		return fresh;
+	vdm_ring_close(fresh);
+	return NULL;
+}
+
+/* Returns what is to be closed: the ring that has been replaced, or the fresh one. */
+static struct vdm_ring *replace(struct mover *mover, struct vdm_ring **place, struct vdm_ring *fresh)
+{
+	struct vdm_ring *lost = *place;
+
+	mover_collect(mover);
+	if (lost->used > 0 || (mover->waker.started && vdm_ring_eventfd(fresh) < 0))
+		return fresh;
+	*place = fresh;
+	if (mover->waker.started)
+		eventfd_write(mover->waker.kick_fd, 1); /* it sleeps on the descriptors of the lost one */
+	return lost;
+}
+
+void mover_reconnect(struct mover *mover)
+{
+	struct vdm_ring **place = &mover->ring[mover->rings - 1], *lost = *place;
+
+	if (!lost->client || !lost->connection || mover->reconnecting)
+		return;
+
+	int64_t begin = now_ms();
+
+	if (begin < mover->next_look_ms)
+		return;
+	mover->next_look_ms = begin + LOOK_MS;
+	notice_hangup(lost);
+	if (lost->connected || begin < mover->next_attempt_ms)
+		return;
+	mover->reconnecting = true;
+	pthread_mutex_unlock(&mover->lock);
+
+	struct vdm_ring *fresh = open_fresh(lost);
+
+	pthread_mutex_lock(&mover->lock);
+	if (fresh) {
+		struct vdm_ring *rest = replace(mover, place, fresh);
+
+		pthread_mutex_unlock(&mover->lock);
+		vdm_ring_close(rest); /* may wait for the daemon's answer */
+		pthread_mutex_lock(&mover->lock);
+	}
+
+	int64_t end = now_ms();
+
+	mover->next_attempt_ms = *place != lost ? 0 : end + (end - begin) * ATTEMPT_SHARE;
+	mover->reconnecting = false;
+}
