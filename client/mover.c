@@ -47,71 +47,6 @@ bool mover_in_waker(void)
 	return calls != NULL;
 }
 
-static struct slot *slot_at(struct mover *mover, uint32_t index)
-{
-	return &mover->blocks[index / SLOTS_PER_BLOCK][index % SLOTS_PER_BLOCK];
-}
-
-/* Put slots back that are linked from `first` to `last`. */
-static void free_slots(struct mover *mover, struct slot *first, struct slot *last)
-{
-	/* release; partner: take_slot(). The upper half tells apart two states of the list that begin with the
-	 * same slot. */
-	uint64_t before = atomic_load_explicit(&mover->free, memory_order_relaxed), after;
-
-	do {
-		atomic_store_explicit(&last->next_free, (uint32_t)before, memory_order_relaxed);
-		after = ((before >> 32) + 1) << 32 | (first->index + 1);
-	} while (!atomic_compare_exchange_weak_explicit(&mover->free, &before, after, memory_order_release,
-							memory_order_relaxed));
-}
-
-/* Make a block of free slots, unless another thread has just done so. Returns whether there may be a free one now. */
-static bool make_slots(struct mover *mover)
-{
-	if (fork_happened(mover->epoch))
-		return false; /* the lock may have been held by a thread that is not here */
-	pthread_mutex_lock(&mover->lock);
-
-	bool made = (uint32_t)atomic_load_explicit(&mover->free, memory_order_relaxed) != 0;
-	struct slot *block = made || mover->block_count == MOVER_BLOCKS ? NULL
-									: calloc(SLOTS_PER_BLOCK, sizeof *block);
-
-	if (block) {
-		for (uint32_t i = 0; i < SLOTS_PER_BLOCK; i++) {
-			block[i].index = mover->block_count * SLOTS_PER_BLOCK + i;
-			/* relaxed; ordered by free_slots() */
-			atomic_store_explicit(&block[i].next_free, block[i].index + 2, memory_order_relaxed);
-		}
-		mover->blocks[mover->block_count++] = block;
-		free_slots(mover, &block[0], &block[SLOTS_PER_BLOCK - 1]);
-		made = true;
-	}
-	pthread_mutex_unlock(&mover->lock);
-	return made;
-}
-
-static struct slot *take_slot(struct mover *mover)
-{
-	/* acquire; partner: free_slots(): who sees a slot's number sees the block that it is in */
-	uint64_t before = atomic_load_explicit(&mover->free, memory_order_acquire), after;
-	struct slot *slot;
-
-	do {
-		while ((uint32_t)before == 0) {
-			if (!make_slots(mover))
-				return NULL;
-			before = atomic_load_explicit(&mover->free, memory_order_acquire);
-		}
-		slot = slot_at(mover, (uint32_t)before - 1);
-		/* another thread may take it meanwhile: then this is not used */
-		after = ((before >> 32) + 1) << 32 |
-			atomic_load_explicit(&slot->next_free, memory_order_relaxed);
-	} while (!atomic_compare_exchange_weak_explicit(&mover->free, &before, after, memory_order_acquire,
-							memory_order_acquire));
-	return slot;
-}
-
 static void set_state(struct slot *slot, enum slot_state state)
 {
 	/* release; partner: state_of() */
@@ -127,7 +62,7 @@ static enum slot_state state_of(const struct slot *slot)
 static void *op_new(struct vdm *vdm, const enum vdm_operation_type type)
 {
 	struct mover *mover = (struct mover *)vdm;
-	struct slot *slot = take_slot(mover);
+	struct slot *slot = mover_take_slot(mover);
 
 	(void)type;
 	if (!slot)
@@ -342,7 +277,7 @@ void mover_collect(struct mover *mover)
 		while (ring_unseen(ring) > 0) {
 			const struct vdm_cqe *cqe = &ring->cqes[ring->cqe_head & (ring->entries - 1)];
 
-			finish(mover, slot_at(mover, (uint32_t)cqe->user_data), cqe->result);
+			finish(mover, mover_slot(mover, (uint32_t)cqe->user_data), cqe->result);
 			vdm_ring_cq_advance(ring, 1);
 		}
 	}
@@ -520,7 +455,7 @@ static void op_delete(void *data, const struct vdm_operation *operation,
 		output->output.flush.unused = 0;
 		break;
 	}
-	free_slots(slot->mover, slot, slot);
+	mover_put_slot(slot->mover, slot);
 }
 
 static int is_asynchronous(void *future, enum future_property property)
@@ -549,7 +484,7 @@ int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned ring
 		mover->ring[i] = ring[i];
 	mover->rings = rings;
 	mover->second = rings > 1;
-	if (mover->epoch == 0 || !make_slots(mover)) {
+	if (mover->epoch == 0 || !mover_grow(mover)) {
 		mover_fini(mover);
 		return fail(-ENOMEM, "out of memory");
 	}

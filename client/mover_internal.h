@@ -89,6 +89,14 @@ void mover_fini(struct mover *mover);
  */
 void mover_delete(struct mover *mover, void (*release)(struct mover *));
 
+/* mover_slots.c: without the lock, except for mover_grow(), which takes it, as mover_take_slot() does through it. */
+struct slot *mover_slot(struct mover *mover, uint32_t index);
+/* NULL: too many operations exist, or memory is short. */
+struct slot *mover_take_slot(struct mover *mover);
+void mover_put_slot(struct mover *mover, struct slot *slot);
+/* Add a block, unless there is a free slot by now. Returns whether there may be one. */
+bool mover_grow(struct mover *mover);
+
 /* mover_reconnect.c: now and then, see whether the daemon has gone, and if so put a ring to another one in the place of
  * the lost one. Holding the lock, but not while it connects. */
 void mover_reconnect(struct mover *mover);
