@@ -155,7 +155,7 @@ static struct vdm_ring *choose_ring(struct mover *mover, const struct vdm_operat
 static bool may_start(const struct mover *mover, const struct vdm_operation *operation)
 {
 	return operation->type != VDM_OPERATION_FLUSH || mover->rings < 2 ||
-	       mover->ring[1]->in_flight == 0;
+	       ring_in_flight(mover->ring[1]) == 0;
 }
 
 /* Have the poller of a running operation notified; holding the lock. */

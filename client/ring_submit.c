@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "cancellation.h"
 #include "engine/operation.h"
 #include "fork.h"
 #include "ring_active.h"
@@ -245,6 +246,7 @@ static void ring_doorbell(struct vdm_ring *ring)
 
 	if (wanted == 0 || wanted == ring->rung)
 		return;
+	WITHOUT_CANCELLATION;
 	ring->rung = wanted;
 	eventfd_write(ring->doorbell_fd, 1);
 	ring_count(&ring->counters.doorbells, 1);

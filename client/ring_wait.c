@@ -195,6 +195,7 @@ static void arm_for_next(struct vdm_ring *ring)
 /* A peek found nothing. */
 static void arm_descriptor(struct vdm_ring *ring)
 {
+	WITHOUT_CANCELLATION;
 	uint64_t value;
 
 	if (ring->self_signalled && read(ring->self_fd, &value, sizeof value) >= 0)
@@ -228,7 +229,7 @@ static void look_for_death(struct vdm_ring *ring)
 	if (now - ring->death_looked_ms < DEATH_LOOK_MS)
 		return;
 	ring->death_looked_ms = now;
-
+	WITHOUT_CANCELLATION;
 	/* The signals themselves stay: another thread, of a mover, may be sleeping for them. */
 	struct pollfd event = {.fd = ring->event_fd, .events = POLLRDHUP};
 

@@ -38,7 +38,14 @@ struct vdm_status {
 	uint32_t sessions, rings, regions;            /* now, of all users */
 	struct vdm_status_counts counts;              /* all users, ended sessions included */
 	uint32_t session_count;                       /* of the following: those one may see */
+#ifdef __cplusplus
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic" /* C++ has no flexible array member, though compilers do */
+#endif
 	struct vdm_status_session session[];
+#ifdef __cplusplus
+#pragma GCC diagnostic pop
+#endif
 };
 
 /*

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Compile each header by itself, and a program that uses every macro, as C and as C++ with all warnings on.
 #
-# Usage: CC= CXX= test_headers.sh INCLUDE_DIRECTORY
+# Usage: CC= CXX= test_headers.sh INCLUDE_DIRECTORY GENERATED_INCLUDE_DIRECTORY
 set -u
 
 include=$1
+generated=$2
 here=$(dirname "$0")
 warnings=(-Wall -Wextra -Wpedantic -Wshadow -Werror)
 failures=0
@@ -13,15 +14,16 @@ failures=0
 # compile LANGUAGE STANDARD COMPILER TEXT
 compile() {
 	printf '%s\n' "$4" |
-		"$3" -x "$1" "-std=$2" "${warnings[@]}" -fsyntax-only "-I$include" "-I$include/libvdm-miniasync" "-I$here" - && return
+		"$3" -x "$1" "-std=$2" "${warnings[@]}" -fsyntax-only "-I$include" "-I$generated" "-I$include/libvdm-miniasync" "-I$here" - && return
 	echo "WRONG: as $2 with $3: $4" >&2
 	failures=$((failures + 1))
 }
 
 programs=('#include "use_futures.h"' '#include <libminiasync.h>' '#include <libminiasync-vdm-dml.h>')
-for header in future vdm movers runtime; do
+for header in client ring status future vdm movers runtime; do
 	programs+=("#include <libvdm/$header.h>")
 done
+programs+=('#include <libvdm.h>')
 
 for program in "${programs[@]}"; do
 	for standard in c99 c11 c17; do

@@ -372,6 +372,68 @@ static void the_default_client_tries_again(void **state)
 	unsetenv("VDM_SOCKET");
 }
 
+/* pthread_cancel(3) of a thread that holds the locks of a conversation. */
+
+static void *allocate(void *unused)
+{
+	struct vdm_region *another;
+
+	(void)unused;
+	assert_int_equal(vdm_region_alloc(client, SIZE, &another), 0);
+	vdm_region_release(another);
+	pthread_testcancel();
+	return NULL;
+}
+
+static void a_cancelled_thread_ends_when_its_request_has_been_answered(void **state)
+{
+	pthread_t thread;
+	void *ended;
+
+	(void)state;
+	puppet_silence(&puppet, false);
+	assert_int_equal(pthread_create(&thread, NULL, allocate, NULL), 0);
+	puppet_await(&puppet, VDM_MESSAGE_REGION_ADD, 2);
+	assert_int_equal(pthread_cancel(thread), 0);
+	puppet_speak(&puppet);
+	pthread_join(thread, &ended);
+	assert_ptr_equal(ended, PTHREAD_CANCELED);
+	assert_true(connected(client)); /* this takes the lock */
+	assert_int_equal(puppet_received(&puppet, VDM_MESSAGE_REGION_REMOVE), 1);
+}
+
+static void *wait_for_it(void *thread)
+{
+	struct vdm_cqe *cqe;
+
+	*(_Atomic pid_t *)thread = (pid_t)syscall(SYS_gettid);
+	vdm_ring_wait_cqe(ring, &cqe);
+	return NULL;
+}
+
+static void a_wait_that_is_cancelled_leaves_the_ring_usable(void **state)
+{
+	_Atomic pid_t waiting = 0;
+	struct vdm_cqe *cqe;
+	pthread_t thread;
+	void *ended;
+
+	(void)state;
+	ring->takes_back = false;
+	submit_copy();
+	assert_int_equal(pthread_create(&thread, NULL, wait_for_it, &waiting), 0);
+	while (waiting == 0)
+		usleep(1000);
+	await_sleep(waiting, &(_Atomic bool){false});
+	assert_int_equal(pthread_cancel(thread), 0);
+	pthread_join(thread, &ended);
+	assert_ptr_equal(ended, PTHREAD_CANCELED);
+	puppet_complete(&puppet, 0, 0, 0);
+	assert_int_equal(vdm_ring_wait_cqe(ring, &cqe), 0);
+	assert_int_equal(cqe->result, 0);
+	release_region(); /* finds no ring that has not left */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -390,6 +452,8 @@ int main(void)
 		TEST(a_request_that_cannot_be_sent_fails_alone),
 		TEST(letting_go_is_asked_for_until_it_can_be_sent),
 		OPENING(the_default_client_tries_again),
+		TEST(a_cancelled_thread_ends_when_its_request_has_been_answered),
+		TEST(a_wait_that_is_cancelled_leaves_the_ring_usable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
