@@ -175,10 +175,29 @@ struct daemon_figures daemon_figures(void)
 					 .regions = status->regions,
 					 .accepted = status->sessions_accepted,
 					 .violated = status->sessions_violated,
-					 .bytes = status->counts.bytes};
+					 .bytes = status->counts.bytes,
+					 .wakeups = status->wakeups};
 
 	free(status);
 	return figures;
+}
+
+static unsigned workers_awake(void)
+{
+	struct vdm_status *status;
+	int result = vdm_status_read(NULL, &status);
+
+	CHECK(result == 0, "reading the status: %s", strerror(-result));
+	unsigned awake = status->workers_awake;
+
+	free(status);
+	return awake;
+}
+
+void daemon_await_sleep(void)
+{
+	while (workers_awake() > 0)
+		look_again_later();
 }
 
 void await_sessions(uint32_t expected)

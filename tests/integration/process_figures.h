@@ -35,8 +35,12 @@ struct daemon_figures {
 	uint32_t sessions, rings, regions;
 	uint64_t accepted, violated;
 	uint64_t bytes; /* moved */
+	uint64_t wakeups;
 };
 struct daemon_figures daemon_figures(void);
+
+/* Wait until all of the daemon's workers sleep. */
+void daemon_await_sleep(void);
 
 /* Wait until the daemon has so many sessions. */
 void await_sessions(uint32_t expected);

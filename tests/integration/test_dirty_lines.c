@@ -5,14 +5,13 @@
  * daemon that polls for a second, so that no doorbell comes in between.
  */
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "check.h"
 #include "cmocka_test.h"
+#include "ring_memory.h"
 #include "ring_use.h"
 #include "scale.h"
 
@@ -20,85 +19,29 @@
 #define ENTRIES 64
 #define ROUNDS  (3 * ENTRIES)
 
-struct shared_file {
-	char *memory;
-	size_t size;
-	char *before;
-	int writable;
-};
-
 static struct vdm_client *client;
 static struct vdm_ring *ring;
 static struct vdm_region *region;
 static char *memory;
-static struct shared_file submission, completion;
+static struct ring_memory shared;
+static char *submission_before, *completion_before;
 
-/* Mappings of memory files from `first` on; returns how many there are. */
-static unsigned memfd_mappings(struct shared_file *files, unsigned room)
-{
-	char line[512], permissions[5];
-	unsigned count = 0;
-	FILE *maps = fopen("/proc/self/maps", "re");
-
-	assert_non_null(maps);
-	while (fgets(line, sizeof line, maps)) {
-		uintptr_t from, to;
-
-		if (!strstr(line, "/memfd:") ||
-		    sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s", &from, &to, permissions) != 3)
-			continue;
-		if (count < room)
-			files[count] = (struct shared_file){.memory = (char *)from,
-							    .size = to - from,
-							    .writable = permissions[1] == 'w'};
-		count++;
-	}
-	fclose(maps);
-	return count;
-}
-
-static int is_among(const struct shared_file *file, const struct shared_file *files, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		if (files[i].memory == file->memory)
-			return 1;
-	return 0;
-}
-
-/* The ring's two files are the ones that are mapped after it was opened, and were not before. */
 static int set_up(void **state)
 {
-	struct shared_file before[16], after[16];
-	unsigned fresh = 0;
-
 	(void)state;
 	client = client_opened();
 	memory = region_opened(client, 1 << 20, &region);
-	unsigned count_before = memfd_mappings(before, 16);
-
-	ring = ring_opened(client, ENTRIES, 0);
-	unsigned count_after = memfd_mappings(after, 16);
-
-	assert_true(count_after <= 16);
-	for (unsigned i = 0; i < count_after; i++) {
-		if (is_among(&after[i], before, count_before))
-			continue;
-		*(after[i].writable ? &submission : &completion) = after[i];
-		fresh++;
-	}
-	assert_int_equal(fresh, 2);
-	assert_non_null(submission.memory);
-	assert_non_null(completion.memory);
-	submission.before = malloc(submission.size);
-	completion.before = malloc(completion.size);
+	ring = ring_opened_in(client, ENTRIES, &shared);
+	submission_before = malloc(shared.submission.size);
+	completion_before = malloc(shared.completion.size);
 	return 0;
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
-	free(submission.before);
-	free(completion.before);
+	free(submission_before);
+	free(completion_before);
 	vdm_ring_close(ring);
 	vdm_region_release(region);
 	vdm_client_close(client);
@@ -107,17 +50,27 @@ static int tear_down(void **state)
 
 static void remember(void)
 {
-	memcpy(submission.before, submission.memory, submission.size);
-	memcpy(completion.before, completion.memory, completion.size);
+	memcpy(submission_before, shared.submission.memory, shared.submission.size);
+	memcpy(completion_before, shared.completion.memory, shared.completion.size);
 }
 
-static unsigned dirty_lines(const struct shared_file *file)
+static unsigned dirty_lines(const struct ring_file *file, const char *before)
 {
 	unsigned count = 0;
 
 	for (size_t i = 0; i < file->size; i += LINE)
-		count += memcmp(file->before + i, file->memory + i, LINE) != 0;
+		count += memcmp(before + i, file->memory + i, LINE) != 0;
 	return count;
+}
+
+static unsigned dirty_submissions(void)
+{
+	return dirty_lines(&shared.submission, submission_before);
+}
+
+static unsigned dirty_completions(void)
+{
+	return dirty_lines(&shared.completion, completion_before);
 }
 
 /* Poll, so that nothing announces a sleeper. */
@@ -137,15 +90,15 @@ static void submit_and_measure(unsigned count)
 		vdm_prep_memcpy(entry(ring), memory, memory + 4096, 100, 0);
 	remember();
 	assert_int_equal(vdm_ring_submit(ring), count);
-	assert_int_equal(dirty_lines(&submission), count);
+	assert_int_equal(dirty_submissions(), count);
 	await_by_polling(count);
-	assert_int_equal(dirty_lines(&submission), count);
+	assert_int_equal(dirty_submissions(), count);
 	/* two completions share a line */
-	assert_in_range(dirty_lines(&completion), (count + 1) / 2, count / 2 + 1);
+	assert_in_range(dirty_completions(), (count + 1) / 2, count / 2 + 1);
 	remember();
 	vdm_ring_cq_advance(ring, count);
-	assert_int_equal(dirty_lines(&submission), 0);
-	assert_int_equal(dirty_lines(&completion), 0);
+	assert_int_equal(dirty_submissions(), 0);
+	assert_int_equal(dirty_completions(), 0);
 }
 
 static void i1_one_line_per_submission_and_one_per_completion(void **state)
@@ -170,7 +123,7 @@ static void i1_a_batch_dirties_as_many_lines_as_it_has_operations(void **state)
 static void completions_cannot_be_written_by_the_client(void **state)
 {
 	(void)state;
-	assert_int_equal(mprotect(completion.memory, completion.size, PROT_READ | PROT_WRITE), -1);
+	assert_int_equal(mprotect(shared.completion.memory, shared.completion.size, PROT_READ | PROT_WRITE), -1);
 	assert_int_equal(errno, EACCES);
 }
 
