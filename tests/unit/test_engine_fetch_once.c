@@ -204,6 +204,6 @@ int main(void)
 			tear_down),
 	};
 
-	alarm(110);
+	alarm(1000);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -901,6 +901,6 @@ int main(void)
 		cmocka_unit_test(an_operation_whose_waker_is_being_called_fails_in_a_forked_child),
 	};
 
-	alarm(100); /* a wakeup that is lost is a test that fails, not one that hangs */
+	alarm(1000); /* a wakeup that is lost is a test that fails, not one that hangs */
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
