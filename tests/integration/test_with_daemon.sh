@@ -36,7 +36,7 @@ expect 0 "arguments keep their spaces" "$with_daemon" -- sh -c 'test "$1" = "a b
 expect 3 "a command that fails" "$with_daemon" sh -c 'exit 3'
 expect 77 "a command that skips" "$with_daemon" sh -c 'exit 77'
 expect 1 "a daemon that is killed" "$with_daemon" sh -c 'kill -KILL "$VDM_DAEMON_PID"'
-expect 1 "a daemon that does not end" "$with_daemon" sh -c 'kill -STOP "$VDM_DAEMON_PID"'
+expect 1 "a daemon that does not end" env VDM_TEST_PATIENCE=1 "$with_daemon" sh -c 'kill -STOP "$VDM_DAEMON_PID"'
 expect 1 "a daemon that does not start" "$with_daemon" --set nonsense.key=1 true
 expect 2 "no command" "$with_daemon"
 expect 2 "an unknown option" "$with_daemon" --nonsense true

@@ -27,7 +27,7 @@ clean_up() {
 		kill -KILL "$container" 2>/dev/null
 		wait "$container" 2>/dev/null
 	fi
-	for _ in $(seq 50); do # until the last process of the container has gone
+	for _ in $(seq 600); do # until the last process of the container has gone
 		umount -R "$work" 2>/dev/null && break
 		mountpoint -q "$work" || break
 		sleep 0.1
@@ -61,7 +61,7 @@ container=$!
 
 # Its first process, once its systemd answers.
 leader=
-for _ in $(seq 300); do
+for _ in $(seq 3000); do
 	kill -0 $container 2>/dev/null || break
 	leader=$(pgrep -P $container | head -n 1)
 	[ -n "$leader" ] && nsenter -t "$leader" -a systemctl is-active --quiet basic.target 2>/dev/null &&

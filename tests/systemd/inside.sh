@@ -19,10 +19,9 @@ property() {
 	systemctl show -p "$1" --value vdmd.service
 }
 
-# until SECONDS COMMAND...: wait for it to succeed
+# until_true COMMAND...: wait for it to succeed; it hangs if that takes $patience seconds and more
+patience=300
 until_true() {
-	local patience=$1
-	shift
 	for ((i = 0; i < patience * 20; i++)); do
 		"$@" >/dev/null 2>&1 && return 0
 		sleep 0.05
@@ -82,10 +81,10 @@ if logged "no userfaultfd"; then
 	fail "its system call filter keeps it from userfaultfd(2)"
 fi
 systemctl reload vdmd.service || fail "reload"
-until_true 5 logged "configuration reloaded" || fail "the reload was not logged"
+until_true logged "configuration reloaded" || fail "the reload was not logged"
 printf '[vdmd]\nspin_us = 20\nno_such_key = 1\n' >/etc/vdmd.conf
 systemctl reload vdmd.service || fail "reload of a bad configuration"
-until_true 5 logged "/etc/vdmd.conf:3: " || fail "the mistake in the configuration was not logged"
+until_true logged "/etc/vdmd.conf:3: " || fail "the mistake in the configuration was not logged"
 rm /etc/vdmd.conf
 [ "$(property MainPID)" = "$pid" ] && systemctl is-active --quiet vdmd.service ||
 	fail "it did not outlive the reloads"
@@ -94,19 +93,19 @@ journalctl --no-pager -u vdmd.service -o verbose | grep -q 'PRIORITY=3' || fail 
 ok "reload, and a mistake in the configuration is named and does no harm"
 
 kill -KILL "$pid"
-until_true 10 new_pid "$pid" || fail "it was not restarted after SIGKILL"
+until_true new_pid "$pid" || fail "it was not restarted after SIGKILL"
 runuser -u alice ./example >/dev/null || fail "a client after the restart"
 ok "restarted after SIGKILL"
 
 mkdir -p /run/systemd/system/vdmd.service.d
-printf '[Service]\nWatchdogSec=1s\n' >/run/systemd/system/vdmd.service.d/test.conf
+printf '[Service]\nWatchdogSec=5s\n' >/run/systemd/system/vdmd.service.d/test.conf
 systemctl daemon-reload
 systemctl restart vdmd.service || fail "restart"
 pid=$(property MainPID)
-sleep 3 # three times the watchdog's interval: it is being fed
+sleep 12 # more than twice the watchdog's interval: it is being fed
 [ "$(property MainPID)" = "$pid" ] || fail "the watchdog was not fed"
 kill -STOP "$pid"
-until_true 30 new_pid "$pid" || fail "the watchdog did not notice a daemon that is stopped"
+until_true new_pid "$pid" || fail "the watchdog did not notice a daemon that is stopped"
 runuser -u alice ./example >/dev/null || fail "a client after the watchdog"
 ok "the watchdog is fed, and fires on a stopped daemon"
 
@@ -124,10 +123,10 @@ for attempt in $(seq 200); do
 	: >held
 	./hold_thread "$worker" >held &
 	holder=$!
-	until_true 5 grep -q held held || fail "the worker cannot be held (attempt $attempt)"
+	until_true grep -q held held || fail "the worker cannot be held (attempt $attempt)"
 	# in a system call it is going to sleep or getting up, which is no reason to restart anything
 	if grep -q '^-1 ' "/proc/$pid/task/$worker/syscall"; then
-		until_true 10 new_pid "$pid" && noticed=yes
+		patience=60 until_true new_pid "$pid" && noticed=yes
 	fi
 	kill $holder 2>/dev/null
 	wait $holder 2>/dev/null
@@ -142,10 +141,8 @@ runuser -u alice ./example >/dev/null || fail "a client after the worker was sto
 ok "the watchdog fires on a stopped worker"
 
 pid=$(property MainPID)
-begin=$(date +%s%N)
 systemctl stop vdmd.service vdmd.socket || fail "stop"
-milliseconds=$((($(date +%s%N) - begin) / 1000000))
 [ ! -e /proc/"$pid" ] || fail "it is still there"
+# one that does not end by itself is killed in the end, and then this is "timeout"
 [ "$(property Result)" = success ] || fail "it did not end well: $(property Result)"
-[ $milliseconds -lt 2000 ] || fail "stopping took $milliseconds ms"
-ok "stopped in $milliseconds ms"
+ok "stopped"
