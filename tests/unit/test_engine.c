@@ -314,19 +314,19 @@ static void bytes_are_shared_by_weight_between_accounts(void **state)
 			second = moved[1] - before[1];
 		}
 	} while (moved[1] < all);
-	if (second < 16 * LARGE) {
-		print_message("this thread did not get to look in time\n");
-	} else {
-		print_message("weight 100: %llu MiB, weight 200: %llu MiB\n",
-			      (unsigned long long)first >> 20, (unsigned long long)second >> 20);
-		assert_in_range(second * 100 / first, 150, 260);
-	}
 	for (unsigned i = 0; i < 5; i++)
 		raw_ring_close(&rings[i], NULL);
 	engine_account_delete(other);
 	stop(&f);
 	free(from);
 	free(to);
+	print_message("weight 100: %llu MiB, weight 200: %llu MiB\n", (unsigned long long)first >> 20,
+		      (unsigned long long)second >> 20);
+	if (second < 16 * LARGE) {
+		print_message("skipped: this thread had no CPU to look while both had something to do\n");
+		skip();
+	}
+	assert_in_range(second * 100 / first, 150, 260);
 }
 
 struct interruptions {
@@ -486,7 +486,7 @@ static void draining_serves_what_was_submitted(void **state)
 	raw_ring_open(&ring, f.engine, f.account, f.space, 16, 0);
 	for (unsigned i = 0; i < 16; i++)
 		raw_put(&ring, &d); /* and the producer dies before it rings the doorbell */
-	assert_int_equal(engine_drain(f.engine, 10000), 0);
+	assert_int_equal(engine_drain(f.engine, 1000000), 0);
 	raw_ring_close(&ring, &counters);
 	assert_int_equal(counters.operations[VDM_OPCODE_MEMCPY], 16);
 	stop(&f);
