@@ -33,11 +33,12 @@
 #define MEMORY      ((size_t)2 << 20)
 #define LARGE       ((size_t)1 << 20)
 #define SMALL       64
-#define HANG_S      15   /* the library gives a daemon 10 s to answer */
+#define HANG_S      120  /* the library gives a daemon 10 s to answer */
+#define SETTLE_MS   200  /* how long what the daemon closes may take, at first */
 #define MOST_CALLS  300  /* of one function in a life; no life has so many */
 #define REPETITIONS 4    /* of a failure after which there is more than before: is it more each time? */
 #define LASTING_MS  60   /* how long calls fail in the daemon, if it is not one alone */
-#define MOST_TRIES  500  /* calls of one function in that time; who spins makes a hundred times as many */
+#define MOST_TRIES  500  /* calls of one function in such a time; who spins makes a hundred times as many */
 
 enum side { DAEMON, LIBRARY };
 static const char *const side_names[] = {"daemon", "library"};
@@ -151,6 +152,14 @@ static bool failed(const struct life *life, const char *what, int result)
 			inject_control->armed = 0;                                                 \
 		injected_;                                                                         \
 	})
+
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
 
 static void nap(void)
 {
@@ -426,11 +435,11 @@ static bool is_more(struct holdings now, struct holdings before)
 }
 
 /* What it closes it closes in its own time: give it that much. */
-static struct holdings settled_holdings(struct holdings before, unsigned ms)
+static struct holdings settled_holdings(struct holdings before, uint64_t ms)
 {
 	struct holdings now = daemon_holdings();
 
-	for (unsigned i = 0; i < 4 * ms && is_more(now, before); i++) {
+	for (uint64_t i = 0; i < 4 * ms && is_more(now, before); i++) {
 		nanosleep(&(struct timespec){.tv_nsec = 250000}, NULL);
 		now = daemon_holdings();
 	}
@@ -460,6 +469,7 @@ static struct holdings base;
 static bool run(const struct life *life)
 {
 	const struct life next = {.side = life->side};
+	double begin = seconds();
 
 	lived_well(life);
 	if (life->side == DAEMON)
@@ -468,7 +478,8 @@ static bool run(const struct life *life)
 	bool hit = controls[life->side]->hits > 0;
 
 	check_daemon_lives(life);
-	if (life->lasting && controls[life->side]->count > MOST_TRIES)
+	/* more time, more calls that are all right */
+	if (life->lasting && controls[life->side]->count > MOST_TRIES * (1 + (seconds() - begin) * 1000 / LASTING_MS))
 		complain(life, "it is tried again and again");
 	if (!lived_well(&next))
 		complain(life, "the client after that was not served");
@@ -477,7 +488,7 @@ static bool run(const struct life *life)
 	struct daemon_figures figures = daemon_figures();
 
 	/* the session that asks is one of them; that of a client that has just ended may be noticed yet */
-	for (unsigned i = 0; i < 1000 && figures.sessions > 1; i++) {
+	for (unsigned i = 0; i < 4000 * HANG_S && figures.sessions > 1; i++) {
 		nap();
 		figures = daemon_figures();
 	}
@@ -490,7 +501,7 @@ static bool run(const struct life *life)
 
 static void check_nothing_is_left(const struct life *life)
 {
-	struct holdings before = base, now = settled_holdings(base, 200);
+	struct holdings before = base, now = settled_holdings(base, SETTLE_MS);
 	unsigned more = 0;
 	char text[160];
 
@@ -498,7 +509,8 @@ static void check_nothing_is_left(const struct life *life)
 		if (life->fault)
 			run(life);
 		before = now;
-		now = settled_holdings(before, 200);
+		/* the last time, a daemon that has no CPU is waited for */
+		now = settled_holdings(before, more < REPETITIONS ? SETTLE_MS : HANG_S * 1000);
 	}
 	if (more > REPETITIONS) {
 		snprintf(text, sizeof text, "the daemon has %u descriptors (%u), %u memory files (%u), %lld blocks (%lld)",
@@ -557,7 +569,7 @@ static bool run_fresh(const struct life *life)
 
 	daemon_begin(&daemon);
 	bool hit = run(life);
-	struct holdings now = settled_holdings(base, 200);
+	struct holdings now = settled_holdings(base, HANG_S * 1000);
 
 	if (now.fds > base.fds || now.memory_files > base.memory_files) {
 		char text[128];
@@ -602,14 +614,6 @@ static void find_base(void)
 	await_sessions(1);
 	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
 	base = daemon_holdings();
-}
-
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 /* Of which a first client makes a daemon call more than later ones do. */

@@ -18,6 +18,9 @@
 #include "engine/engine.h"
 #include "proto/ring.h"
 
+/* Looks for what hangs if it has not come then, of 0.1 ms each: several minutes. */
+#define RAW_LOOKS 2000000
+
 struct raw_ring {
 	void *submission, *completion;
 	uint32_t entries, sq, cq;
@@ -109,13 +112,13 @@ static inline void raw_bell(struct raw_ring *ring)
 	eventfd_write(ring->doorbell, 1);
 }
 
-/* The next completion; waits for it for at most 20 seconds, then NULL. */
+/* The next completion; NULL: it does not come. */
 static inline const struct vdm_completion *raw_get(struct raw_ring *ring)
 {
 	const struct vdm_completion *slot =
 		&vdm_completions(ring->completion)[ring->cq & (ring->entries - 1)];
 
-	for (int i = 0; i < 200000; i++) {
+	for (int i = 0; i < RAW_LOOKS; i++) {
 		if (atomic_load_explicit(&slot->sequence, memory_order_acquire) == ring->cq + 1) {
 			ring->cq++;
 			return slot;
@@ -127,7 +130,7 @@ static inline const struct vdm_completion *raw_get(struct raw_ring *ring)
 
 static inline const char *raw_violation(struct raw_ring *ring)
 {
-	for (int i = 0; i < 200000; i++) {
+	for (int i = 0; i < RAW_LOOKS; i++) {
 		const char *reason = atomic_load_explicit(&ring->violation, memory_order_acquire);
 
 		if (reason)

@@ -35,12 +35,12 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* The two ends of a TCP connection with more underway than fits, so that closing one lingers for ten seconds. */
+/* The two ends of a TCP connection with more underway than fits, so that closing one lingers until the other is closed (or for an hour). */
 static int lingering(int *other)
 {
 	const int small = 4096; /* of buffers */
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct linger linger = {.l_onoff = 1, .l_linger = 10};
+	struct linger linger = {.l_onoff = 1, .l_linger = 3600};
 	socklen_t size = sizeof address;
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -68,8 +68,6 @@ static void a_socket_that_lingers_delays_its_own_user_alone(void **state)
 	int fd[20], other[20], ends[2];
 
 	(void)state;
-	uint64_t began = monotonic_ns();
-
 	for (unsigned i = 0; i < 20; i++) {
 		fd[i] = lingering(&other[i]);
 		reaper_close(reaper, &slow, &fd[i], 1);
@@ -85,8 +83,6 @@ static void a_socket_that_lingers_delays_its_own_user_alone(void **state)
 	assert_int_equal(quick.references, 1);
 	assert_int_equal(slow.reaping, 20);
 	assert_int_equal(slow.used[RESOURCE_DESCRIPTORS], 20);
-	/* ten seconds is what a single one would have taken: this is no measurement */
-	assert_true(monotonic_ns() - began < 5000000000);
 	/* with the other ends gone there is nothing to linger for */
 	for (unsigned i = 0; i < 20; i++)
 		close(other[i]);

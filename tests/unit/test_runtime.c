@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -94,7 +95,7 @@ static void what_was_started_without_a_notifier_wakes_too(void **state)
 	}
 }
 
-/* A future of the program's own: complete when a thread says so, and then it calls the waker, if it has one. */
+/* A future of the program's own: complete when a thread says so, which then calls the waker; or after so many polls. */
 struct slow_data {
 	struct slow_state *state;
 };
@@ -103,7 +104,7 @@ struct slow_state {
 	pthread_mutex_t lock;
 	struct future_waker waker;
 	int use_waker, complete;
-	_Atomic unsigned polls;
+	unsigned polls, enough; /* polls after which it is complete by itself; 0: never */
 };
 
 struct slow_output {
@@ -117,7 +118,8 @@ static enum future_state slow_task(struct future_context *context, struct future
 	struct slow_state *state = ((struct slow_data *)future_context_get_data(context))->state;
 
 	pthread_mutex_lock(&state->lock);
-	state->polls++;
+	if (++state->polls == state->enough)
+		state->complete = 1;
 	if (state->use_waker) {
 		state->waker = notifier->waker;
 		notifier->notifier_used = FUTURE_NOTIFIER_WAKER;
@@ -138,36 +140,41 @@ static void *complete_later(void *argument)
 	struct future_waker waker = state->waker;
 
 	pthread_mutex_unlock(&state->lock);
-	if (state->use_waker)
-		FUTURE_WAKER_WAKE(&waker);
+	FUTURE_WAKER_WAKE(&waker);
 	return NULL;
 }
 
-static void wait_for_slow(int use_waker, unsigned most_polls)
+/* It sleeps: a busy wait would go on polling until the other thread has come. */
+static void it_sleeps_until_it_is_woken(void **test)
 {
-	struct slow_state state = {.lock = PTHREAD_MUTEX_INITIALIZER, .use_waker = use_waker};
+	struct slow_state state = {.lock = PTHREAD_MUTEX_INITIALIZER, .use_waker = 1};
 	struct slow future = {.data = {.state = &state}};
 	pthread_t thread;
 
+	(void)test;
 	FUTURE_INIT(&future, slow_task);
 	pthread_create(&thread, NULL, complete_later, &state);
 	runtime_wait(runtime, FUTURE_AS_RUNNABLE(&future));
 	pthread_join(thread, NULL);
 	assert_int_equal(FUTURE_STATE(&future), FUTURE_STATE_COMPLETE);
-	assert_true(state.polls < most_polls);
+	assert_true(state.polls < 1000);
 }
 
-/* It sleeps: in 50 ms a busy wait would poll a hundred thousand times. */
-static void it_sleeps_until_it_is_woken(void **state)
+/* Between most polls it sleeps. */
+static void it_polls_now_and_then_what_does_not_wake(void **test)
 {
-	(void)state;
-	wait_for_slow(1, 1000);
-}
+	struct slow_state state = {.lock = PTHREAD_MUTEX_INITIALIZER, .enough = 1000};
+	struct slow future = {.data = {.state = &state}};
+	struct rusage before, after;
 
-static void it_polls_now_and_then_what_does_not_wake(void **state)
-{
-	(void)state;
-	wait_for_slow(0, 5000);
+	(void)test;
+	FUTURE_INIT(&future, slow_task);
+	getrusage(RUSAGE_THREAD, &before);
+	runtime_wait(runtime, FUTURE_AS_RUNNABLE(&future));
+	getrusage(RUSAGE_THREAD, &after);
+	assert_int_equal(FUTURE_STATE(&future), FUTURE_STATE_COMPLETE);
+	assert_int_equal(state.polls, state.enough);
+	assert_true(after.ru_nvcsw - before.ru_nvcsw > state.enough / 2);
 }
 
 /* Futures that note in which order they come to their end. */
@@ -304,6 +311,6 @@ int main(void)
 		cmocka_unit_test(a_thread_is_cancelled_after_its_wait),
 	};
 
-	alarm(60);
+	alarm(1000);
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

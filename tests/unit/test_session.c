@@ -55,7 +55,7 @@ static void connect_client(void)
 /* The thread that maps pages closes its own descriptor. */
 static void expect_fds(unsigned expected)
 {
-	for (unsigned i = 0; i < 1000 && count_fds() != expected; i++)
+	for (unsigned i = 0; i < 1000000 && count_fds() != expected; i++)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	assert_int_equal(count_fds(), expected);
 }

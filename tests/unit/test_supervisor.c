@@ -27,6 +27,9 @@
 
 enum { PAGES = 64, RINGS = 4 };
 
+/* What has not come after so many ms hangs. */
+#define HANG_MS 500000
+
 /* Somebody with memory and rings of his own. */
 struct somebody {
 	struct engine_account *account;
@@ -129,6 +132,19 @@ static bool watch_until_done(struct fixture *f, struct raw_ring *ring, int ms)
 	return is_done(ring);
 }
 
+/* Until a worker waits for a page of the slow one's: then its first operation is not done, and will not be. */
+static void await_stuck(struct fixture *f, struct raw_ring *ring)
+{
+	struct pollfd fault = {.fd = f->faults, .events = POLLIN};
+	struct uffd_msg message;
+
+	for (int ms = 0; ms < HANG_MS && poll(&fault, 1, 0) == 0; ms++)
+		watch(f, 1);
+	assert_int_equal(read(f->faults, &message, sizeof message), sizeof message);
+	assert_int_equal(message.event, UFFD_EVENT_PAGEFAULT);
+	assert_false(is_done(ring));
+}
+
 static void let_pages_come(struct fixture *f)
 {
 	struct uffdio_range all = {.start = (uintptr_t)f->slow.memory, .len = PAGES * f->page};
@@ -145,17 +161,17 @@ static void others_are_served_while_a_worker_waits_for_a_page(void **state)
 		if (!start(&f, workers))
 			skip();
 		set(&f.slow, 0, 0, f.page);
-		assert_false(watch_until_done(&f, &f.slow.ring[0], 100));
+		await_stuck(&f, &f.slow.ring[0]);
 		/* asked for again and again: the substitute does what the other did, also sleep */
 		for (unsigned i = 0; i < 3; i++) {
 			set(&f.quick, 0, 0, f.page);
-			assert_true(watch_until_done(&f, &f.quick.ring[0], 10000));
+			assert_true(watch_until_done(&f, &f.quick.ring[0], HANG_MS));
 			f.quick.ring[0].cq++;
 			assert_int_equal(poll(NULL, 0, 20), 0);
 		}
 		assert_false(is_done(&f.slow.ring[0]));
 		let_pages_come(&f);
-		assert_true(watch_until_done(&f, &f.slow.ring[0], 10000));
+		assert_true(watch_until_done(&f, &f.slow.ring[0], HANG_MS));
 		stop(&f);
 	}
 }
@@ -168,18 +184,18 @@ static void one_account_gets_no_second_worker_stuck(void **state)
 	if (!start(&f, 1))
 		skip();
 	set(&f.slow, 0, 0, f.page);
-	assert_false(watch_until_done(&f, &f.slow.ring[0], 100));
+	await_stuck(&f, &f.slow.ring[0]);
 	for (unsigned i = 1; i < RINGS; i++)
 		set(&f.slow, i, 8 * i * f.page, f.page);
 	set(&f.quick, 0, 0, f.page);
-	assert_true(watch_until_done(&f, &f.quick.ring[0], 10000));
+	assert_true(watch_until_done(&f, &f.quick.ring[0], HANG_MS));
 	/* and a substitute that is stuck itself would not serve this: */
 	assert_false(watch_until_done(&f, &f.slow.ring[1], 100));
 	set(&f.quick, 1, 0, f.page);
-	assert_true(watch_until_done(&f, &f.quick.ring[1], 10000));
+	assert_true(watch_until_done(&f, &f.quick.ring[1], HANG_MS));
 	let_pages_come(&f);
 	for (unsigned i = 0; i < RINGS; i++)
-		assert_true(watch_until_done(&f, &f.slow.ring[i], 10000));
+		assert_true(watch_until_done(&f, &f.slow.ring[i], HANG_MS));
 	stop(&f);
 }
 
@@ -192,11 +208,11 @@ static void a_piece_may_be_stuck_as_well(void **state)
 	if (!start(&f, 1))
 		skip();
 	set(&f.slow, 0, 0, PAGES * f.page);
-	assert_false(watch_until_done(&f, &f.slow.ring[0], 100));
+	await_stuck(&f, &f.slow.ring[0]);
 	set(&f.quick, 0, 0, PAGES * f.page);
-	assert_true(watch_until_done(&f, &f.quick.ring[0], 10000));
+	assert_true(watch_until_done(&f, &f.quick.ring[0], HANG_MS));
 	let_pages_come(&f);
-	assert_true(watch_until_done(&f, &f.slow.ring[0], 10000));
+	assert_true(watch_until_done(&f, &f.slow.ring[0], HANG_MS));
 	for (size_t i = 0; i < PAGES * f.page; i++)
 		assert_int_equal(f.slow.memory[i], 7);
 	stop(&f);
@@ -210,11 +226,18 @@ static void waiting_for_a_page_is_healthy(void **state)
 	if (!start(&f, 1))
 		skip();
 	set(&f.slow, 0, 0, f.page);
-	assert_false(watch_until_done(&f, &f.slow.ring[0], 100));
-	engine_healthy(f.engine);
-	assert_true(engine_healthy(f.engine));
+	await_stuck(&f, &f.slow.ring[0]);
+	/* as soon as it has been substituted, and from then on */
+	unsigned healthy = 0;
+
+	for (int ms = 0; ms < HANG_MS && healthy < 10; ms++) {
+		watch(&f, 1);
+		healthy = engine_healthy(f.engine) ? healthy + 1 : 0;
+	}
+	assert_int_equal(healthy, 10);
+	assert_false(is_done(&f.slow.ring[0]));
 	let_pages_come(&f);
-	assert_true(watch_until_done(&f, &f.slow.ring[0], 10000));
+	assert_true(watch_until_done(&f, &f.slow.ring[0], HANG_MS));
 	stop(&f);
 }
 
@@ -230,15 +253,15 @@ static void workers_come_and_go(void **state)
 		struct uffdio_range page = {.start = (uintptr_t)f.slow.memory + i * f.page, .len = f.page};
 
 		set(&f.slow, i % RINGS, i * f.page, f.page);
-		assert_false(watch_until_done(&f, &f.slow.ring[i % RINGS], 50));
+		await_stuck(&f, &f.slow.ring[i % RINGS]);
 		set(&f.quick, i % RINGS, 0, f.page);
-		assert_true(watch_until_done(&f, &f.quick.ring[i % RINGS], 10000));
+		assert_true(watch_until_done(&f, &f.quick.ring[i % RINGS], HANG_MS));
 		f.quick.ring[i % RINGS].cq++;
 
 		struct uffdio_zeropage zero = {.range = page};
 
 		assert_int_equal(ioctl(f.faults, UFFDIO_ZEROPAGE, &zero), 0);
-		assert_true(watch_until_done(&f, &f.slow.ring[i % RINGS], 10000));
+		assert_true(watch_until_done(&f, &f.slow.ring[i % RINGS], HANG_MS));
 		f.slow.ring[i % RINGS].cq++;
 	}
 	let_pages_come(&f);
@@ -257,7 +280,7 @@ static void removing_need_not_wait(void **state)
 	if (!start(&f, 1))
 		skip();
 	set(slow, 0, 0, f.page);
-	assert_false(watch_until_done(&f, &slow->ring[0], 100));
+	await_stuck(&f, &slow->ring[0]);
 	/* what it is not at can be added and removed */
 	assert_int_equal(engine_space_add(slow->space, slow->memory, f.page, true, &other), 0);
 	assert_int_equal(engine_queue_remove(slow->ring[1].queue, false, NULL), 0);
@@ -266,7 +289,7 @@ static void removing_need_not_wait(void **state)
 	assert_int_equal(engine_queue_remove(slow->ring[0].queue, false, NULL), -EAGAIN);
 	assert_false(watch(&f, 50));
 	let_pages_come(&f);
-	for (int ms = 0; ms < 10000 && !told; ms++)
+	for (int ms = 0; ms < HANG_MS && !told; ms++)
 		told = watch(&f, 1);
 	assert_true(told);
 	assert_true(is_done(&slow->ring[0]));
