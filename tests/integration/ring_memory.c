@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "ring_use.h"
+#include "proto/ring.h"
 
 #define MOST_FILES 16
 
@@ -47,12 +47,13 @@ static bool is_among(const struct mapping *mapping, const struct mapping *mappin
 }
 
 /* The ring's two files are the ones that are mapped after it was opened, and were not before. */
-struct vdm_ring *ring_opened_in(struct vdm_client *client, unsigned entries,
-				struct ring_memory *shared)
+struct vdm_ring *ring_opened_in(struct vdm_client *client, unsigned entries, int priority, struct ring_memory *shared)
 {
+	const struct vdm_options options = {.size = sizeof options, .entries = entries, .priority = priority};
+	struct vdm_ring *ring;
 	struct mapping before[MOST_FILES], after[MOST_FILES];
 	unsigned count_before = memfd_mappings(before), fresh = 0;
-	struct vdm_ring *ring = ring_opened(client, entries, 0);
+	CHECK(vdm_ring_open(client, &options, &ring) == 0, "opening a ring");
 	unsigned count_after = memfd_mappings(after);
 
 	*shared = (struct ring_memory){0};
@@ -65,4 +66,12 @@ struct vdm_ring *ring_opened_in(struct vdm_client *client, unsigned entries,
 	CHECK(fresh == 2 && shared->submission.memory && shared->completion.memory,
 	      "a ring has one file that its client writes and one that it does not");
 	return ring;
+}
+
+bool ring_is_polled(const struct ring_memory *shared)
+{
+	const struct vdm_daemon_line *line = (const void *)shared->completion.memory;
+
+	/* relaxed; partner: scheduler_poll() and announce(). The caller has stopped the daemon. */
+	return atomic_load_explicit(&line->doorbell_wanted, memory_order_relaxed) == 0;
 }

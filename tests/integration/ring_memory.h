@@ -3,6 +3,7 @@
 #ifndef TEST_RING_MEMORY_H
 #define TEST_RING_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <libvdm.h>
@@ -14,8 +15,10 @@ struct ring_memory {
 	} submission, completion;
 };
 
-/* As ring_opened(), with the default sequence; stores where its two files are mapped. */
-struct vdm_ring *ring_opened_in(struct vdm_client *client, unsigned entries,
-				struct ring_memory *shared);
+/* A ring of so many entries, of that priority; stores where its two files are mapped. */
+struct vdm_ring *ring_opened_in(struct vdm_client *client, unsigned entries, int priority, struct ring_memory *shared);
+
+/* Whether the daemon looks at the ring, so that no doorbell is needed. */
+bool ring_is_polled(const struct ring_memory *shared);
 
 #endif

@@ -31,7 +31,7 @@ static int set_up(void **state)
 	(void)state;
 	client = client_opened();
 	memory = region_opened(client, 1 << 20, &region);
-	ring = ring_opened_in(client, ENTRIES, &shared);
+	ring = ring_opened_in(client, ENTRIES, VDM_PRIORITY_NORMAL, &shared);
 	submission_before = malloc(shared.submission.size);
 	completion_before = malloc(shared.completion.size);
 	return 0;
