@@ -104,7 +104,8 @@ struct slow_state {
 	pthread_mutex_t lock;
 	struct future_waker waker;
 	int use_waker, complete;
-	unsigned polls, enough; /* polls after which it is complete by itself; 0: never */
+	_Atomic unsigned polls;
+	unsigned enough; /* polls after which it is complete by itself; 0: never */
 };
 
 struct slow_output {
@@ -292,7 +293,7 @@ static void a_thread_is_cancelled_after_its_wait(void **state)
 	}
 	pthread_cancel(waiter);
 	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-	wait_for_slow(1, 1000);
+	it_sleeps_until_it_is_woken(NULL);
 	complete_later(&slow);
 	pthread_join(waiter, &result);
 	assert_ptr_equal(result, PTHREAD_CANCELED);
