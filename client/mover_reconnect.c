@@ -30,7 +30,7 @@ static void notice_hangup(struct vdm_ring *ring)
 {
 	struct pollfd event = {.fd = ring->event_fd, .events = POLLRDHUP};
 
-	if (ring->connected && ring->in_flight == 0 && poll(&event, 1, 0) > 0)
+	if (ring->connected && ring_in_flight(ring) == 0 && poll(&event, 1, 0) > 0)
 		ring_lost(ring);
 }
 

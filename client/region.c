@@ -369,50 +369,46 @@ static int compare_extents(const void *a, const void *b)
 	return x->begin < y->begin ? -1 : x->begin > y->begin;
 }
 
-void region_view_refresh(struct region_view *view, struct vdm_client *client, uint32_t connection)
+void region_view_copy(struct region_view *view, struct vdm_client *client, uint32_t connection)
 {
-	/* acquire; partner: regions_changed() */
-	uint32_t changes = atomic_load_explicit(&client->changes, memory_order_acquire);
-
-	if (changes == view->changes && view->extents)
-		return;
-
 	struct vdm_region *region;
 	uint32_t count = 0;
 
 	pthread_mutex_lock(&client->lock);
 	LIST_FOREACH(region, &client->regions, entry)
 		count++;
-	struct region_extent *extents =
-		realloc(view->extents, (count ? count : 1) * sizeof *extents);
+	struct region_extent *extents = realloc(view->extents, (2 * count + 1) * sizeof *extents);
 
 	view->count = view->constant = 0;
 	view->last[REGION_DESTINATION] = view->last[REGION_SOURCE] = 0;
 	if (extents) {
 		view->extents = extents;
+		view->capacity = count;
 		view->changes = atomic_load_explicit(&client->changes, memory_order_relaxed);
 		LIST_FOREACH(region, &client->regions, entry) {
 			uintptr_t begin = (uintptr_t)region->address;
+			struct region_extent extent = {begin, begin + region->size, region->id, region->writable};
 
-			extents[view->count++] = (struct region_extent){
-				begin, begin + region->size, client->connections == connection ? region->id : 0,
-				region->writable};
-			view->constant += !region->writable;
+			if (region->id && client->connections == connection)
+				extents[view->count++] = extent;
+			if (!region->writable)
+				extents[view->capacity + view->constant++] = extent;
 		}
 		qsort(extents, view->count, sizeof *extents, compare_extents);
+		qsort(extents + view->capacity, view->constant, sizeof *extents, compare_extents);
 	}
 	pthread_mutex_unlock(&client->lock);
 }
 
-/* How many extents begin at or before the address. */
-static uint32_t extents_up_to(const struct region_view *view, uintptr_t address)
+/* How many of the extents begin at or before the address. */
+static uint32_t extents_up_to(const struct region_extent *extents, uint32_t count, uintptr_t address)
 {
-	uint32_t low = 0, high = view->count;
+	uint32_t low = 0, high = count;
 
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 
-		if (view->extents[middle].begin <= address)
+		if (extents[middle].begin <= address)
 			low = middle + 1;
 		else
 			high = middle;
@@ -423,7 +419,7 @@ static uint32_t extents_up_to(const struct region_view *view, uintptr_t address)
 const struct region_extent *region_view_search(struct region_view *view, enum region_use use,
 					       const void *address, size_t length)
 {
-	uint32_t next = extents_up_to(view, (uintptr_t)address);
+	uint32_t next = extents_up_to(view->extents, view->count, (uintptr_t)address);
 
 	if (next == 0 || !extent_holds(&view->extents[next - 1], (uintptr_t)address, length))
 		return NULL;
@@ -433,13 +429,10 @@ const struct region_extent *region_view_search(struct region_view *view, enum re
 
 bool region_view_forbids_some(const struct region_view *view, const void *address, size_t length)
 {
+	const struct region_extent *constant = view->extents + view->capacity;
 	uintptr_t begin = (uintptr_t)address;
-	uint32_t i = extents_up_to(view, begin);
+	uint32_t next = extents_up_to(constant, view->constant, begin);
 
-	if (i > 0 && begin < view->extents[i - 1].end && !view->extents[i - 1].writable)
-		return true;
-	for (; i < view->count && length > view->extents[i].begin - begin; i++)
-		if (!view->extents[i].writable)
-			return true;
-	return false;
+	return (next > 0 && begin < constant[next - 1].end) ||
+	       (next < view->constant && length > constant[next].begin - begin);
 }

@@ -11,26 +11,35 @@
 
 struct region_extent {
 	uintptr_t begin, end;
-	uint32_t id;            /* that the daemon knows it by through the ring's connection; 0: it does not */
+	uint32_t id;            /* that the daemon knows it by */
 	bool writable;
 };
 
 /*
- * A ring's own copy of the client's regions, sorted by address: so that looking one up takes no lock. Brought up to date
- * when the client's have changed.
+ * A ring's own copy of the regions that the daemon knows through its connection, and of those that may only be read
+ * whether it knows them or not, sorted by address: so that looking one up takes no lock. Brought up to date when the
+ * client's have changed.
  */
 struct region_view {
 	uint32_t changes;       /* of the client, when it was copied */
 	uint32_t count;
-	uint32_t constant;      /* of them, how many may only be read */
+	uint32_t constant;      /* how many may only be read; they lie behind `capacity` others */
+	uint32_t capacity;
 	uint32_t last[2];       /* where the last look-up of each kind succeeded */
-	struct region_extent *extents;
+	struct region_extent *extents; /* twice the capacity */
 };
+
+void region_view_copy(struct region_view *view, struct vdm_client *client, uint32_t connection);
 
 /*
  * Bring the view up to date; `connection` is the ring's, whose ids are wanted. On failure (no memory) it is empty.
  */
-void region_view_refresh(struct region_view *view, struct vdm_client *client, uint32_t connection);
+static inline void region_view_refresh(struct region_view *view, struct vdm_client *client, uint32_t connection)
+{
+	/* acquire; partner: regions_changed() */
+	if (atomic_load_explicit(&client->changes, memory_order_acquire) != view->changes || !view->extents)
+		region_view_copy(view, client, connection);
+}
 
 bool region_view_forbids_some(const struct region_view *view, const void *address, size_t length);
 

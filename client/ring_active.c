@@ -35,7 +35,7 @@ bool rings_await_leave(struct vdm_client *client)
 			ring = NULL; /* the list may be another one: begin again */
 			continue;
 		}
-		in_flight |= ring_in_flight(ring) > 0;
+		in_flight |= atomic_load_explicit(&ring->busy, memory_order_relaxed); /* partner: ring_set_busy() */
 	}
 	atomic_fetch_sub_explicit(&client->leavers_awaited, 1, memory_order_relaxed);
 	return in_flight;

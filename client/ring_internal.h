@@ -12,15 +12,20 @@
 #include "proto/ring.h"
 #include "region_internal.h"
 
+enum pending_state {
+	PENDING_NONE,
+	PENDING_ACTIVE,
+	PENDING_TAKEN_BACK, /* and reported: its completion tells nothing new */
+	PENDING_CONTESTED   /* taken back too late, perhaps: only its completion tells who carries it out */
+};
+
 /* An operation that has been published: what its completion, or the daemon's death, is to report. */
 struct pending {
 	uint64_t user_data;
 	uint32_t number;     /* vdm_cqe.operation */
 	uint32_t position;   /* in the ring */
 	uint32_t next;       /* in the list of free ones */
-	bool active;
-	bool taken_back;     /* and reported: its completion tells nothing new */
-	bool contested;      /* taken back too late, perhaps: only its completion tells who carries it out */
+	enum pending_state state;
 };
 
 struct vdm_ring {
@@ -35,6 +40,7 @@ struct vdm_ring {
 	bool asymmetric;              /* the barriers of the other end reach this process */
 	struct region_view view;
 	_Atomic uint32_t activity;    /* odd while regions are in use; see ring_active.h */
+	_Atomic bool busy;            /* operations may be in flight; for other threads */
 
 	/* Shared memory; NULL if never connected. */
 	uint32_t id;
@@ -51,7 +57,6 @@ struct vdm_ring {
 	uint32_t arms;                /* value of client_line->arm */
 	struct pending *pending;
 	uint32_t free_pending;        /* first of the free ones */
-	_Atomic uint32_t in_flight;   /* published and not reaped; written by the ring's thread alone */
 	uint32_t taken_back;          /* of them, done here and reported */
 	uint32_t taken_from, taken_to;/* positions, of those and perhaps of some that came too late */
 	uint32_t contested;           /* of those in flight, how many are */
@@ -131,15 +136,16 @@ void ring_signal_self(struct vdm_ring *ring);
 /* The daemon has gone: whatever is in flight completes with -ENOTCONN. */
 void ring_lost(struct vdm_ring *ring);
 
-/* relaxed; partner: rings_await_leave(), which is ordered by `activity` */
+/* Operations that have been published and not reaped. */
 static inline uint32_t ring_in_flight(const struct vdm_ring *ring)
 {
-	return atomic_load_explicit(&ring->in_flight, memory_order_relaxed);
+	return ring->sq_position - ring->cq_position;
 }
 
-static inline void ring_set_in_flight(struct vdm_ring *ring, uint32_t in_flight)
+/* relaxed; partner: rings_await_leave(), which is ordered by `activity` */
+static inline void ring_set_busy(struct vdm_ring *ring, bool busy)
 {
-	atomic_store_explicit(&ring->in_flight, in_flight, memory_order_relaxed);
+	atomic_store_explicit(&ring->busy, busy, memory_order_relaxed);
 }
 
 /*

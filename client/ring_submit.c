@@ -62,14 +62,14 @@ static inline bool locate(struct vdm_ring *ring, const struct vdm_sqe *sqe, stru
 		return true;
 	}
 	extent = region_view_find(&ring->view, REGION_DESTINATION, sqe->dest, sqe->length);
-	if (!extent || extent->id == 0)
+	if (!extent)
 		return false;
 	place->destination_region = extent->id;
 	place->destination_offset = (uintptr_t)sqe->dest - extent->begin;
 	if (!has_source(sqe))
 		return true;
 	extent = region_view_find(&ring->view, REGION_SOURCE, sqe->src, sqe->length);
-	if (!extent || extent->id == 0)
+	if (!extent)
 		return false;
 	place->source_region = extent->id;
 	place->source_offset = (uintptr_t)sqe->src - extent->begin;
@@ -108,7 +108,7 @@ bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, siz
 	const struct region_extent *to = region_view_find(&ring->view, REGION_DESTINATION, dest, n);
 	const struct region_extent *from = src ? region_view_find(&ring->view, REGION_SOURCE, src, n) : to;
 
-	return to && to->id && from && from->id;
+	return to && from;
 }
 
 /* Begins after all earlier operations. */
@@ -129,7 +129,7 @@ static inline uint64_t publish(struct vdm_ring *ring, const struct vdm_sqe *sqe,
 	pending->user_data = sqe->user_data;
 	pending->number = ring->number++;
 	pending->position = ring->sq_position;
-	pending->active = true;
+	pending->state = PENDING_ACTIVE;
 
 	slot->opcode = sqe->opcode;
 	slot->priority = 0;
@@ -146,9 +146,6 @@ static inline uint64_t publish(struct vdm_ring *ring, const struct vdm_sqe *sqe,
 	/* release; partner: descriptor_state(), acquire: who sees this word sees the entry and the source */
 	atomic_store_explicit(&slot->sequence, ring->sq_position + 1, memory_order_release);
 	ring->sq_position++;
-	if (is_ordered(sqe))
-		ring->ordered = ring->sq_position;
-	ring_set_in_flight(ring, ring_in_flight(ring) + 1);
 	return length;
 }
 
@@ -252,9 +249,45 @@ static void ring_doorbell(struct vdm_ring *ring)
 	ring_count(&ring->counters.doorbells, 1);
 }
 
+/*
+ * Move on with what is next: an operation that is ordered with others, or wants no daemon, or a chain. Returns whether it
+ * could be; `room` is that of the ring.
+ */
+static bool advance_ordered(struct vdm_ring *ring, uint32_t room, uint64_t *bytes)
+{
+	/* the daemon keeps the order, so what must not run here yet goes there, if it can, however small it is */
+	bool settled = ring_order_settled(ring), waits;
+	uint32_t length = 1;
+	struct place place;
+
+	while (entry_at(ring, ring->taken + length - 1)->flags & VDM_SQE_LINK)
+		length++; /* ends: the last entry of a submit has no link */
+
+	enum lane lane = chain_lane(ring, length, !settled || length > 1, &waits);
+
+	if (lane != LANE_REMOTE) {
+		if (!settled || (waits && ring_in_flight(ring) > 0))
+			return false; /* until enough of what is in flight has been reaped */
+		run_chain_here(ring, length, lane);
+		return true;
+	}
+	waits |= length > 1;
+	if (room < length || (waits && ring->contested > 0))
+		return false; /* the daemon may take a contested operation for complete before it is */
+	for (uint32_t i = 0; i < length; i++) {
+		const struct vdm_sqe *sqe = entry_at(ring, ring->taken++);
+
+		choose_lane(ring, sqe, true, &place);
+		*bytes += publish(ring, sqe, &place);
+	}
+	if (waits)
+		ring->ordered = ring->sq_position;
+	return true;
+}
+
 void ring_advance(struct vdm_ring *ring)
 {
-	uint32_t published = ring->sq_position;
+	const uint32_t published = ring->sq_position;
 	uint64_t bytes = 0;
 
 	if (ring->taken == ring->submitted)
@@ -264,48 +297,24 @@ void ring_advance(struct vdm_ring *ring)
 		region_view_refresh(&ring->view, ring->client, ring->connection);
 	while (ring->taken != ring->submitted) {
 		const struct vdm_sqe *first = entry_at(ring, ring->taken);
-		uint32_t length = 1, room = ring->entries - ring_in_flight(ring);
-		/* the daemon keeps the order, so what must not run here yet goes there, if it can, however small it is */
-		bool settled = ring_order_settled(ring);
+		uint32_t room = ring->entries - ring_in_flight(ring);
 		struct place place;
-		bool waits;
 
 		/* mostly it is one operation by itself, for the daemon */
-		if (!(first->flags & VDM_SQE_LINK) && !check(first) &&
-		    choose_lane(ring, first, !settled, &place) == LANE_REMOTE) {
-			if (room == 0)
-				break; /* until the daemon has come to what was taken back */
-			if (ring->contested > 0 && is_ordered(first))
-				break; /* the daemon may take a contested operation for complete before it is */
+		if (room > 0 && !(first->flags & VDM_SQE_LINK) && !is_ordered(first) && !check(first) &&
+		    choose_lane(ring, first, false, &place) == LANE_REMOTE) {
 			ring->taken++;
 			bytes += publish(ring, first, &place);
-			continue;
+		} else if (!advance_ordered(ring, room, &bytes)) {
+			break;
 		}
-		while (entry_at(ring, ring->taken + length - 1)->flags & VDM_SQE_LINK)
-			length++; /* ends: the last entry of a submit has no link */
-
-		enum lane lane = chain_lane(ring, length, !settled || length > 1, &waits);
-
-		if (lane != LANE_REMOTE) {
-			if (!settled || (waits && ring_in_flight(ring) > 0))
-				break; /* until enough of what is in flight has been reaped */
-			run_chain_here(ring, length, lane);
-			continue;
-		}
-		if (room < length || ring->contested > 0)
-			break; /* as above */
-		for (uint32_t i = 0; i < length; i++) {
-			const struct vdm_sqe *sqe = entry_at(ring, ring->taken++);
-
-			choose_lane(ring, sqe, true, &place);
-			bytes += publish(ring, sqe, &place);
-		}
-		if (length > 1)
-			ring->ordered = ring->sq_position;
 	}
-	ring_leave(ring);
-	if (ring->sq_position == published)
+	if (ring->sq_position == published) {
+		ring_leave(ring);
 		return;
+	}
+	ring_set_busy(ring, true);
+	ring_leave(ring);
 	ring_count(&ring->counters.offloaded, ring->sq_position - published);
 	ring_count(&ring->counters.offloaded_bytes, bytes);
 	ring_doorbell(ring);

@@ -43,7 +43,9 @@ static struct pending *pending_at(struct vdm_ring *ring, uint32_t position)
 
 	struct pending *pending = &ring->pending[descriptor_at(ring, position)->user_data];
 
-	return pending->active && !pending->taken_back && pending->position == position ? pending : NULL;
+	bool mine = pending->state == PENDING_ACTIVE || pending->state == PENDING_CONTESTED;
+
+	return mine && pending->position == position ? pending : NULL;
 }
 
 /* One that the daemon claims before it begins. What is ordered with others keeps its place: then nothing is taken. */
@@ -125,12 +127,12 @@ static bool take_back(struct vdm_ring *ring, bool needed)
 	atomic_store_explicit(&ring->client_line->taken_back, (uint64_t)to << 32 | from, memory_order_release);
 	atomic_thread_fence(memory_order_seq_cst);
 	if (is_claimed(ring, position)) { /* at the same time: then ring_carry_out(), if the daemon has seen this */
-		ring->contested += !pending->contested;
-		pending->contested = true;
+		ring->contested += pending->state != PENDING_CONTESTED;
+		pending->state = PENDING_CONTESTED;
 		return false;
 	}
 	run(ring, &operation);
-	pending->taken_back = true;
+	pending->state = PENDING_TAKEN_BACK;
 	ring->taken_back++;
 	ring_report(ring, pending, operation.length, 0);
 	return true;

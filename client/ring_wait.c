@@ -72,27 +72,28 @@ void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t 
 /* It is in flight no more. */
 static void retire(struct vdm_ring *ring, struct pending *pending)
 {
-	pending->active = false;
-	ring->contested -= pending->contested;
-	pending->contested = false;
+	pending->state = PENDING_NONE;
 	pending->next = ring->free_pending;
 	ring->free_pending = (uint32_t)(pending - ring->pending);
-	ring_set_in_flight(ring, ring_in_flight(ring) - 1);
 }
 
-/* A completion that tells nothing new, or that has to be earned: see ring_take_back(). */
-static void reap_taken_back(struct vdm_ring *ring, struct pending *pending)
+/* The completion of an operation that has been taken back, in time or perhaps too late. */
+static void reap_taken_back(struct vdm_ring *ring, struct pending *pending, const struct vdm_completion *slot)
 {
-	uint64_t value = 0;
+	uint64_t value = slot->value;
+	int result = slot->result;
 
-	if (pending->taken_back) {
-		pending->taken_back = false;
+	if (pending->state == PENDING_TAKEN_BACK) {
 		ring->taken_back--;
-	} else {
-		int result = ring_carry_out(ring, pending->position, &value);
-
-		ring_report(ring, pending, value, result);
+		return;
 	}
+	if (pending->state == PENDING_CONTESTED)
+		ring->contested--;
+	if (slot->flags & VDM_COMPLETION_TAKEN_BACK) {
+		value = 0;
+		result = ring_carry_out(ring, pending->position, &value);
+	}
+	ring_report(ring, pending, value, result);
 }
 
 void ring_reap(struct vdm_ring *ring)
@@ -109,19 +110,21 @@ void ring_reap(struct vdm_ring *ring)
 		uint64_t index = slot->user_data;
 
 		ring->cq_position++;
-		if (index >= ring->entries || !ring->pending[index].active)
+		if (index >= ring->entries)
 			continue;
 
 		struct pending *pending = &ring->pending[index];
 
-		if (slot->flags & VDM_COMPLETION_TAKEN_BACK || pending->taken_back)
-			reap_taken_back(ring, pending);
+		if (slot->flags & VDM_COMPLETION_TAKEN_BACK || pending->state != PENDING_ACTIVE)
+			reap_taken_back(ring, pending, slot);
 		else
 			ring_report(ring, pending, slot->value, slot->result);
 		retire(ring, pending);
 	}
-	if (ring_order_settled(ring))
+	if (ring_in_flight(ring) == 0) {
+		ring_set_busy(ring, false);
 		ring->ordered = ring->cq_position; /* never so far behind that it seems to be ahead */
+	}
 }
 
 void ring_signal_self(struct vdm_ring *ring)
@@ -137,14 +140,15 @@ void ring_lost(struct vdm_ring *ring)
 	ring_reap(ring); /* what it completed before it went is complete */
 	ring->connected = false;
 	for (uint32_t i = 0; i < ring->entries; i++) {
-		if (!ring->pending[i].active)
+		if (ring->pending[i].state == PENDING_NONE)
 			continue;
-		if (!ring->pending[i].taken_back)
+		if (ring->pending[i].state != PENDING_TAKEN_BACK)
 			ring_report(ring, &ring->pending[i], 0, -ENOTCONN);
-		ring->pending[i].taken_back = false;
 		retire(ring, &ring->pending[i]);
 	}
-	ring->taken_back = 0;
+	ring->taken_back = ring->contested = 0;
+	ring->cq_position = ring->sq_position; /* nothing is in flight */
+	ring_set_busy(ring, false);
 	if (ring->poll_fd >= 0)
 		epoll_ctl(ring->poll_fd, EPOLL_CTL_DEL, ring->event_fd, NULL);
 }
@@ -210,8 +214,6 @@ static void arm_descriptor(struct vdm_ring *ring)
  */
 static void tell_descriptor(struct vdm_ring *ring, unsigned given)
 {
-	if (ring->poll_fd < 0)
-		return;
 	if (!ring->armed)
 		arm_for_next(ring);
 	if (ring_unseen(ring) > given)
@@ -379,42 +381,53 @@ static int wait_for(struct vdm_ring *ring, unsigned count, const struct timespec
 	int result = 0;
 
 	for (unsigned turn = 1; !result; turn++) {
+		bool took = wait_take_back(ring, &wait);
+
 		if (ring_unseen(ring) < count)
 			progress(ring);
 		if (ring_unseen(ring) >= count)
 			break;
-
-		bool took = wait_take_back(ring, &wait);
-
 		if (took && !timeout)
 			continue;
-		if (!took && turn % SPINS_PER_CLOCK != 0 && ring->spin_us > 0) {
+		if (!took && turn % SPINS_PER_CLOCK != 0 && ring->spin_us > 0)
 			cpu_relax();
-			continue;
-		}
-		if (took && ring_unseen(ring) >= count)
-			break;
-		result = wait_look(ring, &wait, timeout);
+		else
+			result = wait_look(ring, &wait, timeout);
 	}
 	return result;
+}
+
+/* What has not come yet is waited for. */
+static int wait_longer(struct vdm_ring *ring, unsigned count, const struct timespec *timeout)
+{
+	if (count > ring_unseen(ring) + outstanding(ring))
+		return fail(-EINVAL, "cannot wait for %u completions: %u operations are unseen or in "
+				     "flight (has the batch been submitted?)", count,
+			    ring_unseen(ring) + outstanding(ring));
+	return wait_for(ring, count, timeout);
+}
+
+static bool is_timeout(const struct timespec *timeout)
+{
+	return timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < NS_PER_S;
 }
 
 int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count,
 		       const struct timespec *timeout)
 {
+	int result = 0;
+
 	if (fork_happened(ring->epoch))
 		return fork_error();
-	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= NS_PER_S))
+	if (timeout && !is_timeout(timeout))
 		return fail(-EINVAL, "a timeout of %lld s and %ld ns is none: seconds from 0, nanoseconds from 0 to "
 				     "999999999", (long long)timeout->tv_sec, timeout->tv_nsec);
-	if (count > ring_unseen(ring) + outstanding(ring))
-		return fail(-EINVAL, "cannot wait for %u completions: %u operations are unseen or in "
-				     "flight (has the batch been submitted?)", count,
-			    ring_unseen(ring) + outstanding(ring));
-
-	int result = wait_for(ring, count, timeout);
-
-	tell_descriptor(ring, result ? 0 : count);
+	if (ring_unseen(ring) < count)
+		progress(ring);
+	if (ring_unseen(ring) < count)
+		result = wait_longer(ring, count, timeout);
+	if (ring->poll_fd >= 0)
+		tell_descriptor(ring, result ? 0 : count);
 	for (unsigned i = 0; !result && i < count; i++)
 		cqes[i] = &ring->cqes[(ring->cqe_head + i) & (ring->entries - 1)];
 	return result;

@@ -28,11 +28,10 @@ bool queue_ready(struct engine_queue *queue)
 	}
 	if (queue->removed || queue->broken || queue->space->paused)
 		return false;
-	if (queue->unsignalled)
-		return true;
 	if (queue->holding)
-		return queue->tail == queue->held.position;
-	return descriptor_state(next_slot(queue), queue->head, queue->entries) != DESCRIPTOR_EMPTY;
+		return queue->tail == queue->held.position || queue->unsignalled;
+	return descriptor_state(next_slot(queue), queue->head, queue->entries) != DESCRIPTOR_EMPTY ||
+	       queue->unsignalled;
 }
 
 bool queue_waits_for_producer(const struct engine_queue *queue, struct watched *watched)

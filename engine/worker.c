@@ -121,15 +121,15 @@ static void end_batch(struct worker *worker)
 	worker->batch = NULL;
 	bool sent = queue_signal(queue);
 
-	if (queue->unsignalled)
-		worker->cost += OPERATION_COST; /* or nobody else would have a turn */
-
 	if (worker->unlocked) {
 		worker->unlocked = false;
 		come_back_with(worker, queue);
 	}
-	if (sent)
+	if (sent) {
 		engine->until_clock = 1;
+		if (queue->unsignalled)
+			worker->cost += OPERATION_COST; /* or nobody else would have a turn */
+	}
 	finish_jobs(worker, queue);
 	scheduler_charge(queue, worker->cost);
 	engine_tell_progress(worker, queue);
