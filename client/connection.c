@@ -18,8 +18,9 @@
 
 #define DEFAULT_SOCKET "/run/vdmd/vdmd.sock"
 
-/* How soon to try again what the kernel had no memory for. */
-#define RETRY_MS 1
+/* How soon, and for how long, to try again what the kernel had no memory for. */
+#define RETRY_MS     1
+#define RETRY_FOR_MS 100
 
 const char *connection_path(const char *given)
 {
@@ -120,14 +121,23 @@ static int say(int socket, const struct vdm_message_header *request, const int *
 	return result;
 }
 
+/* What the kernel has no room for at the moment: send(2), recv(2), unix(7). */
+static bool passes(int error)
+{
+	return error == -ENOBUFS || error == -ENOMEM || error == -ETOOMANYREFS;
+}
+
 /* Receive a message, or an error of vdm_packet_receive(), or -ETIMEDOUT. */
 static int hear(int socket, struct vdm_packet *packet, int64_t deadline)
 {
+	const int64_t retry_until = deadline ? deadline_in(RETRY_FOR_MS) : 0;
 	int result;
 
-	while ((result = vdm_packet_receive(socket, packet, 0)) == -EAGAIN) {
-		result = wait_for(socket, POLLIN, deadline);
-		if (result)
+	for (;;) {
+		result = vdm_packet_receive(socket, packet, 0);
+		if (passes(result) && ms_until(retry_until) > 0)
+			poll(NULL, 0, RETRY_MS);
+		else if (result != -EAGAIN || (result = wait_for(socket, POLLIN, deadline)))
 			break;
 	}
 	if (result)
@@ -182,7 +192,9 @@ static int converse(int socket, unsigned timeout_ms, const struct vdm_message_he
 int connection_converse(int socket, unsigned timeout_ms, const struct vdm_message_header *request,
 			enum vdm_message_type expected, unsigned fd_count, struct vdm_packet *reply)
 {
-	return converse(socket, timeout_ms, request, NULL, 0, expected, fd_count, &(unsigned){0}, reply);
+	int result = converse(socket, timeout_ms, request, NULL, 0, expected, fd_count, &(unsigned){0}, reply);
+
+	return result == -EPROTO ? -ENOTCONN : result; /* a stranger is no daemon */
 }
 
 /* Connect and greet. *fd is the socket also where that was in vain, -1 if there is none. */
@@ -205,7 +217,7 @@ static int greet(const char *path, uint64_t features, unsigned timeout_ms, int *
 
 	if (result == 0)
 		*welcome = reply.message.welcome;
-	return result == -EPROTO ? -ENOTCONN : result; /* a stranger is no daemon */
+	return result;
 }
 
 int connection_dial(const char *path, uint64_t features, unsigned timeout_ms, struct vdm_message_welcome *welcome)
@@ -383,19 +395,14 @@ int connection_request(struct vdm_client *client, const struct vdm_message_heade
 	return -ENOTCONN;
 }
 
-/* What the kernel has no room for at the moment, send(2): no request of a kind that must reach the daemon fails for it. */
-static bool passes(int error)
-{
-	return error == -ENOBUFS || error == -ENOMEM || error == -ETOOMANYREFS;
-}
-
 /* Returns whether the connection's hang-up has to be waited for. */
 static bool ask_to_let_go(struct vdm_client *client, const struct vdm_message_header *request, bool in_flight)
 {
 	const int64_t deadline = deadline_in(client->options.answer_timeout_ms);
+	const int64_t retry_until = deadline_in(RETRY_FOR_MS);
 	int result;
 
-	while (passes(result = say(client->socket, request, NULL, 0, deadline)) && ms_until(deadline) > 0)
+	while (passes(result = say(client->socket, request, NULL, 0, deadline)) && ms_until(retry_until) > 0)
 		poll(NULL, 0, RETRY_MS);
 	if (!result) {
 		client->owed++;

@@ -42,7 +42,7 @@ struct engine_queue {
 	uint32_t head;          /* position of the next descriptor to take */
 	uint32_t tail;          /* position of the next completion to post */
 	uint32_t signalled;     /* last value of client_line->arm that was answered */
-	bool unsignalled;       /* the one after it could not be answered yet */
+	uint32_t unsignalled;   /* how often it was tried in vain to answer the one after it */
 	enum engine_priority priority;
 	int64_t credit;         /* bytes that it may still move in its turn */
 

@@ -12,6 +12,9 @@
 #include "internal.h"
 #include "space.h"
 
+/* A signal that there is no memory for is tried so often before its client is hung up on. */
+#define SIGNAL_TRIES 100
+
 static const struct vdm_descriptor *next_slot(const struct engine_queue *queue)
 {
 	return &queue->descriptors[queue->head & (queue->entries - 1)];
@@ -29,9 +32,9 @@ bool queue_ready(struct engine_queue *queue)
 	if (queue->removed || queue->broken || queue->space->paused)
 		return false;
 	if (queue->holding)
-		return queue->tail == queue->held.position || queue->unsignalled;
+		return queue->tail == queue->held.position || queue->unsignalled > 0;
 	return descriptor_state(next_slot(queue), queue->head, queue->entries) != DESCRIPTOR_EMPTY ||
-	       queue->unsignalled;
+	       queue->unsignalled > 0;
 }
 
 bool queue_waits_for_producer(const struct engine_queue *queue, struct watched *watched)
@@ -182,7 +185,9 @@ void queue_complete(struct engine_queue *queue, const struct operation *operatio
 
 bool queue_signal(struct engine_queue *queue)
 {
-	queue->unsignalled = false;
+	const uint32_t tries = queue->unsignalled;
+
+	queue->unsignalled = 0;
 	/* full barrier between publishing completions and reading the announcement (I6); partner: the client,
 	 * which arms, passes a full barrier, looks again and only then sleeps */
 	atomic_thread_fence(memory_order_seq_cst);
@@ -199,11 +204,15 @@ bool queue_signal(struct engine_queue *queue)
 	static const uint64_t one = 1;
 	int error = send(queue->signal_fd, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? errno : 0;
 
-	/* The kernel has no memory for it, send(2): in its next turn the queue tries again. To hang up instead would tell
-	 * the client that nothing of it is in progress any more. */
-	queue->unsignalled = error == ENOBUFS || error == ENOMEM;
-	if (queue->unsignalled)
-		return true;
+	/* The kernel has no memory for it, send(2): in its next turn the queue tries again. To hang up while something of
+	 * it is in progress would tell the client that nothing is; and when it is tried in vain for too long, then nothing
+	 * more is begun. */
+	if (error == ENOBUFS || error == ENOMEM) {
+		queue->unsignalled = tries + 1;
+		if (tries < SIGNAL_TRIES || queue->head != queue->tail)
+			return true;
+		queue->broken = true;
+	}
 	queue->signalled = arm;
 	/* a client that does not read (EAGAIN) has signals enough; else it has closed its end */
 	if (error && error != EAGAIN)

@@ -20,7 +20,7 @@ command=()
 for word; do
 	if [ "$word" = valgrind ]; then
 		command -v valgrind >/dev/null || { echo "skipped: valgrind is not installed"; exit 77; }
-		command+=(valgrind -q --tool=callgrind --collect-atstart=no "--callgrind-out-file=$work/callgrind")
+		command+=(valgrind -q --fair-sched=yes --tool=callgrind --collect-atstart=no "--callgrind-out-file=$work/callgrind")
 	else
 		command+=("$word")
 	fi

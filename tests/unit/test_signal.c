@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <limits.h>
 
 #include "raw_ring.h"
 
@@ -25,7 +26,7 @@ ssize_t __wrap_send(int socket, const void *data, size_t size, int flags)
 	return __real_send(socket, data, size, flags);
 }
 
-static void a_signal_comes_after(int error, ssize_t expected)
+static void a_signal_comes_after(int times, int error, ssize_t expected)
 {
 	const struct engine_options options = {.workers = 1, .spin_us = 50};
 	const struct vdm_descriptor nop = {.opcode = VDM_OPCODE_NOP};
@@ -43,7 +44,7 @@ static void a_signal_comes_after(int error, ssize_t expected)
 	struct vdm_client_line *line = ring.submission;
 
 	failure = error;
-	atomic_store(&failures, 3);
+	atomic_store(&failures, times);
 	atomic_store(&line->wanted, 1);
 	atomic_store(&line->arm, 1);
 	raw_put(&ring, &nop);
@@ -59,20 +60,28 @@ static void a_signal_comes_after(int error, ssize_t expected)
 static void no_memory_for_a_signal_only_delays_it(void **state)
 {
 	(void)state;
-	a_signal_comes_after(ENOBUFS, 8);
-	a_signal_comes_after(ENOMEM, 8);
+	a_signal_comes_after(3, ENOBUFS, 8);
+	a_signal_comes_after(3, ENOMEM, 8);
 }
 
 static void a_client_that_has_closed_its_end_is_hung_up_on(void **state)
 {
 	(void)state;
-	a_signal_comes_after(EPIPE, 0);
+	a_signal_comes_after(3, EPIPE, 0);
+}
+
+static void when_there_never_is_any_the_client_is_hung_up_on(void **state)
+{
+	(void)state;
+	a_signal_comes_after(INT_MAX, ENOBUFS, 0);
+	assert_true(INT_MAX - atomic_load(&failures) < 2000);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_memory_for_a_signal_only_delays_it),
+		cmocka_unit_test(when_there_never_is_any_the_client_is_hung_up_on),
 		cmocka_unit_test(a_client_that_has_closed_its_end_is_hung_up_on),
 	};
 
