@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -212,6 +213,7 @@ static int greet(const char *path, uint64_t features, unsigned timeout_ms, int *
 	*fd = open_socket(path, deadline_in(timeout_ms));
 	if (*fd < 0)
 		return *fd;
+	snprintf(hello.command, sizeof hello.command, "%s", program_invocation_short_name);
 
 	int result = connection_converse(*fd, timeout_ms, &hello.header, VDM_MESSAGE_WELCOME, 0, &reply);
 

@@ -14,7 +14,7 @@
 struct log_peer {
 	pid_t pid;
 	uid_t uid;
-	char command[16]; /* proc(5) comm, printable */
+	char command[16]; /* what it calls itself, printable; empty before it has greeted */
 };
 
 void log_open(void);

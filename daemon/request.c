@@ -4,6 +4,7 @@
  * looks at size and descriptors first, then at reserved bits, and only then acts; what is malformed ends the
  * session, what cannot be granted is refused with a sentence, and both leave nothing behind.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <linux/sockios.h>
 #include <stdlib.h>
@@ -37,6 +38,36 @@ static int reply_refused(struct session *session, uint32_t request, int error,
 	return vdm_packet_send(session->socket, &refused.header, NULL, 0);
 }
 
+/* A client names itself as it likes, also with what would forge a line of the log. */
+static void take_command(struct log_peer *peer, const char command[VDM_COMMAND_TEXT])
+{
+	static_assert(sizeof peer->command == VDM_COMMAND_TEXT, "copied");
+	memcpy(peer->command, command, VDM_COMMAND_TEXT);
+	peer->command[VDM_COMMAND_TEXT - 1] = '\0';
+	for (char *c = peer->command; *c; c++)
+		if (!isprint((unsigned char)*c))
+			*c = '?';
+}
+
+/* Whether this is the greeting of a library that speaks another version, of whatever size that may be. */
+static bool greets_in_another_version(const struct vdm_packet *packet)
+{
+	const struct vdm_message_hello *hello = &packet->message.hello;
+
+	return hello->header.type == VDM_MESSAGE_HELLO && packet->size >= offsetof(struct vdm_message_hello, reserved) &&
+	       hello->magic == VDM_PROTOCOL_MAGIC && hello->version != VDM_PROTOCOL_VERSION;
+}
+
+static int refuse_version(struct session *session, uint32_t version)
+{
+	char text[VDM_REFUSAL_TEXT];
+	int error = refuse(text, -EPROTONOSUPPORT, "vdmd %s speaks version %d of the protocol and the client's library "
+			   "version %u: install libvdm and vdmd of one release, and restart the one that is older",
+			   VDM_VERSION, VDM_PROTOCOL_VERSION, version);
+
+	return reply_refused(session, VDM_MESSAGE_HELLO, error, text);
+}
+
 static int handle_hello(struct session *session, struct vdm_packet *packet, const char **reason)
 {
 	const struct vdm_message_hello *hello = &packet->message.hello;
@@ -51,13 +82,6 @@ static int handle_hello(struct session *session, struct vdm_packet *packet, cons
 		*reason = "its greeting is not one";
 		return -EPROTO;
 	}
-	if (hello->version != VDM_PROTOCOL_VERSION)
-		return reply_refused(session, VDM_MESSAGE_HELLO,
-				     refuse(text, -EPROTONOSUPPORT, "vdmd %s speaks version %d of the "
-					    "protocol and the client's library version %u: install "
-					    "libvdm and vdmd of one release", VDM_VERSION,
-					    VDM_PROTOCOL_VERSION, hello->version),
-				     text);
 	if (hello->features & ~features())
 		return reply_refused(session, VDM_MESSAGE_HELLO,
 				     refuse(text, -EOPNOTSUPP, "vdmd %s does not have the features 0x%llx "
@@ -78,6 +102,8 @@ static int handle_hello(struct session *session, struct vdm_packet *packet, cons
 	};
 
 	session->greeted = true;
+	take_command(&session->peer, hello->command);
+	log_message(LOG_DEBUG, &session->peer, "connected");
 	sd_event_source_set_enabled(session->on_silence, SD_EVENT_OFF);
 	return vdm_packet_send(session->socket, &welcome.header, NULL, 0);
 }
@@ -378,6 +404,8 @@ int session_handle(struct session *session, struct vdm_packet *packet, const cha
 		*reason = "a message is of a type that clients do not send";
 		return -EPROTO;
 	}
+	if (!session->greeted && greets_in_another_version(packet))
+		return refuse_version(session, packet->message.hello.version);
 	if (packet->size != handlers[type].size) {
 		*reason = "a message has not the size of its type";
 		return -EPROTO;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "session.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,27 +28,6 @@
 
 /* A client that connects has so long to say what it is. */
 #define GREETING_US (10 * 1000000ull)
-
-static void read_command(struct log_peer *peer)
-{
-	char path[64];
-
-	snprintf(path, sizeof path, "/proc/%d/comm", (int)peer->pid);
-
-	FILE *file = fopen(path, "re");
-
-	if (!file)
-		return; /* gone, or hidden from us */
-	size_t length = fread(peer->command, 1, sizeof peer->command - 1, file);
-
-	fclose(file);
-	peer->command[length] = '\0';
-	peer->command[strcspn(peer->command, "\n")] = '\0';
-	/* a process names itself as it likes, also with what would forge a line of the log */
-	for (char *c = peer->command; *c; c++)
-		if (!isprint((unsigned char)*c))
-			*c = '?';
-}
 
 /* A descriptor for the process that connected; -1 if it cannot be had, or the process has ended. */
 static int open_peer(int socket, pid_t pid)
@@ -239,7 +217,6 @@ int session_begin(struct server *server, int socket)
 
 	struct log_peer peer = {.pid = credentials.pid, .uid = credentials.uid};
 
-	read_command(&peer);
 	if (reaper_overloaded(user)) {
 		turn_away(server, user, socket, -EDQUOT, "what this user has passed to vdmd takes too long to "
 							 "close: wait until it is");
@@ -294,7 +271,6 @@ int session_begin(struct server *server, int socket)
 		return result;
 	}
 	server->accepted++;
-	log_message(LOG_DEBUG, &session->peer, "connected");
 	server_announce(server);
 	return 0;
 }

@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 /* Raised when a program built for the older one could misread the newer one. */
-#define VDM_PROTOCOL_VERSION 2
+#define VDM_PROTOCOL_VERSION 3
 
 /* The first eight bytes that a client sends, so that a stray peer is told apart: "vdmring\n". */
 #define VDM_PROTOCOL_MAGIC 0x0a676e69726d6476ull
@@ -34,6 +34,9 @@
 /* Most descriptors that any message carries, and the longest text of a refusal. */
 #define VDM_MESSAGE_MAX_FDS 4
 #define VDM_REFUSAL_TEXT    224
+
+/* Bytes of a client's name, as many as proc(5) comm has. */
+#define VDM_COMMAND_TEXT 16
 
 enum vdm_message_type {
 	VDM_MESSAGE_HELLO = 1,      /* -> WELCOME */
@@ -57,14 +60,23 @@ struct vdm_message_header {
 };
 static_assert(sizeof(struct vdm_message_header) == 8, "wire format");
 
+/*
+ * Every version has header, magic and version in these places, and the daemon looks at them before it looks at
+ * the size: a client of another version is refused with -EPROTONOSUPPORT and advice, whatever follows.
+ */
 struct vdm_message_hello {
 	struct vdm_message_header header;
 	uint64_t magic;
 	uint32_t version;
 	uint32_t reserved;  /* zero */
 	uint64_t features;  /* that the client needs */
+	/* What the client calls itself, for the log and the status: a hint, no proof. Up to the first NUL. */
+	char command[VDM_COMMAND_TEXT];
 };
-static_assert(sizeof(struct vdm_message_hello) == 32, "wire format");
+static_assert(sizeof(struct vdm_message_hello) == 48, "wire format");
+static_assert(offsetof(struct vdm_message_hello, magic) == 8, "wire format, of all versions");
+static_assert(offsetof(struct vdm_message_hello, version) == 16, "wire format, of all versions");
+static_assert(offsetof(struct vdm_message_hello, command) == 32, "wire format");
 
 struct vdm_message_welcome {
 	struct vdm_message_header header;

@@ -51,7 +51,7 @@ struct vdm_report_session {
 	uint64_t in_flight;     /* operations */
 	uint64_t age_ns;
 	struct vdm_report_counters counters;
-	char command[16];       /* of the process when it connected, NUL-terminated; proc(5) comm */
+	char command[16];       /* what the client calls itself (HELLO), NUL-terminated; a hint */
 };
 static_assert(sizeof(struct vdm_report_session) == 200, "wire format");
 

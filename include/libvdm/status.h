@@ -24,7 +24,7 @@ struct vdm_status_session {
 	uint64_t in_flight;                           /* operations */
 	uint64_t age_ns;
 	struct vdm_status_counts counts;
-	char command[16];
+	char command[16];                             /* what the client calls itself: a hint */
 };
 
 struct vdm_status {

@@ -48,7 +48,8 @@ void raw_open(struct raw_session *session)
 	const struct vdm_message_hello hello = {
 		.header = {.type = VDM_MESSAGE_HELLO, .size = sizeof hello},
 		.magic = VDM_PROTOCOL_MAGIC,
-		.version = VDM_PROTOCOL_VERSION};
+		.version = VDM_PROTOCOL_VERSION,
+		.command = "raw_session"};
 	struct vdm_packet reply;
 
 	session->socket = raw_connect();

@@ -65,6 +65,10 @@ vdmctl status --json >status.json || fail "vdmctl status"
 grep -q '"memcpy": *1[,}]' status.json || fail "the copy was not counted: $(cat status.json)"
 ok "socket activation; the README's program was served as an ordinary user"
 
+# vdmctl's own session is one of those that it shows, under a unit that hides other processes from the daemon
+vdmctl status | grep -q ' vdmctl$' || fail "the client's command is not shown: $(vdmctl status)"
+vdmctl status --json | grep -q '"command": "vdmctl"' || fail "the client's command is not in the JSON"
+
 runuser -u bob ./example || fail "the README's program as bob"
 vdmctl status --json | grep -q '"memcpy": *2[,}]' || fail "the second user's copy was not counted"
 if runuser -u mallory vdmctl status 2>refusal; then

@@ -144,7 +144,7 @@ static int ask_for(const void *message, const int *fds, unsigned count, uint32_t
 static int hello(uint64_t magic, uint32_t version, uint64_t features, uint32_t reserved)
 {
 	struct vdm_message_hello message = {{VDM_MESSAGE_HELLO, sizeof message}, magic, version,
-					    reserved, features};
+					    reserved, features, "test"};
 	struct vdm_packet reply;
 
 	return ask_for(&message, NULL, 0, VDM_MESSAGE_WELCOME, &reply);
@@ -213,6 +213,58 @@ static void greetings(void **state)
 	greet(); /* a refusal does not end the session */
 	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION, 0, 0), -ENOTCONN);
 	assert_int_equal(server->violated, 1);
+}
+
+/* A library of another release hears what to do, whatever its greeting looked like after the version. */
+static void a_greeting_of_another_version_is_refused_with_advice(void **state)
+{
+	union vdm_message message = {.hello = {.magic = VDM_PROTOCOL_MAGIC}};
+	const struct {
+		uint32_t version, size;
+	} others[] = {{1, 32}, {2, 32}, {VDM_PROTOCOL_VERSION + 1, sizeof message.hello + 8},
+		      {VDM_PROTOCOL_VERSION + 1, 20}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+		struct vdm_packet reply;
+
+		message.header = (struct vdm_message_header){VDM_MESSAGE_HELLO, others[i].size};
+		message.hello.version = others[i].version;
+		assert_int_equal(ask_for(&message, NULL, 0, VDM_MESSAGE_WELCOME, &reply), -EPROTONOSUPPORT);
+		assert_non_null(strstr(reply.message.refused.text, "install libvdm and vdmd of one release"));
+	}
+	assert_int_equal(server->violated, 0);
+	greet();
+}
+
+/* What the log and the status call a client is what it calls itself, without what would forge a line. */
+static void the_greeting_says_what_the_client_is_called(void **state)
+{
+	static const struct {
+		char said[16];
+		const char *heard;
+	} names[] = {
+		{"copier", "copier"},
+		{"", ""},
+		{"two\nlines\x1b[2J\xff", "two?lines?[2J?"},
+		{"sixteen letters!", "sixteen letters"},
+		{"over\0the end", "over"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		struct vdm_message_hello message = {.header = {VDM_MESSAGE_HELLO, sizeof message},
+						    .magic = VDM_PROTOCOL_MAGIC,
+						    .version = VDM_PROTOCOL_VERSION};
+		struct vdm_packet reply;
+
+		memcpy(message.command, names[i].said, sizeof message.command);
+		assert_int_equal(ask_for(&message, NULL, 0, VDM_MESSAGE_WELCOME, &reply), 0);
+		assert_string_equal(LIST_FIRST(&server->sessions)->peer.command, names[i].heard);
+		close(client);
+		settle();
+		connect_client();
+	}
 }
 
 /* Each violation ends the session, is counted, and gives back what came with it. */
@@ -710,6 +762,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 		TEST(greetings),
+		TEST(a_greeting_of_another_version_is_refused_with_advice),
+		TEST(the_greeting_says_what_the_client_is_called),
 		TEST(violations_end_the_session),
 		TEST(messages_of_another_length_end_the_session),
 		TEST(surplus_descriptors_are_closed),
