@@ -3,8 +3,8 @@
  * Conversations of every kind with a session: whatever is sent, with whatever descriptors, the session is
  * served or ended, and leaves nothing behind.
  *
- * An input is a sequence of messages: a byte with the length (0: as the type demands), a byte with the number
- * and kind of descriptors, and that many bytes.
+ * An input is a byte, odd if the client has greeted before, and then a sequence of messages: a byte with the length
+ * (0: that of a greeting), a byte with the number and kind of descriptors, and that many bytes.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -148,6 +148,19 @@ static void send_message(int client, const void *bytes, size_t size, unsigned ho
 	sendmsg(client, &header, MSG_NOSIGNAL);
 }
 
+static void greet(int client)
+{
+	const struct vdm_message_hello hello = {.header = {VDM_MESSAGE_HELLO, sizeof hello},
+						.magic = VDM_PROTOCOL_MAGIC,
+						.version = VDM_PROTOCOL_VERSION,
+						.command = "fuzz"};
+
+	REQUIRE(vdm_packet_send(client, &hello.header, NULL, 0) == 0);
+	run_loop();
+	drain(client);
+	REQUIRE(LIST_FIRST(&server->sessions)->greeted);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (!server)
@@ -156,6 +169,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned fds_before = count_fds();
 	int client = connect_client();
 
+	if (size > 0 && *data % 2)
+		greet(client);
+	if (size > 0) {
+		data++;
+		size--;
+	}
 	for (unsigned n = 0; n < MOST_MESSAGES && size > 2; n++) {
 		union vdm_message message = {0};
 		size_t length = data[0] ? data[0] : sizeof message.hello;
