@@ -2,7 +2,6 @@
 #include "config.h"
 
 #include <errno.h>
-#include <ini.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include <syslog.h>
 
 #include "engine/engine.h"
+#include "ini.h"
 #include "proto/ring.h"
 
 /* Below it a copy is over sooner here than a request gets there and back; measured with vdm-bench. */
@@ -33,6 +33,9 @@ struct key {
 #define LIMIT(field) "limits", #field, .offset = offsetof(struct limits, field), .live = true
 #define MAX_COUNT    1000000
 #define MAX_BYTES    (1ull << 50)
+
+/* As much of a wrong value as an error shows. */
+#define SHOWN "%.80s"
 
 static const char *const levels[] = {
 	[LOG_ERR] = "error",   [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
@@ -167,7 +170,7 @@ static int parse_choice(const struct key *key, const char *value, uint64_t *numb
 		}
 		snprintf(names + length, sizeof names - length, "%s%s", before, key->choices[i]);
 	}
-	return complain(error, "%s is \"%s\": it has to be %s", key->name, value, names);
+	return complain(error, "%s is \"" SHOWN "\": it has to be %s", key->name, value, names);
 }
 
 static int parse_value(const struct key *key, const char *value, uint64_t *number,
@@ -190,7 +193,7 @@ static int parse_value(const struct key *key, const char *value, uint64_t *numbe
 			format_bytes(key->minimum, least);
 			format_bytes(key->maximum, most);
 		}
-		return complain(error, "%s is \"%s\": it has to be a %s from %s to %s", key->name, value,
+		return complain(error, "%s is \"" SHOWN "\": it has to be a %s from %s to %s", key->name, value,
 				bytes ? "number of bytes (K, M, G and T are understood)" : "number",
 				least, most);
 	case KIND_TEXT:
@@ -203,7 +206,7 @@ static int set_text(const struct key *key, char *text, size_t size, const char *
 		    char error[CONFIG_ERROR_TEXT])
 {
 	if (value[0] != '/')
-		return complain(error, "%s is \"%s\": it has to be an absolute path", key->name, value);
+		return complain(error, "%s is \"" SHOWN "\": it has to be an absolute path", key->name, value);
 	if (strlen(value) >= size)
 		return complain(error, "%s has %zu bytes: a socket's path has at most %zu", key->name,
 				strlen(value), size - 1);
@@ -230,7 +233,7 @@ int config_set(struct config *config, const char *section, const char *name, con
 			return set_text(key, config->socket, sizeof config->socket, value, error);
 		return parse_value(key, value, number_of(key, config, &config->limits), error);
 	}
-	return complain(error, "there is no key %s in section [%s]", name, section);
+	return complain(error, "there is no key " SHOWN " in section [%s]", name, section);
 }
 
 void config_defaults(struct config *config)
@@ -273,7 +276,7 @@ static struct user_config *user_section(struct config *config, const char *name,
 	uid_t uid = 0;
 
 	if (find_uid(name, &uid) < 0) {
-		complain(error, "there is no user \"%s\": name a user of this system, or a user id", name);
+		complain(error, "there is no user \"" SHOWN "\": name a user of this system, or a user id", name);
 		return NULL;
 	}
 	for (size_t i = 0; i < config->user_count; i++)
@@ -294,106 +297,86 @@ static struct user_config *user_section(struct config *config, const char *name,
 	return users;
 }
 
-static int set_for_user(struct config *config, const char *user, const char *name, const char *value,
-			char error[CONFIG_ERROR_TEXT])
+/* One setting of a [user NAME] section. */
+static int set_for_user(struct user_config *user, const char *name, const char *value, char error[CONFIG_ERROR_TEXT])
 {
-	struct user_config *section = user_section(config, user, error);
 	uint64_t *number = NULL, bit = 0;
 	const struct key *key = NULL;
 
-	if (!section)
-		return -EINVAL;
 	for (size_t i = 0; i < USER_KEY_COUNT && !key; i++) {
 		if (!strcmp(user_keys[i].name, name)) {
 			key = &user_keys[i];
-			number = (uint64_t *)((char *)section + key->offset);
+			number = (uint64_t *)((char *)user + key->offset);
 			bit = USER_KEY_BIT(i);
 		}
 	}
 	for (size_t i = 0; i < KEY_COUNT && !key; i++) {
 		if (keys[i].of_user && !strcmp(keys[i].name, name)) {
 			key = &keys[i];
-			number = number_of(key, NULL, &section->limits);
+			number = number_of(key, NULL, &user->limits);
 			bit = 1ull << i;
 		}
 	}
 	if (!key)
-		return complain(error, "there is no key %s in section [user %s]", name, user);
-	if (section->given & bit)
-		return complain(error, "%s is given twice for user %s", name, user);
-	section->given |= bit;
+		return complain(error, "there is no key " SHOWN " in section [user NAME]", name);
+	if (user->given & bit)
+		return complain(error, "%s is given twice for user %u", name, (unsigned)user->uid);
+	user->given |= bit;
 	return parse_value(key, value, number, error);
 }
 
 /* What reading a file needs to know beside the configuration. */
 struct reading {
 	struct config *config;
-	uint64_t given;                  /* bits of the keys seen */
-	bool failed;
-	char error[CONFIG_ERROR_TEXT];   /* of the first line that is wrong */
+	uint64_t given;            /* bits of the keys seen */
+	const char *section;       /* "vdmd", "limits" or "user"; NULL before the first */
+	struct user_config *user;  /* of section "user"; in config->users, which moves when there is another */
 };
 
-static int read_line(struct reading *reading, const char *section, const char *name,
-		     const char *value, char error[CONFIG_ERROR_TEXT])
+static int begin_section(void *context, const char *name, char error[CONFIG_ERROR_TEXT])
 {
-	static const char user[] = "user ";
+	static const char *const names[] = {"vdmd", "limits"};
+	struct reading *reading = context;
 
-	if (!strncmp(section, user, sizeof user - 1))
-		return set_for_user(reading->config, section + sizeof user - 1, name, value, error);
-	if (!*section)
-		return complain(error, "%s stands before any section: begin with [vdmd]", name);
-	if (strcmp(section, "vdmd") && strcmp(section, "limits"))
-		return complain(error, "there is no section [%s]: there are [vdmd], [limits] and "
-				       "[user NAME]", section);
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		if (!strcmp(name, names[i])) {
+			reading->section = names[i];
+			return 0;
+		}
+	}
+	if (strncmp(name, "user ", strlen("user ")))
+		return complain(error, "there is no section [" SHOWN "]: there are [vdmd], [limits] and [user NAME]",
+				name);
+	reading->section = "user";
+	reading->user = user_section(reading->config, name + strlen("user "), error);
+	return reading->user ? 0 : -EINVAL;
+}
+
+static int set_value(void *context, const char *name, const char *value, char error[CONFIG_ERROR_TEXT])
+{
+	struct reading *reading = context;
+
+	if (!reading->section)
+		return complain(error, SHOWN " stands before any section: begin with [vdmd]", name);
+	if (!strcmp(reading->section, "user"))
+		return set_for_user(reading->user, name, value, error);
 	for (size_t i = 0; i < KEY_COUNT; i++) {
-		if (strcmp(keys[i].section, section) || strcmp(keys[i].name, name))
+		if (strcmp(keys[i].section, reading->section) || strcmp(keys[i].name, name))
 			continue;
 		if (reading->given & 1ull << i)
 			return complain(error, "%s is given twice", name);
 		reading->given |= 1ull << i;
 	}
-	return config_set(reading->config, section, name, value, error);
-}
-
-static int handle_line(void *context, const char *section, const char *name, const char *value)
-{
-	struct reading *reading = context;
-
-	if (reading->failed)
-		return 1; /* the first error is the one that is reported */
-	if (read_line(reading, section, name, value, reading->error) == 0)
-		return 1;
-	reading->failed = true;
-	return 0;
+	return config_set(reading->config, reading->section, name, value, error);
 }
 
 int config_read(struct config *config, const char *path, bool required, char error[CONFIG_ERROR_TEXT])
 {
+	static const struct ini_handlers handlers = {.section = begin_section, .setting = set_value};
 	struct reading reading = {.config = config};
-	FILE *file = fopen(path, "re");
+	int result = ini_read(path, &handlers, &reading, error);
 
-	if (!file && errno == ENOENT && !required)
-		return 0;
-	if (!file) {
-		int result = -errno;
-
-		complain(error, "%s: cannot be opened: %s", path, strerror(errno));
-		return result;
-	}
-
-	int line = ini_parse_file(file, handle_line, &reading);
-
-	fclose(file);
-	if (line < 0)
-		return complain(error, "%s: cannot be read", path);
-	if (line == 0)
-		return 0;
-	/* inih tells the number of the first line that is wrong: one that we refused, or its own */
-	if (reading.failed)
-		snprintf(error, CONFIG_ERROR_TEXT, "%.150s:%d: %.300s", path, line, reading.error);
-	else
-		complain(error, "%s:%d: neither [section], \"key = value\" nor a comment", path, line);
-	return -EINVAL;
+	return result == -ENOENT && !required ? 0 : result;
 }
 
 static void print_key(const struct key *key, uint64_t number, const char *text, FILE *file)

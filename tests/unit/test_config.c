@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* daemon/config.c: what is read is what is printed, and what is wrong is named by file and line. */
+/* daemon/config.c and daemon/ini.c: what is read is what is printed, and what is wrong is named by file and line. */
 #include "daemon/config.h"
 
 #include <errno.h>
@@ -111,15 +111,21 @@ static void mistakes_are_named_by_file_and_line(void **state)
 		{"[vdmd]\noffload_threshold=1KK\n", ":2: ", "offload_threshold"},
 		{"[vdmd]\nworkers=1\nworkers=1\n", ":3: ", "twice"},
 		{"workers=1\n", ":1: ", "[vdmd]"},
-		{"[other]\nworkers=1\n", ":2: ", "[other]"},
+		{"[other]\nworkers=1\n", ":1: ", "[other]"},
+		{"[limits]\n[others]\n", ":2: ", "[others]"},
+		{"[vdmd\nworkers=1\n", ":1: ", "[section]"},
 		{"[vdmd]\nnonsense\n", ":2: ", "key = value"},
 		{"[limits]\nregion_bytes=1\n", ":2: ", "4K"},
 		{"[limits]\nentries_per_ring=9999\n", ":2: ", "4096"},
-		{"[user no-such-user]\nweight=1\n", ":2: ", "no-such-user"},
+		{"[limits]\n\n[user no-such-user]\n\nweight=1\n", ":3: ", "no-such-user"},
+		{"[user no-such-user]\n", ":1: ", "no-such-user"},
+		{"[user]\nweight=1\n", ":1: ", "[user]"},
+		{"[vdmd]\n= 1\n", ":2: ", "key = value"},
+		{"[vdmd]\nworkers = 1 #2\n  pin = 1\n", ":3: ", "pin is"},
 		{"[user 1]\nweight=0\n", ":2: ", "1 to 1000"},
 		{"[user 1]\nsessions=1\n", ":2: ", "no key sessions"},
 		{"[user 1]\nweight=1\nweight=2\n", ":3: ", "twice"},
-		{"[user 4294967295]\nweight=1\n", ":2: ", "4294967295"},
+		{"[user 4294967295]\nweight=1\n", ":1: ", "4294967295"},
 	};
 
 	(void)state;
@@ -135,6 +141,56 @@ static void mistakes_are_named_by_file_and_line(void **state)
 		assert_non_null(strstr(error, mistakes[i].what));
 		config_free(&config);
 	}
+}
+
+/* As long as a reader may be tempted to cut it in two, whose second half would be a setting. */
+static void a_line_is_read_whole_or_refused(void **state)
+{
+	char error[CONFIG_ERROR_TEXT], text[8192];
+	struct config config;
+
+	(void)state;
+	for (size_t length = 1; length < 4500; length++) {
+		size_t n = (size_t)sprintf(text, "[vdmd]\n");
+
+		memset(text + n, '#', length);
+		sprintf(text + n + length, "workers = 3\nspin_us = 1\n");
+		if (read_text(text, &config, error) == 0) {
+			assert_int_equal(config.workers, 0);
+			assert_int_equal(config.spin_us, 1);
+		} else {
+			assert_true(length > 400);
+			assert_non_null(strstr(error, ":2: the line is longer than"));
+		}
+		config_free(&config);
+	}
+}
+
+static void comments_may_follow_a_value(void **state)
+{
+	char error[CONFIG_ERROR_TEXT];
+	struct config config;
+
+	(void)state;
+	assert_int_equal(read_text(" ; one\n\t# two\n[vdmd] ; three\nsocket = /a;b#c # four\n"
+				   "workers = 2 ; five = six\nspin_us=3# not one\n", &config, error), -EINVAL);
+	assert_non_null(strstr(error, ":6: spin_us is \"3# not one\""));
+	assert_string_equal(config.socket, "/a;b#c");
+	assert_int_equal(config.workers, 2);
+	config_free(&config);
+}
+
+static void a_directory_is_no_configuration(void **state)
+{
+	char error[CONFIG_ERROR_TEXT];
+	struct config config;
+
+	(void)state;
+	config_defaults(&config);
+	assert_int_equal(config_read(&config, "/tmp", true, error), -EISDIR);
+	assert_string_equal(error, "/tmp: cannot be read: Is a directory");
+	assert_int_equal(config_read(&config, "/tmp", false, error), -EISDIR);
+	config_free(&config);
 }
 
 static void long_lines_do_no_harm(void **state)
@@ -215,6 +271,9 @@ int main(void)
 		cmocka_unit_test(values_are_read),
 		cmocka_unit_test(a_users_section_goes_before_the_limits_for_everybody),
 		cmocka_unit_test(mistakes_are_named_by_file_and_line),
+		cmocka_unit_test(a_line_is_read_whole_or_refused),
+		cmocka_unit_test(comments_may_follow_a_value),
+		cmocka_unit_test(a_directory_is_no_configuration),
 		cmocka_unit_test(long_lines_do_no_harm),
 		cmocka_unit_test(what_is_printed_reads_back),
 		cmocka_unit_test(reloading_applies_what_it_can_and_tells_the_rest),
