@@ -294,6 +294,7 @@ static struct user_config *user_section(struct config *config, const char *name,
 	users += config->user_count++;
 	*users = ordinary_user;
 	users->uid = uid;
+	snprintf(users->name, sizeof users->name, "%s", name);
 	return users;
 }
 
@@ -474,4 +475,12 @@ struct user_config config_for_user(const struct config *config, uid_t uid)
 				*number_of(key, NULL, (struct limits *)(uintptr_t)&config->limits);
 	}
 	return result;
+}
+
+bool config_is_users_own(const struct user_config *user, const char *limit)
+{
+	for (size_t i = 0; i < KEY_COUNT; i++)
+		if (keys[i].of_user && !strcmp(keys[i].name, limit))
+			return user->given & 1ull << i;
+	return false;
 }

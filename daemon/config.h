@@ -36,13 +36,17 @@ struct limits {
 	uint64_t handshakes_per_second; /* of one user */
 };
 
+/* Bytes of a user's name that are kept, to be shown. */
+#define CONFIG_NAME_TEXT 33
+
 /* What a [user NAME] section says. */
 struct user_config {
 	uid_t uid;
+	char name[CONFIG_NAME_TEXT];    /* as the section has it: a name or a user id */
 	uint64_t weight;
 	uint64_t priority;              /* enum config_priority */
 	struct limits limits;           /* those that are given */
-	uint64_t given;                 /* bits of the keys seen, to refuse a second one */
+	uint64_t given;                 /* bits of the keys that it has */
 };
 
 enum config_priority { CONFIG_PRIORITY_LOW, CONFIG_PRIORITY_NORMAL, CONFIG_PRIORITY_HIGH };
@@ -86,7 +90,10 @@ void config_print(const struct config *config, FILE *file);
 void config_apply(struct config *config, struct config *fresh,
 		  void (*restart)(const char *section, const char *name));
 
-/* What holds for a user: what his section says, over what holds for everybody. */
+/* What holds for a user: what the user's section says, over what holds for everybody. */
 struct user_config config_for_user(const struct config *config, uid_t uid);
+
+/* Whether the user's section gives that limit, and not [limits]. */
+bool config_is_users_own(const struct user_config *user, const char *limit);
 
 #endif

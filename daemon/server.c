@@ -52,7 +52,7 @@ static int on_violation(sd_event_source *source, int fd, uint32_t events, void *
 			log_limited(LOG_WARNING, &session->peer,
 				    "refused: an operation that would have had the user exceed "
 				    "in_flight_bytes_per_user, %llu",
-				    (unsigned long long)session->user->limits.in_flight_bytes_per_user);
+				    (unsigned long long)session->user->settings.limits.in_flight_bytes_per_user);
 		if (reason)
 			session_violated(session, reason);
 	}

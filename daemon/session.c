@@ -246,7 +246,7 @@ int session_begin(struct server *server, int socket)
 	session->began_ns = monotonic_ns();
 	session->socket = socket;
 	session->peer_fd = open_peer(socket, credentials.pid);
-	session->limits = user->limits;
+	session->limits = user->settings.limits;
 	LIST_INIT(&session->rings);
 	LIST_INIT(&session->regions);
 	LIST_INSERT_HEAD(&server->sessions, session, entry);

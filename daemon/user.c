@@ -2,7 +2,9 @@
 #include "user.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "clock.h"
@@ -25,7 +27,7 @@ static const struct {
 
 static uint64_t limit_of(const struct user *user, enum resource resource)
 {
-	return *(const uint64_t *)((const char *)&user->limits + resources[resource].limit);
+	return *(const uint64_t *)((const char *)&user->settings.limits + resources[resource].limit);
 }
 
 static void user_configure(struct user *user, const struct config *config)
@@ -35,11 +37,10 @@ static void user_configure(struct user *user, const struct config *config)
 		[CONFIG_PRIORITY_NORMAL] = ENGINE_PRIORITY_NORMAL,
 		[CONFIG_PRIORITY_HIGH] = ENGINE_PRIORITY_HIGH,
 	};
-	const struct user_config own = config_for_user(config, user->uid);
 
-	user->limits = own.limits;
-	engine_account_set_turn(user->account, (unsigned)own.weight, priorities[own.priority]);
-	engine_account_set_in_flight(user->account, user->limits.in_flight_bytes_per_user);
+	user->settings = config_for_user(config, user->uid);
+	engine_account_set_turn(user->account, (unsigned)user->settings.weight, priorities[user->settings.priority]);
+	engine_account_set_in_flight(user->account, user->settings.limits.in_flight_bytes_per_user);
 }
 
 int user_get(struct user_list *users, struct engine *engine, const struct config *config, uid_t uid,
@@ -68,7 +69,7 @@ int user_get(struct user_list *users, struct engine *engine, const struct config
 	user->uid = uid;
 	user->references = 1;
 	user_configure(user, config);
-	user->handshakes = user->limits.handshakes_per_second;
+	user->handshakes = user->settings.limits.handshakes_per_second;
 	user->handshakes_ns = monotonic_ns();
 	LIST_INSERT_HEAD(users, user, entry);
 	*found = user;
@@ -103,15 +104,33 @@ void users_sweep(struct user_list *users, bool all)
 	}
 }
 
+/* A limit that is too low for what the user wants, and where the operator finds it. */
+static int refuse_for_limit(const struct user *user, const char *limit, char text[VDM_REFUSAL_TEXT],
+			    const char *format, ...) __attribute__((format(printf, 4, 5)));
+static int refuse_for_limit(const struct user *user, const char *limit, char text[VDM_REFUSAL_TEXT],
+			    const char *format, ...)
+{
+	char what[VDM_REFUSAL_TEXT], section[CONFIG_NAME_TEXT + 8] = "limits";
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(what, sizeof what, format, arguments);
+	va_end(arguments);
+	if (config_is_users_own(&user->settings, limit))
+		snprintf(section, sizeof section, "user %s", user->settings.name);
+	return refuse(text, -EDQUOT, "user %u %s %s in [%s] of vdmd's configuration", (unsigned)user->uid, what, limit,
+		      section);
+}
+
 int user_charge(struct user *user, enum resource resource, uint64_t amount, char text[VDM_REFUSAL_TEXT])
 {
 	const uint64_t limit = limit_of(user, resource), used = user->used[resource];
 
 	if (used > limit || amount > limit - used)
-		return refuse(text, -EDQUOT, "user %u may have %llu %s and has %llu: %llu more need a higher %s in "
-			      "[limits] of vdmd's configuration", (unsigned)user->uid, (unsigned long long)limit,
-			      resources[resource].noun, (unsigned long long)used, (unsigned long long)amount,
-			      resources[resource].key);
+		return refuse_for_limit(user, resources[resource].key, text,
+					"may have %llu %s and has %llu: %llu more need a higher",
+					(unsigned long long)limit, resources[resource].noun, (unsigned long long)used,
+					(unsigned long long)amount);
 	user->used[resource] += amount;
 	return 0;
 }
@@ -119,7 +138,7 @@ int user_charge(struct user *user, enum resource resource, uint64_t amount, char
 /* A bucket of handshakes that is full after a quiet second. */
 int user_handshake(struct user *user, char text[VDM_REFUSAL_TEXT])
 {
-	const uint64_t limit = user->limits.handshakes_per_second, now = monotonic_ns();
+	const uint64_t limit = user->settings.limits.handshakes_per_second, now = monotonic_ns();
 	uint64_t passed = now - user->handshakes_ns;
 	uint64_t earned = passed >= SECOND_NS ? limit : passed * limit / SECOND_NS;
 
@@ -128,9 +147,9 @@ int user_handshake(struct user *user, char text[VDM_REFUSAL_TEXT])
 		user->handshakes_ns = now;
 	}
 	if (user->handshakes == 0)
-		return refuse(text, -EDQUOT, "user %u may connect %llu times in a second: wait a moment, or raise "
-			      "handshakes_per_second in [limits] of vdmd's configuration", (unsigned)user->uid,
-			      (unsigned long long)limit);
+		return refuse_for_limit(user, "handshakes_per_second", text,
+					"may connect %llu times in a second: wait a moment, or raise",
+					(unsigned long long)limit);
 	user->handshakes--;
 	return 0;
 }

@@ -43,7 +43,7 @@ struct user {
 	uint64_t used[RESOURCE_COUNT];
 	uint64_t handshakes;             /* that he may still make, as of... */
 	uint64_t handshakes_ns;          /* ...this time */
-	struct limits limits;            /* in force for him */
+	struct user_config settings;     /* in force */
 	struct engine_account *account;
 };
 

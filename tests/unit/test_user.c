@@ -6,7 +6,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -90,21 +92,53 @@ static void nothing_goes_over_a_limit(void **state)
 	char text[VDM_REFUSAL_TEXT];
 
 	(void)state;
-	user->limits.mapped_bytes_per_user = 10;
+	user->settings.limits.mapped_bytes_per_user = 10;
 	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, 10, text), 0);
 	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, 1, text), -EDQUOT);
 	assert_string_equal(text, "user 5 may have 10 bytes of regions and has 10: 1 more need a higher "
 				  "mapped_bytes_per_user in [limits] of vdmd's configuration");
 	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, UINT64_MAX, text), -EDQUOT);
-	user->limits.mapped_bytes_per_user = UINT64_MAX;
+	user->settings.limits.mapped_bytes_per_user = UINT64_MAX;
 	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, UINT64_MAX - 9, text), -EDQUOT);
-	user->limits.mapped_bytes_per_user = 5; /* lowered meanwhile */
+	user->settings.limits.mapped_bytes_per_user = 5; /* lowered meanwhile */
 	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, 1, text), -EDQUOT);
 	user_release(user, RESOURCE_MAPPED_BYTES, 4);
-	user->limits.mapped_bytes_per_user = 10;
+	user->settings.limits.mapped_bytes_per_user = 10;
 	assert_int_equal(user_charge(user, RESOURCE_MAPPED_BYTES, 4, text), 0);
 	user_release(user, RESOURCE_MAPPED_BYTES, 10);
 	user_put(user);
+}
+
+/* The operator finds the limit where the sentence says that it is. */
+static void a_refusal_names_the_section_that_sets_the_limit(void **state)
+{
+	char path[] = "/tmp/vdmd-test-user.XXXXXX", text[VDM_REFUSAL_TEXT], error[CONFIG_ERROR_TEXT];
+	FILE *file = fdopen(mkstemp(path), "w");
+
+	(void)state;
+	assert_non_null(file);
+	fputs("[limits]\nrings_per_user = 2\n[user 7]\nhandshakes_per_second = 1\nrings_per_user = 1\n[user root]\n"
+	      "rings_per_user = 1\n", file);
+	fclose(file);
+	assert_int_equal(config_read(&config, path, true, error), 0);
+	unlink(path);
+
+	struct user *seven = get(7), *root = get(0), *other = get(8);
+
+	assert_int_equal(user_charge(seven, RESOURCE_RINGS, 3, text), -EDQUOT);
+	assert_non_null(strstr(text, "rings_per_user in [user 7] of"));
+	assert_int_equal(user_charge(seven, RESOURCE_REGIONS, 1 << 20, text), -EDQUOT);
+	assert_non_null(strstr(text, "regions_per_user in [limits] of"));
+	assert_int_equal(user_handshake(seven, text), 0);
+	assert_int_equal(user_handshake(seven, text), -EDQUOT);
+	assert_non_null(strstr(text, "handshakes_per_second in [user 7] of"));
+	assert_int_equal(user_charge(root, RESOURCE_RINGS, 3, text), -EDQUOT);
+	assert_non_null(strstr(text, "rings_per_user in [user root] of"));
+	assert_int_equal(user_charge(other, RESOURCE_RINGS, 3, text), -EDQUOT);
+	assert_non_null(strstr(text, "rings_per_user in [limits] of"));
+	user_put(seven);
+	user_put(root);
+	user_put(other);
 }
 
 /* Each names the key that raises it. */
@@ -147,7 +181,7 @@ static void connecting_again_and_again_is_limited(void **state)
 	char text[VDM_REFUSAL_TEXT];
 
 	(void)state;
-	user->limits.handshakes_per_second = 3;
+	user->settings.limits.handshakes_per_second = 3;
 	user->handshakes = 3;
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(handshake_after(user, 0, text), 0);
@@ -174,7 +208,7 @@ static void a_new_configuration_reaches_users_that_are_there(void **state)
 	(void)state;
 	config.limits.rings_per_user = 3;
 	users_configure(&users, &config);
-	assert_int_equal(user->limits.rings_per_user, 3);
+	assert_int_equal(user->settings.limits.rings_per_user, 3);
 	user_put(user);
 }
 
@@ -184,6 +218,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(sessions_of_a_user_share_one_object, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_configuration_decides_whose_turn_it_is, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_goes_over_a_limit, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_refusal_names_the_section_that_sets_the_limit, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(each_resource_has_its_limit, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(connecting_again_and_again_is_limited, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_new_configuration_reaches_users_that_are_there, set_up,
