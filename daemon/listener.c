@@ -12,6 +12,8 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "lock_file.h"
+
 /* The owner and the group of the socket may connect; everybody else may not. */
 #define SOCKET_UMASK 0117
 
@@ -25,6 +27,12 @@ static int complain(char *text, size_t size, int error, const char *format, ...)
 	vsnprintf(text, size, format, arguments);
 	va_end(arguments);
 	return error;
+}
+
+static int complain_running(const char *path, char *text, size_t size)
+{
+	return complain(text, size, -EADDRINUSE, "a daemon is running at %s already: stop it, or choose another path "
+			"with --socket", path);
 }
 
 static int take_passed(struct listener *listener, int count, char *error, size_t size)
@@ -64,6 +72,22 @@ static int bind_socket(int fd, const struct sockaddr_un *address)
 	return result;
 }
 
+/* Returns the lock's descriptor, or a negative errno with a sentence. */
+static int lock_path(const char *path, char *error, size_t size)
+{
+	char what[LOCK_FILE_ERROR_TEXT];
+	int fd = lock_file_take(path, what);
+
+	if (fd == -ENOENT)
+		return complain(error, size, fd, "cannot create %s: its directory does not exist; create it, or choose "
+						 "another path with --socket", path);
+	if (fd == -EADDRINUSE)
+		return complain_running(path, error, size);
+	if (fd < 0)
+		return complain(error, size, fd, "cannot create %s: %s", path, what);
+	return fd;
+}
+
 static int bind_or_replace(int fd, const struct sockaddr_un *address, char *error, size_t size)
 {
 	const char *path = address->sun_path;
@@ -75,15 +99,11 @@ static int bind_or_replace(int fd, const struct sockaddr_un *address, char *erro
 			return complain(error, size, result, "%s exists and is not a socket: remove it, or "
 							     "choose another path", path);
 		if (is_alive(address))
-			return complain(error, size, result, "a daemon is running at %s already: stop it, "
-							     "or choose another path with --socket", path);
+			return complain_running(path, error, size);
 		/* left behind by one that was killed */
 		unlink(path);
 		result = bind_socket(fd, address);
 	}
-	if (result == -ENOENT)
-		return complain(error, size, result, "cannot create %s: its directory does not exist; create "
-						     "it, or choose another path with --socket", path);
 	if (result)
 		return complain(error, size, result, "cannot create %s: %s", path, strerror(-result));
 	return 0;
@@ -95,7 +115,7 @@ int listener_open(const char *path, struct listener *listener, char *error, size
 	struct stat status;
 	int count = sd_listen_fds(1);
 
-	*listener = (struct listener){.fd = -1};
+	*listener = (struct listener){.fd = -1, .lock_fd = -1};
 	if (count > 0)
 		return take_passed(listener, count, error, size);
 	strncpy(address.sun_path, path, sizeof address.sun_path - 1);
@@ -105,15 +125,19 @@ int listener_open(const char *path, struct listener *listener, char *error, size
 	if (fd < 0)
 		return complain(error, size, -errno, "cannot open a socket: %s", strerror(errno));
 
-	int result = bind_or_replace(fd, &address, error, size);
+	int lock_fd = lock_path(path, error, size);
+	int result = lock_fd < 0 ? lock_fd : bind_or_replace(fd, &address, error, size);
 
 	if (!result && (listen(fd, SOMAXCONN) < 0 || lstat(path, &status) < 0))
 		result = complain(error, size, -errno, "cannot listen at %s: %s", path, strerror(errno));
 	if (result) {
 		close(fd);
+		if (lock_fd >= 0)
+			lock_file_release(path, lock_fd);
 		return result;
 	}
 	listener->fd = fd;
+	listener->lock_fd = lock_fd;
 	listener->path = path;
 	listener->device = status.st_dev;
 	listener->inode = status.st_ino;
@@ -131,5 +155,7 @@ void listener_close(struct listener *listener)
 		unlink(listener->path);
 	if (listener->fd >= 0)
 		close(listener->fd);
-	*listener = (struct listener){.fd = -1};
+	if (listener->lock_fd >= 0)
+		lock_file_release(listener->path, listener->lock_fd);
+	*listener = (struct listener){.fd = -1, .lock_fd = -1};
 }

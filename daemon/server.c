@@ -97,7 +97,7 @@ int server_new(struct config *config, struct server **out)
 		return -ENOMEM;
 	}
 	server->config = *config;
-	server->listener.fd = -1;
+	server->listener = (struct listener){.fd = -1, .lock_fd = -1};
 	server->began_ns = monotonic_ns();
 	LIST_INIT(&server->users);
 	LIST_INIT(&server->sessions);

@@ -155,7 +155,7 @@ int daemon_stop(struct daemon_process *daemon)
 
 void daemon_remove(struct daemon_process *daemon)
 {
-	static const char *const files[] = {"vdmd.sock", "notify", "conf"};
+	static const char *const files[] = {"vdmd.sock", "vdmd.sock.lock", "notify", "conf"};
 	char path[sizeof daemon->directory + 16];
 
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {

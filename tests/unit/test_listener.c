@@ -4,20 +4,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 static char directory[] = "/tmp/vdmd-test-listener.XXXXXX";
-static char path[64];
+static char path[64], lock[80];
 static char error[512];
 
 static int open_listener(struct listener *listener)
@@ -57,9 +62,126 @@ static void what_a_killed_one_left_is_replaced(void **state)
 	(void)state;
 	assert_int_equal(open_listener(&killed), 0);
 	close(killed.fd);
+	close(killed.lock_fd);
 	assert_int_equal(open_listener(&next), 0);
 	listener_close(&next);
 	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void leave_stale_socket(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	strcpy(address.sun_path, path);
+	unlink(path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+	close(fd);
+}
+
+/* Several that find a stale socket at the same moment: one of them gets its place. */
+static void of_daemons_that_start_at_once_one_stays(void **state)
+{
+	enum { ROUNDS = 300, DAEMONS = 2 };
+	pthread_barrier_t *meet = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_barrierattr_t shared;
+
+	(void)state;
+	assert_ptr_not_equal(meet, MAP_FAILED);
+	pthread_barrierattr_init(&shared);
+	pthread_barrierattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
+	assert_int_equal(pthread_barrier_init(meet, &shared, DAEMONS), 0);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		unsigned stayed = 0;
+
+		leave_stale_socket();
+		for (unsigned i = 0; i < DAEMONS; i++) {
+			if (fork() == 0) {
+				struct listener listener;
+
+				pthread_barrier_wait(meet);
+				int result = open_listener(&listener);
+
+				pthread_barrier_wait(meet);
+				if (!result)
+					listener_close(&listener);
+				_exit(result == 0 ? 1 : result == -EADDRINUSE ? 0 : 100);
+			}
+		}
+		for (unsigned i = 0; i < DAEMONS; i++) {
+			int status;
+
+			assert_true(wait(&status) > 0 && WIFEXITED(status));
+			stayed += (unsigned)WEXITSTATUS(status);
+		}
+		assert_int_equal(stayed, 1);
+	}
+	munmap(meet, 4096);
+}
+
+/* Who waits for the lock of a daemon that ends has the file that is being removed. */
+static void a_lock_that_was_removed_meanwhile_is_none(void **state)
+{
+	struct listener listener;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		int fd = open(lock, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+
+		assert_int_equal(flock(fd, LOCK_EX), 0);
+		assert_int_equal(open_listener(&listener), -EADDRINUSE);
+		assert_non_null(strstr(error, "running"));
+		assert_int_equal(unlink(lock), 0);
+		assert_int_equal(open_listener(&listener), 0);
+		close(fd);
+		listener_close(&listener);
+		assert_int_equal(access(lock, F_OK), -1);
+	}
+}
+
+/* Others may be able to put something in its place. */
+static void a_lock_that_is_no_plain_file_is_named(void **state)
+{
+	struct listener listener;
+	char target[80];
+
+	(void)state;
+	snprintf(target, sizeof target, "%s/target", directory);
+	assert_int_equal(symlink(target, lock), 0);
+	assert_int_equal(open_listener(&listener), -ELOOP);
+	assert_non_null(strstr(error, lock));
+	assert_non_null(strstr(error, "plain file"));
+	assert_int_equal(access(target, F_OK), -1);
+	assert_int_equal(unlink(lock), 0);
+
+	assert_int_equal(mkfifo(lock, 0600), 0);
+	assert_int_equal(open_listener(&listener), -EEXIST);
+	assert_non_null(strstr(error, "plain file"));
+	assert_int_equal(unlink(lock), 0); /* it is not removed: it may be another's */
+
+	assert_int_equal(mkdir(lock, 0700), 0);
+	assert_true(open_listener(&listener) < 0);
+	assert_non_null(strstr(error, lock));
+	assert_int_equal(rmdir(lock), 0);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void a_directory_that_cannot_be_written_is_named(void **state)
+{
+	int status;
+
+	(void)state;
+	assert_int_equal(chmod(directory, 0500), 0);
+	if (fork() == 0) {
+		struct listener listener;
+
+		if (geteuid() == 0 && setuid(65534) < 0)
+			_exit(1);
+		_exit(open_listener(&listener) != -EACCES || !strstr(error, "cannot create") || !strstr(error, path));
+	}
+	wait(&status);
+	assert_int_equal(chmod(directory, 0700), 0);
+	assert_int_equal(status, 0);
 }
 
 static void other_files_are_left_alone(void **state)
@@ -130,6 +252,10 @@ int main(void)
 		cmocka_unit_test(it_is_for_user_and_group_and_removed_at_the_end),
 		cmocka_unit_test(a_second_daemon_is_refused),
 		cmocka_unit_test(what_a_killed_one_left_is_replaced),
+		cmocka_unit_test(of_daemons_that_start_at_once_one_stays),
+		cmocka_unit_test(a_lock_that_was_removed_meanwhile_is_none),
+		cmocka_unit_test(a_lock_that_is_no_plain_file_is_named),
+		cmocka_unit_test(a_directory_that_cannot_be_written_is_named),
 		cmocka_unit_test(other_files_are_left_alone),
 		cmocka_unit_test(a_missing_directory_is_named),
 		cmocka_unit_test(a_passed_socket_is_used_and_another_kind_is_refused),
@@ -137,10 +263,12 @@ int main(void)
 
 	assert_non_null(mkdtemp(directory));
 	snprintf(path, sizeof path, "%s/vdmd.sock", directory);
+	snprintf(lock, sizeof lock, "%s.lock", path);
 
 	int result = cmocka_run_group_tests(tests, NULL, NULL);
 
 	unlink(path);
+	unlink(lock);
 	rmdir(directory);
 	return result;
 }
