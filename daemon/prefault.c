@@ -109,13 +109,17 @@ static void *prefault_main(void *argument)
 int prefault_new(struct prefault **out)
 {
 	struct prefault *prefault = calloc(1, sizeof *prefault);
+	pthread_condattr_t monotonic;
 
 	if (!prefault)
 		return -ENOMEM;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	TAILQ_INIT(&prefault->jobs);
 	pthread_mutex_init(&prefault->lock, NULL);
 	pthread_cond_init(&prefault->work, NULL);
-	pthread_cond_init(&prefault->ended, NULL);
+	pthread_cond_init(&prefault->ended, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	*out = prefault;
 	return 0;
 }
@@ -126,7 +130,7 @@ void prefault_free(struct prefault *prefault)
 
 	if (!prefault)
 		return;
-	clock_gettime(CLOCK_REALTIME, &end);
+	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_nsec += PATIENCE_NS;
 	end.tv_sec += end.tv_nsec / 1000000000;
 	end.tv_nsec %= 1000000000;

@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -175,6 +177,52 @@ static void there_is_an_end_to_how_many_wait(void **state)
 	close(fd);
 }
 
+static atomic_bool holding, held;
+
+/* Instead of the C library's: as a client can make it, it takes long. */
+int madvise(void *address, size_t length, int advice)
+{
+	while (atomic_load(&holding)) {
+		atomic_store(&held, true);
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+	return (int)syscall(SYS_madvise, address, length, advice);
+}
+
+/* Instead of the C library's: the wall clock is put back by an hour, after it has been read. */
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+	int result = (int)syscall(SYS_clock_gettime, clock, time);
+
+	if (clock == CLOCK_REALTIME)
+		time->tv_sec += 3600;
+	return result;
+}
+
+/* At the end a thread that is stuck is waited for in vain, and not for longer when the wall clock changes. */
+static void the_end_does_not_wait_for_the_wall_clock(void **state)
+{
+	static struct prefault *stuck; /* it stays until the process ends */
+	struct timespec begin, end;
+	int fd = memory_file(BYTES);
+	void *base = mapping(fd, BYTES);
+
+	(void)state;
+	assert_int_equal(prefault_new(&stuck), 0);
+	atomic_store(&holding, true);
+	assert_non_null(prefault_begin(stuck, base, BYTES, true, fd));
+	while (!atomic_load(&held))
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	alarm(30);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	prefault_free(stuck);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	alarm(0);
+	assert_in_range(end.tv_sec - begin.tv_sec, 0, 20);
+	atomic_store(&holding, false);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -183,6 +231,7 @@ int main(void)
 		cmocka_unit_test(what_is_given_up_is_unmapped),
 		cmocka_unit_test(without_a_job_it_is_just_unmapped),
 		cmocka_unit_test(there_is_an_end_to_how_many_wait),
+		cmocka_unit_test(the_end_does_not_wait_for_the_wall_clock),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
