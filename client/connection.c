@@ -100,7 +100,9 @@ static int open_socket(const char *path, int64_t deadline)
 	if (error == EACCES)
 		return fail(-error, "no permission to connect to %s: is this user in the group that "
 				    "owns it (usually vdm)?", path);
-	return fail(-error, "cannot connect to vdmd at %s: %s", path, strerror(error));
+	return fail(-error, "cannot connect to vdmd at %s: %s%s", path, strerror(error),
+		    error != ENOENT && error != ECONNREFUSED ? "" : ": start it (systemctl start vdmd.socket), or one of "
+							       "your own (vdmd --socket PATH)");
 }
 
 /*
