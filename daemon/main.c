@@ -2,6 +2,7 @@
 /* vdmd(8): from the command line to the event loop and back. */
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,17 +122,29 @@ static void raise_descriptor_limit(void)
 	}
 }
 
-/* Limits that cannot be reached are better known at the start than when somebody is refused. */
-static void compare_limits(const struct config *config)
+/*
+ * Limits that cannot be reached are better known at the start than when a client is refused. Returns whether one client
+ * at least can be served.
+ */
+static bool descriptors_suffice(const struct config *config)
 {
 	const uint64_t needed = config->limits.sessions * DESCRIPTORS_PER_SESSION + DESCRIPTORS_OF_OWN;
+	const unsigned least = DESCRIPTORS_PER_SESSION + DESCRIPTORS_OF_OWN;
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < needed)
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return true;
+	if (limit.rlim_cur < least) {
+		log_message(LOG_ERR, NULL, "%llu descriptors (LimitNOFILE= of its unit, ulimit -n) are too few to serve "
+			    "anything: at least %u are needed", (unsigned long long)limit.rlim_cur, least);
+		return false;
+	}
+	if (limit.rlim_cur < needed)
 		log_message(LOG_WARNING, NULL, "%llu descriptors (LimitNOFILE) are too few for the %llu sessions that "
 			    "the configuration allows: %llu are needed, or fewer sessions",
 			    (unsigned long long)limit.rlim_cur, (unsigned long long)config->limits.sessions,
 			    (unsigned long long)needed);
+	return true;
 }
 
 static int start(struct service *service, struct config *config)
@@ -141,8 +154,11 @@ static int start(struct service *service, struct config *config)
 	int result = server_new(config, &service->server);
 
 	if (result) {
-		log_message(LOG_ERR, NULL, "cannot start %llu workers: %s",
-			    (unsigned long long)config->workers, strerror(-result));
+		if (result == -EAGAIN)
+			log_message(LOG_ERR, NULL, "cannot start the workers: there are as many threads as there may be "
+				    "(TasksMax= of its unit, ulimit -u): allow more, or lower workers");
+		else
+			log_message(LOG_ERR, NULL, "cannot start: %s", strerror(-result));
 		return result;
 	}
 	result = listener_open(service->server->config.socket, &listener, error, sizeof error);
@@ -195,7 +211,10 @@ int main(int argc, char **argv)
 	log_set_level((int)config.log_level);
 	block_signals();
 	raise_descriptor_limit();
-	compare_limits(&config);
+	if (!descriptors_suffice(&config)) {
+		config_free(&config);
+		return EXIT_FAILURE;
+	}
 
 	struct service service = {.options = &options};
 
