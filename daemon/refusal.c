@@ -13,3 +13,13 @@ int refuse(char text[VDM_REFUSAL_TEXT], int error, const char *format, ...)
 	va_end(arguments);
 	return error;
 }
+
+int refusal_send(int socket, uint32_t request, int error, const char *text)
+{
+	struct vdm_message_refused refused = {.header = {VDM_MESSAGE_REFUSED, sizeof refused},
+					      .request = request,
+					      .error = error};
+
+	refuse(refused.text, 0, "%s", text);
+	return vdm_packet_send(socket, &refused.header, NULL, 0);
+}

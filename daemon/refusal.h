@@ -9,4 +9,7 @@
 int refuse(char text[VDM_REFUSAL_TEXT], int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Send it in answer to a request, enum vdm_message_type. Returns as vdm_packet_send(). */
+int refusal_send(int socket, uint32_t request, int error, const char *text);
+
 #endif

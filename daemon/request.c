@@ -28,14 +28,9 @@ static uint64_t features(void)
 static int reply_refused(struct session *session, uint32_t request, int error,
 			 const char *text)
 {
-	struct vdm_message_refused refused = {.header = {VDM_MESSAGE_REFUSED, sizeof refused},
-					      .request = request,
-					      .error = error};
-
-	refuse(refused.text, 0, "%s", text);
 	log_limited(error == -EDQUOT ? LOG_WARNING : LOG_DEBUG, &session->peer,
 		    "refused: %s", text);
-	return vdm_packet_send(session->socket, &refused.header, NULL, 0);
+	return refusal_send(session->socket, request, error, text);
 }
 
 /* A client names itself as it likes, also with what would forge a line of the log. */

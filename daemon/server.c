@@ -16,6 +16,7 @@
 #include "clock.h"
 #include "holes.h"
 #include "log.h"
+#include "refusal.h"
 
 /* Connections that are accepted before other events' turn. */
 #define ACCEPTS_AT_ONCE 16
@@ -189,11 +190,6 @@ void server_free(struct server *server)
  * stayed in the queue, the event loop would spin on it. */
 static int accept_in_distress(struct server *server, int listen_fd)
 {
-	static const char text[] = "vdmd is out of descriptors: raise LimitNOFILE of its service";
-	struct vdm_message_refused refused = {.header = {VDM_MESSAGE_REFUSED, sizeof refused},
-					      .request = VDM_MESSAGE_HELLO,
-					      .error = -EMFILE};
-
 	if (server->reserve_fd < 0)
 		return -EMFILE;
 	close(server->reserve_fd);
@@ -202,8 +198,7 @@ static int accept_in_distress(struct server *server, int listen_fd)
 	int error = fd < 0 ? errno : 0;
 
 	if (!error) {
-		__builtin_memcpy(refused.text, text, sizeof text);
-		vdm_packet_send(fd, &refused.header, NULL, 0);
+		refusal_send(fd, VDM_MESSAGE_HELLO, -EMFILE, "vdmd is out of descriptors: raise LimitNOFILE of its service");
 		shutdown(fd, SHUT_RDWR);
 		reaper_close_socket(server->reaper, NULL, fd);
 		server->refused++;

@@ -2,7 +2,6 @@
 #include "session.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -44,12 +43,7 @@ static int open_peer(int socket, pid_t pid)
 /* What cannot become a session is told why; the client reads it in answer to its greeting. */
 static int turn_away(struct server *server, struct user *user, int socket, int error, const char *text)
 {
-	struct vdm_message_refused refused = {.header = {VDM_MESSAGE_REFUSED, sizeof refused},
-					      .request = VDM_MESSAGE_HELLO,
-					      .error = error};
-
-	snprintf(refused.text, sizeof refused.text, "%s", text);
-	vdm_packet_send(socket, &refused.header, NULL, 0);
+	refusal_send(socket, VDM_MESSAGE_HELLO, error, text);
 	shutdown(socket, SHUT_RDWR);
 	reaper_close_socket(server->reaper, user, socket);
 	server->refused++;
