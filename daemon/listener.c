@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,9 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "lock_file.h"
+#include "refusal.h"
 
 /* The owner and the group of the socket may connect; everybody else may not. */
 #define SOCKET_UMASK 0117
@@ -142,6 +145,30 @@ int listener_open(const char *path, struct listener *listener, char *error, size
 	listener->device = status.st_dev;
 	listener->inode = status.st_ino;
 	return 0;
+}
+
+void listener_turn_away(unsigned seconds, const char *text)
+{
+	const uint64_t end = monotonic_ns() + seconds * 1000000000ull;
+	struct listener listener;
+	char error[256];
+
+	if (sd_listen_fds(0) <= 0 || listener_open("", &listener, error, sizeof error) < 0)
+		return;
+	for (uint64_t now; (now = monotonic_ns()) < end;) {
+		struct pollfd watch = {.fd = listener.fd, .events = POLLIN};
+
+		poll(&watch, 1, (int)((end - now) / 1000000) + 1);
+
+		int fd = accept4(listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0)
+			continue;
+		refusal_send(fd, VDM_MESSAGE_HELLO, -ECONNREFUSED, text);
+		shutdown(fd, SHUT_RDWR);
+		close(fd);
+	}
+	listener_close(&listener);
 }
 
 void listener_close(struct listener *listener)

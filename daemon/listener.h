@@ -23,4 +23,11 @@ int listener_open(const char *path, struct listener *listener, char *error, size
 
 void listener_close(struct listener *listener);
 
+/*
+ * For a daemon that cannot serve: tell each client that connects in the next `seconds` why, if the service manager has
+ * passed a socket. That socket stays when the daemon exits. A connection that waited there would have the daemon started
+ * again at once, and again, until the service manager gives the socket up (systemd.unit(5), StartLimitBurst=).
+ */
+void listener_turn_away(unsigned seconds, const char *text);
+
 #endif

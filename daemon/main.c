@@ -25,6 +25,10 @@
 /* When the event loop has no memory, it is tried again after so long. */
 #define MEMORY_RETRY_NS 100000000
 
+/* With a mistake in the configuration, clients are told for so long before the daemon exits. systemd's default start
+ * limit is five in ten seconds. */
+#define TURN_AWAY_SECONDS 5
+
 struct service {
 	const struct options *options;
 	struct server *server;
@@ -191,20 +195,34 @@ static int run_loop(sd_event *event)
 	return result;
 }
 
+/* The mistake is for the operator to read. Clients have to ask. */
+static void turn_away(const char *mistake)
+{
+	sd_notifyf(0, "STATUS=Cannot serve: %s", mistake);
+	listener_turn_away(TURN_AWAY_SECONDS, "vdmd cannot serve, for there is a mistake in its configuration: correct it "
+					      "(systemctl status vdmd tells where), and restart vdmd");
+}
+
 int main(int argc, char **argv)
 {
 	char error[CONFIG_ERROR_TEXT];
 	struct options options;
 	struct config config;
 
-	options_parse(&options, argc, argv);
 	log_open();
-	if (options_configure(&options, &config, error) < 0) {
-		log_message(LOG_ERR, NULL, "%s", error);
+	if (options_parse(&options, argc, argv) < 0) {
+		turn_away("an option that is wrong");
 		return EXIT_USAGE;
 	}
-	if (options.print_config) {
-		config_print(&config, stdout);
+	if (options_configure(&options, &config, error) < 0) {
+		log_message(LOG_ERR, NULL, "%s", error);
+		if (!options.check_config && !options.print_config)
+			turn_away(error);
+		return EXIT_USAGE;
+	}
+	if (options.check_config || options.print_config) {
+		if (options.print_config)
+			config_print(&config, stdout);
 		config_free(&config);
 		return EXIT_SUCCESS;
 	}

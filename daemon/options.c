@@ -15,6 +15,7 @@ static void print_help(void)
 	       "  --workers N        threads that copy; 0: half the CPUs (key workers)\n"
 	       "  --config FILE      read FILE instead of " CONFIG_DEFAULT_FILE "\n"
 	       "  --log-level LEVEL  error, warning, notice, info or debug (key log_level)\n"
+	       "  --check-config     say what is wrong with the configuration, if anything, and exit\n"
 	       "  --print-config     print the configuration in force and exit\n"
 	       "  --help             print this and exit\n"
 	       "  --version          print the version and exit\n\n"
@@ -22,20 +23,21 @@ static void print_help(void)
 	       "See vdmd(8) and vdmd.conf(5).\n");
 }
 
-static void bad_usage(void)
+static int bad_usage(void)
 {
 	fprintf(stderr, "Try 'vdmd --help'.\n");
-	exit(EXIT_USAGE);
+	return -EINVAL;
 }
 
-void options_parse(struct options *options, int argc, char **argv)
+int options_parse(struct options *options, int argc, char **argv)
 {
-	enum { SOCKET = 1, WORKERS, CONFIG, LOG_LEVEL, PRINT_CONFIG, HELP, VERSION };
+	enum { SOCKET = 1, WORKERS, CONFIG, LOG_LEVEL, CHECK_CONFIG, PRINT_CONFIG, HELP, VERSION };
 	static const struct option known[] = {
 		{"socket", required_argument, NULL, SOCKET},
 		{"workers", required_argument, NULL, WORKERS},
 		{"config", required_argument, NULL, CONFIG},
 		{"log-level", required_argument, NULL, LOG_LEVEL},
+		{"check-config", no_argument, NULL, CHECK_CONFIG},
 		{"print-config", no_argument, NULL, PRINT_CONFIG},
 		{"help", no_argument, NULL, HELP},
 		{"version", no_argument, NULL, VERSION},
@@ -58,6 +60,9 @@ void options_parse(struct options *options, int argc, char **argv)
 		case LOG_LEVEL:
 			options->log_level = optarg;
 			break;
+		case CHECK_CONFIG:
+			options->check_config = true;
+			break;
 		case PRINT_CONFIG:
 			options->print_config = true;
 			break;
@@ -68,14 +73,15 @@ void options_parse(struct options *options, int argc, char **argv)
 			printf("vdmd %s\n", VDM_VERSION);
 			exit(EXIT_SUCCESS);
 		default:
-			bad_usage();
+			return bad_usage();
 		}
 	}
 	if (optind < argc) {
 		fprintf(stderr, "vdmd: \"%s\" is not an option, and nothing else is expected\n",
 			argv[optind]);
-		bad_usage();
+		return bad_usage();
 	}
+	return 0;
 }
 
 static int set_from(struct config *config, const char *name, const char *value,

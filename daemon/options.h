@@ -12,14 +12,14 @@ struct options {
 	const char *socket;      /* these are NULL where the configuration is to decide */
 	const char *workers;
 	const char *log_level;
-	bool print_config;
+	bool check_config, print_config;
 };
 
-/* Exit status for a command line that makes no sense. */
+/* Exit status for a command line or a configuration that is wrong; RestartPreventExitStatus= of the unit has it. */
 #define EXIT_USAGE 2
 
-/* Parse; prints and exits for --help and --version, and for errors. */
-void options_parse(struct options *options, int argc, char **argv);
+/* Parse. Prints and exits for --help and --version. Returns 0, or -EINVAL after printing what is wrong. */
+int options_parse(struct options *options, int argc, char **argv);
 
 /*
  * The configuration in force: defaults, then the file, then the command line. Returns 0 or a negative errno

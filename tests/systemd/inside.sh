@@ -87,14 +87,41 @@ fi
 systemctl reload vdmd.service || fail "reload"
 until_true logged "configuration reloaded" || fail "the reload was not logged"
 printf '[vdmd]\nspin_us = 20\nno_such_key = 1\n' >/etc/vdmd.conf
-systemctl reload vdmd.service || fail "reload of a bad configuration"
+if systemctl reload vdmd.service 2>/dev/null; then
+	fail "the reload of a bad configuration succeeded"
+fi
 until_true logged "/etc/vdmd.conf:3: " || fail "the mistake in the configuration was not logged"
 rm /etc/vdmd.conf
+systemctl reload vdmd.service || fail "reload of the corrected configuration"
 [ "$(property MainPID)" = "$pid" ] && systemctl is-active --quiet vdmd.service ||
 	fail "it did not outlive the reloads"
 runuser -u alice ./example >/dev/null || fail "a client after the reloads"
 journalctl --no-pager -u vdmd.service -o verbose | grep -q 'PRIORITY=3' || fail "priorities in the journal"
-ok "reload, and a mistake in the configuration is named and does no harm"
+ok "reload; one of a file with a mistake fails, names the mistake and does no harm"
+
+# A mistake at the start: clients that come are told, for longer than any limit of systemd's counts, and the socket stays.
+printf '[vdmd]\nno_such_key = 1\n' >/etc/vdmd.conf
+systemctl stop vdmd.service || fail "stop"
+begin=$(date +%s) attempts=0
+while [ "$(date +%s)" -lt $((begin + 12)) ]; do
+	if runuser -u alice vdmctl status >/dev/null 2>refusal; then
+		fail "a daemon with a bad configuration serves"
+	fi
+	grep -q "configuration" refusal || fail "attempt $attempts: the refusal does not mention the configuration: $(cat refusal)"
+	attempts=$((attempts + 1))
+	sleep 0.02
+done
+systemctl is-active --quiet vdmd.socket || fail "the socket is $(systemctl is-active vdmd.socket) after $attempts attempts"
+starts=$(journalctl --no-pager -u vdmd.service -o cat | grep -c "vdmd.conf:2: there is no key")
+seconds=$(($(date +%s) - begin))
+[ "$starts" -le $((seconds / 5 + 2)) ] || fail "it was started $starts times in $seconds seconds"
+runuser -u alice ./example >/dev/null || fail "a program does its work itself"
+systemctl status vdmd.service | grep -q "/etc/vdmd.conf:2: " || fail "systemctl status does not tell what is wrong"
+rm /etc/vdmd.conf
+systemctl restart vdmd.service || fail "restart with the corrected configuration"
+runuser -u alice vdmctl status >/dev/null || fail "a client after the correction"
+pid=$(property MainPID)
+ok "a mistake in the configuration at the start: $attempts clients were told, in $starts starts, and the socket stayed"
 
 kill -KILL "$pid"
 until_true new_pid "$pid" || fail "it was not restarted after SIGKILL"

@@ -21,6 +21,8 @@
 
 #include <cmocka.h>
 
+#include "proto/control.h"
+
 static char directory[] = "/tmp/vdmd-test-listener.XXXXXX";
 static char path[64], lock[80];
 static char error[512];
@@ -246,6 +248,52 @@ static void a_passed_socket_is_used_and_another_kind_is_refused(void **state)
 	}
 }
 
+/* A daemon that cannot serve says so to those who wait and to those who come, and leaves nobody in the queue. */
+static void a_daemon_that_cannot_serve_says_so(void **state)
+{
+	const struct vdm_message_hello hello = {.header = {VDM_MESSAGE_HELLO, sizeof hello}};
+	struct listener own;
+	int clients[3], saved = fcntl(3, F_DUPFD_CLOEXEC, 10);
+
+	(void)state;
+	if (saved < 0) /* or it would be the listener's own */
+		assert_int_equal(open("/dev/null", O_RDONLY | O_CLOEXEC), 3);
+	assert_int_equal(open_listener(&own), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+		strcpy(address.sun_path, path);
+		clients[i] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+		assert_int_equal(connect(clients[i], (struct sockaddr *)&address, sizeof address), 0);
+		if (i > 0)
+			assert_int_equal(vdm_packet_send(clients[i], &hello.header, NULL, 0), 0);
+	}
+	close(clients[2]);
+	pass(dup(own.fd));
+	listener_turn_away(1, "there is a reason");
+	for (unsigned i = 0; i < 2; i++) {
+		struct vdm_packet reply;
+
+		assert_int_equal(vdm_packet_receive(clients[i], &reply, 0), 0);
+		assert_int_equal(reply.message.header.type, VDM_MESSAGE_REFUSED);
+		assert_int_equal(reply.message.refused.request, VDM_MESSAGE_HELLO);
+		assert_int_equal(reply.message.refused.error, -ECONNREFUSED);
+		assert_string_equal(reply.message.refused.text, "there is a reason");
+		assert_int_equal(vdm_packet_receive(clients[i], &reply, 0), -ENOTCONN);
+		close(clients[i]);
+	}
+	assert_int_equal(accept4(own.fd, NULL, NULL, SOCK_NONBLOCK), -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(access(path, F_OK), 0);
+	listener_close(&own);
+	unsetenv("LISTEN_FDS");
+	listener_turn_away(100, "without a passed socket there is nothing to do");
+	if (saved >= 0) {
+		dup2(saved, 3);
+		close(saved);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -259,6 +307,7 @@ int main(void)
 		cmocka_unit_test(other_files_are_left_alone),
 		cmocka_unit_test(a_missing_directory_is_named),
 		cmocka_unit_test(a_passed_socket_is_used_and_another_kind_is_refused),
+		cmocka_unit_test(a_daemon_that_cannot_serve_says_so),
 	};
 
 	assert_non_null(mkdtemp(directory));
