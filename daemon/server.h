@@ -26,7 +26,7 @@ struct server {
 	int violation_fd;                 /* eventfd: a worker has found a violation */
 	sd_event_source *on_violation;
 	sd_event_source *on_watch;        /* workers that wait for a client's memory */
-	int reserve_fd;                   /* to be closed when descriptors run out; see accept_one() */
+	int reserve_fd;                   /* to be closed when descriptors run out; see accept_in_distress() */
 	uint64_t began_ns;
 	bool announcing;                  /* sd_notify() what sessions there are */
 	bool stopping;                    /* the end of a session is not its client's doing */

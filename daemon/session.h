@@ -49,7 +49,7 @@ struct session {
 	bool ending;                    /* all of it is being removed */
 	sd_event_source *on_unread;     /* ...but for its socket, while the client has not read our last answer */
 
-	/* Set by a worker, with a constant string; release; partner: server's look at violations, acquire. */
+	/* Set by a worker, with a constant string; release; partner: server.c, on_violation(), acquire. */
 	_Atomic(const char *) violation;
 	_Atomic bool over_limit; /* the same: an operation was refused for the bytes that its user has in flight */
 };

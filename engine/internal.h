@@ -149,7 +149,7 @@ struct queue_slot {
 
 struct engine {
 	pthread_mutex_t lock;
-	_Atomic unsigned contenders;   /* threads that wait for the lock; partner: engine_breathe() */
+	_Atomic unsigned contenders;   /* threads that wait for the lock; partner: breathe() */
 	pthread_cond_t surplus;        /* workers that found nothing to do wait here */
 	pthread_cond_t progress;       /* who waits for workers to let go of something */
 	unsigned observers;            /* of `progress`, since they were last told */

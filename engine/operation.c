@@ -9,7 +9,7 @@
 enum descriptor_state descriptor_state(const struct vdm_descriptor *slot, uint32_t position,
 				       uint32_t entries)
 {
-	/* acquire; partner: the producer's release of the sequence word when it publishes */
+	/* acquire; partner: the client's publish(), release */
 	uint32_t sequence = atomic_load_explicit(&slot->sequence, memory_order_acquire);
 
 	if (sequence == position + 1)

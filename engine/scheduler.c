@@ -156,7 +156,7 @@ void scheduler_poll(struct engine_queue *queue, uint64_t now)
 	struct engine *engine = queue->engine;
 
 	/* relaxed: a doorbell more is harmless, and the next look at the ring comes after this anyway;
-	 * partner: the client's submit */
+	 * partner: the client's ring_doorbell() */
 	atomic_store_explicit(&queue->daemon_line->doorbell_wanted, 0, memory_order_relaxed);
 	queue->polled = true;
 	queue->touched = true;
@@ -245,8 +245,8 @@ static void announce(struct engine_queue *queue)
 
 	queue->retirements = ring ? ring : 1; /* never zero */
 	queue->retiring = true;
-	/* release, then the barrier in scheduler_retire_quiet(); partner: the client's submit, which publishes,
-	 * passes a barrier or is passed through ours, and reads this */
+	/* release, then the barrier in scheduler_retire_quiet(); partner: the client's ring_doorbell(), which after
+	 * publishing passes a barrier, or is passed through ours, and reads this */
 	atomic_store_explicit(&queue->daemon_line->doorbell_wanted, queue->retirements,
 			      memory_order_release);
 }

@@ -2,9 +2,9 @@
 /*
  * The ring: what a client and the daemon share in memory.
  *
- * A ring is two memory files, both created, filled and sealed by the daemon:
+ * A ring is two memory files. Each side creates, fills and seals the one that it writes:
  *
- *   submission file (the client writes)        completion file (the daemon writes)
+ *   submission file (the client's)             completion file (the daemon's)
  *   +------------------------------------+     +------------------------------------+
  *   | 0     struct vdm_client_line       |     | 0     struct vdm_daemon_line       |
  *   | 64    reserved, zero               |     | 64    reserved, zero               |
@@ -102,7 +102,7 @@ struct vdm_descriptor {
 	uint64_t pattern;           /* memset only, else zero */
 	uint64_t user_data;         /* returned in the completion, never interpreted */
 	uint32_t reserved1;         /* zero */
-	_Atomic uint32_t sequence;  /* written last, release; partner: descriptor_ready(), acquire */
+	_Atomic uint32_t sequence;  /* written last, release; partner: descriptor_state(), acquire */
 };
 
 static_assert(sizeof(struct vdm_descriptor) == VDM_CACHE_LINE, "one line per submission");
@@ -131,7 +131,7 @@ struct vdm_completion {
 	int32_t result;            /* 0 or a negative errno */
 	uint32_t flags;            /* enum vdm_completion_flags */
 	uint32_t operation;        /* position of the descriptor that this completes */
-	_Atomic uint32_t sequence; /* written last, release; partner: the client's peek, acquire */
+	_Atomic uint32_t sequence; /* written last, release; partner: the client's ring_reap(), acquire */
 };
 
 static_assert(sizeof(struct vdm_completion) * 2 == VDM_CACHE_LINE, "never straddles a line");
@@ -166,7 +166,7 @@ static_assert(offsetof(struct vdm_client_line, taken_back) == 8, "wire format");
  * whose ring has not been answered yet, need not ring again.
  */
 struct vdm_daemon_line {
-	_Atomic uint32_t doorbell_wanted; /* release, then full barrier; partner: the client's submit */
+	_Atomic uint32_t doorbell_wanted; /* release, then full barrier; partner: the client's ring_doorbell() */
 	/* Position after the last operation that was claimed; at first, that of the first operation. release, then
 	 * full barrier; partner: the client's ring_take_back() */
 	_Atomic uint32_t claimed;

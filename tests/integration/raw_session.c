@@ -163,7 +163,7 @@ void raw_publish_as(struct raw_ring *ring, uint32_t sequence)
 	/* release; partner: the engine's descriptor_state(), acquire */
 	atomic_store_explicit(&slot->sequence, sequence, memory_order_release);
 	ring->submitted++;
-	/* I6: publish, full barrier, read the announcement; partner: the engine's retire() */
+	/* I6: publish, full barrier, read the announcement; partner: the engine's announce() */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&line->doorbell_wanted, memory_order_seq_cst))
 		eventfd_write(ring->fds[VDM_RING_FD_DOORBELL], 1);
