@@ -29,7 +29,7 @@ check_options() {
 	help=$("$program" --help) || wrong "${program##*/} --help fails"
 	help_options=$(grep -oE -- '--[a-z][a-z0-9-]*' <<<"$help")
 	described=$(sed -nE '/^\.It /s/.*Fl Fl ([a-z0-9-]+).*/--\1/p' "$page")
-	named=$(grep -oE 'Fl Fl [a-z0-9-]+( \| [a-z-]+)*' "$page" | sed 's/Fl Fl //; s/ | /\n/g' | sed 's/^/--/')
+	named=$(grep -oE 'Fl Fl [a-z0-9-]+' "$page" | sed 's/Fl Fl /--/')
 	[ -n "$help_options" ] || wrong "${program##*/} --help names no option"
 	for option in $(only_in "$help_options" "$described"); do
 		wrong "$2 does not describe $option, which ${program##*/} --help names"
@@ -37,6 +37,11 @@ check_options() {
 	for option in $(only_in "$named" "$help_options"); do
 		wrong "$2 has $option, which ${program##*/} --help does not name"
 	done
+	if command -v mandoc >/dev/null; then
+		for option in $(mandoc -T ascii "$page" | sed 's/.\x08//g' | grep -oE '(^|[ |[(])-[a-z]{2,}'); do
+			wrong "$2 is shown with $option, where there are long options only"
+		done
+	fi
 	"$program" --version | grep -qE '[0-9]+\.[0-9]+\.[0-9]+' || wrong "${program##*/} --version"
 	"$program" --no-such-option >/dev/null 2>&1
 	[ $? -eq 2 ] || wrong "${program##*/} does not exit with 2 at a bad option, as $2 says"
@@ -189,6 +194,21 @@ check_protocol() {
 		"$source_dir/proto/ring.h")
 }
 
+# Errors with which operations complete: what the engine gives is in both pages that list them.
+check_operation_errors() {
+	local error errors
+
+	errors=$(cd "$source_dir"/engine && { cat operation.c job.c; sed -n '/^int space_resolve/,/^}/p' space.c; } |
+		grep -oE -- '-E[A-Z]+' | sort -u)
+	[ -n "$errors" ] || wrong "no error was found in the engine"
+	for error in $errors -ECANCELED; do
+		sed -n '/^Operations, in the/,/^\.El/p' "$man/libvdm.3" | grep -qE "^\.It .*${error#-}" ||
+			wrong "libvdm.3: operations may complete with $error"
+		sed -n '/^A descriptor that cannot be executed/,/^\.El/p' "$man/vdm-protocol.7" | grep -qE "^\.It .*${error#-}" ||
+			wrong "vdm-protocol.7: operations may complete with $error"
+	done
+}
+
 check_readme() {
 	local readme=$source_dir/README.md path
 
@@ -212,6 +232,7 @@ check_functions
 check_miniasync
 check_page_program
 check_protocol
+check_operation_errors
 check_readme
 
 [ "$failures" -eq 0 ] && echo "README and manual pages agree with the programs"
