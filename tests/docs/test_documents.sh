@@ -209,6 +209,14 @@ check_operation_errors() {
 	done
 }
 
+# What happens to a descriptor of shm_open(3), which looks like a memfd that cannot be sealed, is with that error: test_region.
+check_shm_open() {
+	sed -n '/^\.It Bq Er EPERM/,/^\.It/p' "$man/libvdm.3" | grep -q shm_open ||
+		wrong "libvdm.3: EPERM is what a descriptor of shm_open(3) gives"
+	sed -n '/^the seal is there/,/^\.It/p' "$man/vdm-protocol.7" | grep -q shm_open ||
+		wrong "vdm-protocol.7: EPERM is what a descriptor of shm_open(3) gives"
+}
+
 check_readme() {
 	local readme=$source_dir/README.md path
 
@@ -233,6 +241,7 @@ check_miniasync
 check_page_program
 check_protocol
 check_operation_errors
+check_shm_open
 check_readme
 
 [ "$failures" -eq 0 ] && echo "README and manual pages agree with the programs"

@@ -97,6 +97,14 @@ static void what_is_no_memfd_is_refused(void **state)
 		refused(file, BYTES, 0, -EMEDIUMTYPE, "memfd_create");
 	else /* on tmpfs, whose files are like memfds that cannot be sealed */
 		refused(file, BYTES, 0, -EPERM, "MFD_ALLOW_SEALING");
+	snprintf(path, sizeof path, "/vdmd-test-region.%d", (int)getpid());
+	file = shm_open(path, O_CREAT | O_EXCL | O_RDWR, 0600);
+	if (file >= 0)
+		shm_unlink(path);
+	if (file >= 0 && fcntl(file, F_GET_SEALS) >= 0) { /* where /dev/shm is the tmpfs that it should be */
+		assert_int_equal(ftruncate(file, BYTES), 0);
+		refused(file, BYTES, 0, -EPERM, "MFD_ALLOW_SEALING");
+	}
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
 	refused(ends[0], BYTES, 0, -EMEDIUMTYPE, "memfd_create");
 	close(ends[1]);
