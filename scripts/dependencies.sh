@@ -8,7 +8,7 @@
 set -u
 
 build="gcc libc6-dev make cmake pkg-config libsystemd-dev"
-check="$build g++ git libcmocka-dev clang libclang-rt-14-dev spin mandoc systemd systemd-container dbus strace procps python3 valgrind"
+check="$build g++ git libcmocka-dev clang spin mandoc systemd systemd-container dbus strace procps python3 valgrind"
 
 case ${1:-} in
 build) packages=$build ;;
@@ -24,9 +24,17 @@ if ! command -v dpkg-query >/dev/null; then
 	exit 0 # the configuration step says what it does not find
 fi
 
+# What clang's sanitizers are linked with has the version of the release's clang in its name. Nothing when that is
+# known neither from the clang that is installed nor from lists of packages.
+clang_runtime() {
+	version=$({ dpkg-query -W -f '${Depends}\n' clang || apt-cache depends clang; } 2>/dev/null |
+		sed -n 's/.*clang-\([0-9]\{1,\}\).*/\1/p' | head -n 1)
+	[ -z "$version" ] || echo "libclang-rt-$version-dev"
+}
+
 # The names of those that are not installed.
 missing() {
-	for package in $packages; do
+	for package in $packages $([ "$packages" = "$build" ] || clang_runtime); do
 		case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) in
 		installed) ;;
 		*) printf '%s ' "$package" ;;
@@ -44,15 +52,22 @@ if [ "$(id -u)" != 0 ]; then
 	else
 		echo "Packages are missing. Install them with:" >&2
 		echo "    sudo apt-get update && sudo apt-get install --no-install-recommends $wanted" >&2
+		[ "$packages" = "$build" ] || [ -n "$(clang_runtime)" ] ||
+			echo "and then run this again: which version clang has is not known before." >&2
 		exit 1
 	fi
 fi
 
-echo "Installing Debian packages: $wanted" >&2
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
-if ! { $sudo apt-get update && $sudo env DEBIAN_FRONTEND=noninteractive \
-	apt-get install -y --no-install-recommends $wanted; } >"$log" 2>&1; then
+$sudo apt-get update >"$log" 2>&1 || {
+	cat "$log" >&2
+	echo "The lists of packages could not be brought up to date." >&2
+	exit 1
+}
+wanted=$(missing)
+echo "Installing Debian packages: $wanted" >&2
+if ! $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $wanted >"$log" 2>&1; then
 	cat "$log" >&2
 	echo "The packages could not be installed." >&2
 	exit 1
