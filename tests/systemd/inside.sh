@@ -177,3 +177,17 @@ systemctl stop vdmd.service vdmd.socket || fail "stop"
 # one that does not end by itself is killed in the end, and then this is "timeout"
 [ "$(property Result)" = success ] || fail "it did not end well: $(property Result)"
 ok "stopped"
+
+# As the README has it, but for the build, which is not here.
+systemctl start vdmd.socket || fail "starting the socket once more"
+runuser -u alice vdmctl status >/dev/null || fail "a client before the end"
+systemctl disable --quiet --now vdmd.socket vdmd.service || fail "systemctl disable"
+cmake -DMANIFEST=install_manifest.txt -P uninstall.cmake >/dev/null || fail "uninstall"
+systemctl daemon-reload
+ldconfig
+left=$(xargs ls -d <install_manifest.txt 2>/dev/null; find "$prefix" -name "*vdm*" -not -path "$prefix/src/*" 2>/dev/null)
+[ -z "$left" ] || fail "left behind: $left"
+systemctl cat vdmd.service vdmd.socket >/dev/null 2>&1 && fail "systemd still knows the units"
+[ ! -e /run/vdmd/vdmd.sock ] || fail "the socket is still there"
+userdel vdmd && groupdel vdm || fail "removing user and group"
+ok "uninstalled"
