@@ -4,6 +4,7 @@
 
 int main(void)
 {
+	struct vdm_client_counters counters = {.size = sizeof counters};
 	struct vdm_client *client = vdm_client_default();
 	struct vdm_region *from, *to;
 	struct vdm_ring *ring;
@@ -19,5 +20,6 @@ int main(void)
 	/* here the program computes something */
 	if (vdm_ring_wait_cqe(ring, &cqe) || cqe->result)
 		return fprintf(stderr, "the copy failed\n"), 1;
-	printf("%zu bytes copied\n", n);
+	vdm_client_counters(client, &counters);
+	printf("%zu bytes copied by %s\n", n, counters.offloaded > counters.taken_back ? "vdmd" : "the program itself");
 }

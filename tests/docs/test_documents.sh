@@ -232,6 +232,17 @@ check_readme() {
 	done
 }
 
+# The lines that install are for a machine that has what scripts/dependencies.sh build asks for, and no more.
+check_readme_build() {
+	local configure=
+
+	configure=$(sed -n '/^## Install/,/^## /p' "$source_dir/README.md" | grep -o '^cmake --preset [^&]*')
+	mkdir "$work/pkgconfig" "$work/none"
+	ln -s "$(pkg-config --variable=pcfiledir libsystemd)/libsystemd.pc" "$work/pkgconfig"
+	(cd "$source_dir" && PKG_CONFIG_LIBDIR=$work/pkgconfig $configure -B "$work/build") >"$work/configure.log" 2>&1 ||
+		wrong "README.md: \"$configure\" needs more than scripts/dependencies.sh build installs: $(cat "$work/configure.log")"
+}
+
 check_options "$VDMD" vdmd.8
 check_options "$VDMCTL" vdmctl.1
 check_options "$VDM_BENCH" vdm-bench.1
@@ -243,6 +254,7 @@ check_protocol
 check_operation_errors
 check_shm_open
 check_readme
+check_readme_build
 
 [ "$failures" -eq 0 ] && echo "README and manual pages agree with the programs"
 exit $((failures > 0))

@@ -59,7 +59,9 @@ flags=$(PKG_CONFIG_PATH=$prefix/lib/pkgconfig:$prefix/lib/$(cc -print-multiarch 
 # shellcheck disable=SC2086
 cc -o example README_example.c $flags || fail "compiling the README's program with $flags"
 chmod 0755 example
-runuser -u alice ./example || fail "the README's program as alice"
+if ! runuser -u alice ./example >output || ! grep -q "by vdmd" output; then
+	fail "the README's program as alice: $(cat output)"
+fi
 systemctl is-active --quiet vdmd.service || fail "the service was not started by its first client"
 vdmctl status --json >status.json || fail "vdmctl status"
 grep -q '"memcpy": *1[,}]' status.json || fail "the copy was not counted: $(cat status.json)"
@@ -115,7 +117,9 @@ systemctl is-active --quiet vdmd.socket || fail "the socket is $(systemctl is-ac
 starts=$(journalctl --no-pager -u vdmd.service -o cat | grep -c "vdmd.conf:2: there is no key")
 seconds=$(($(date +%s) - begin))
 [ "$starts" -le $((seconds / 5 + 2)) ] || fail "it was started $starts times in $seconds seconds"
-runuser -u alice ./example >/dev/null || fail "a program does its work itself"
+if ! runuser -u alice ./example >output || ! grep -q "by the program itself" output; then
+	fail "a program does its work itself: $(cat output)"
+fi
 systemctl status vdmd.service | grep -q "/etc/vdmd.conf:2: " || fail "systemctl status does not tell what is wrong"
 rm /etc/vdmd.conf
 systemctl restart vdmd.service || fail "restart with the corrected configuration"
