@@ -9,7 +9,7 @@
 #include <syslog.h>
 
 #include "engine/engine.h"
-#include "ini.h"
+#include "ini_file.h"
 #include "proto/ring.h"
 
 /* Below it a copy is over sooner here than a request gets there and back; measured with vdm-bench. */

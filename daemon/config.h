@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-#include "ini.h"
+#include "ini_file.h"
 
 #define CONFIG_DEFAULT_FILE "/etc/vdmd.conf"
 

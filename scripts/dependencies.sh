@@ -7,7 +7,7 @@
 # else prints the command that would, and exits with 1.
 set -u
 
-build="gcc libc6-dev make cmake pkg-config libsystemd-dev"
+build="gcc libc6-dev make cmake pkg-config libsystemd-dev libinih-dev"
 check="$build g++ git libcmocka-dev clang spin mandoc systemd systemd-container dbus strace procps python3 valgrind"
 
 case ${1:-} in

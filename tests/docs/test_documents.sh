@@ -238,7 +238,9 @@ check_readme_build() {
 
 	configure=$(sed -n '/^## Install/,/^## /p' "$source_dir/README.md" | grep -o '^cmake --preset [^&]*')
 	mkdir "$work/pkgconfig" "$work/none"
-	ln -s "$(pkg-config --variable=pcfiledir libsystemd)/libsystemd.pc" "$work/pkgconfig"
+	for library in libsystemd inih; do
+		ln -s "$(pkg-config --variable=pcfiledir $library)/$library.pc" "$work/pkgconfig"
+	done
 	(cd "$source_dir" && PKG_CONFIG_LIBDIR=$work/pkgconfig $configure -B "$work/build") >"$work/configure.log" 2>&1 ||
 		wrong "README.md: \"$configure\" needs more than scripts/dependencies.sh build installs: $(cat "$work/configure.log")"
 }

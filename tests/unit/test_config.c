@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* daemon/config.c and daemon/ini.c: what is read is what is printed, and what is wrong is named by file and line. */
+/* daemon/config.c and daemon/ini_file.c: what is read is what is printed, and what is wrong is named by file and line. */
 #include "daemon/config.h"
 
 #include <errno.h>
@@ -159,10 +159,22 @@ static void a_line_is_read_whole_or_refused(void **state)
 			assert_int_equal(config.workers, 0);
 			assert_int_equal(config.spin_us, 1);
 		} else {
-			assert_true(length > 400);
-			assert_non_null(strstr(error, ":2: the line is longer than"));
+			fail_msg("%s", error);
 		}
 		config_free(&config);
+	}
+}
+
+static void a_setting_that_is_too_long_is_refused(void **state)
+{
+	char error[CONFIG_ERROR_TEXT], text[8192];
+	struct config config;
+
+	(void)state;
+	for (int length = 150; length < 4500; length++) {
+		sprintf(text, "[vdmd]\nworkers = %0*d\nworkers = 3\n", length, 1);
+		assert_int_equal(read_text(text, &config, error), -EINVAL);
+		assert_non_null(strstr(error, length < 190 ? "workers is" : ":2: the line is too long"));
 	}
 }
 
@@ -272,6 +284,7 @@ int main(void)
 		cmocka_unit_test(a_users_section_goes_before_the_limits_for_everybody),
 		cmocka_unit_test(mistakes_are_named_by_file_and_line),
 		cmocka_unit_test(a_line_is_read_whole_or_refused),
+		cmocka_unit_test(a_setting_that_is_too_long_is_refused),
 		cmocka_unit_test(comments_may_follow_a_value),
 		cmocka_unit_test(a_directory_is_no_configuration),
 		cmocka_unit_test(long_lines_do_no_harm),

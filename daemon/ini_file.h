@@ -3,8 +3,8 @@
  * Files of sections and settings: lines "[section]", "key = value", comments and empty ones. The form is that of
  * vdmd.conf(5). What sections and keys there are is the caller's to say.
  */
-#ifndef VDM_DAEMON_INI_H
-#define VDM_DAEMON_INI_H
+#ifndef VDM_DAEMON_INI_FILE_H
+#define VDM_DAEMON_INI_FILE_H
 
 /* Long enough for a path, a line's number and a handler's sentence. */
 #define INI_ERROR_TEXT 512
