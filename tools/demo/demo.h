@@ -1,47 +1,111 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The demonstration: processes that copy files through the daemon, and the same work done inline. */
+/*
+ * The demonstration: clients copy the bytes of real files and compute a checksum of every copy, in
+ * alternating rounds with the copies made by the client's own thread and by the daemon.
+ */
 #ifndef VDM_DEMO_H
 #define VDM_DEMO_H
 
-#include <stdatomic.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 struct file {
 	char *path;
 	uint64_t size;
+	int fd;
 };
 
+/* Files, read as one sequence of `bytes` bytes that begins again at its end. */
 struct files {
 	struct file *file;
 	size_t count;
+	uint64_t bytes;
 };
 
-/* What a client process tells its parent, in memory that they share. Relaxed atomics: figures to be shown. */
-struct tally {
-	_Atomic uint64_t bytes;            /* copied through the library, and verified */
-	_Atomic uint64_t operations;
-	_Atomic uint64_t offload_ns, offload_cpu_ns;
-	_Atomic uint64_t inline_ns, inline_cpu_ns;
-	_Atomic uint64_t offloaded, offloaded_bytes; /* of them, those that the daemon did */
-	_Atomic uint64_t small;            /* those that the library did, for they are not worth the way */
-	_Atomic uint64_t elsewhere;        /* those that did not go to the daemon for another reason */
-	_Atomic uint32_t wrong;            /* pieces that were not copied right */
-};
-
-/* files.c: the largest regular files below a directory, or those that are named. Returns 0, or -1 after a
- * message. */
+/* files.c: find the largest regular files below a directory, or take those named, and open them.
+ * Return 0, or -1 after a message. */
 int files_largest(struct files *files, const char *directory, size_t count);
 int files_named(struct files *files, char **paths, size_t count);
-void files_free(struct files *files);
+/* Read `size` bytes from `position` on. Returns 0, or -1 after a message. */
+int files_read(const struct files *files, uint64_t position, char *buffer, size_t size);
+void files_close(struct files *files);
 
-/* client.c: copy files number `index`, `index` + `step`, ... over and over until `deadline_ns` has passed, each
- * at least once. Returns the exit status of the process. */
-int client_run(const struct files *files, size_t index, size_t step, uint64_t deadline_ns,
-	       struct tally *tally);
+struct checksum {
+	uint64_t sum[4];
+};
 
-/* ns of CLOCK_MONOTONIC, and of this process's CPU time */
-uint64_t now_ns(void);
-uint64_t cpu_ns(void);
+/* checksum.c: of `size` bytes, a multiple of 4. */
+struct checksum checksum_of(const char *bytes, size_t size);
+
+/* Who copies, and how: a row of the table. */
+enum way {
+	INLINE,           /* the client's thread, with what the library takes here: memcpy(3) */
+	INLINE_STREAMING, /* the client's thread, with the library's stores around the caches */
+	OFFLOADED,        /* the daemon, with the same stores */
+	WAYS
+};
+
+/* What one round took. */
+struct sample {
+	uint64_t elapsed_ns;    /* from the first client's beginning to the last one's end */
+	uint64_t client_cpu_ns; /* of all clients together */
+	uint64_t daemon_cpu_ns;
+};
+
+/* Fewer could not show a difference: see the sign test in report.c. */
+#define ROUNDS_MINIMUM 7
+#define ROUNDS_MAXIMUM 10000
+
+/* What one client did. The client alone writes it. */
+struct account {
+	uint64_t begin_ns, end_ns, cpu_ns; /* in the last round */
+	uint64_t offloaded;                /* operations given to the daemon */
+	uint64_t taken_back;               /* of these, made by the client while it waited */
+};
+
+/* Memory that the clients of a scene share with their parent. The barrier orders all accesses. */
+struct stage {
+	pthread_barrier_t barrier;
+	bool over; /* no further round; client 0 writes it, and what follows */
+	unsigned rounds;
+	struct sample sample[ROUNDS_MAXIMUM][WAYS];
+	struct account account[]; /* of each client */
+};
+
+/* A user may have 256 connections (sessions_per_user in vdmd.conf(5)). */
+#define CLIENTS_MAXIMUM 240
+
+/* A number of clients at work together. */
+struct scene {
+	const struct files *files;
+	size_t clients;         /* at most CLIENTS_MAXIMUM */
+	size_t bytes;           /* that each client copies in one round */
+	uint64_t duration_ns;   /* after which no round begins */
+	clockid_t daemon_clock; /* the daemon's CPU time */
+	/* what scene_run() stores */
+	struct stage *stage;
+	double others_cpus; /* CPUs that other programs kept busy, on the average */
+};
+
+/* scene.c: run the clients, each a process. Returns 0; or -1 after a message, when a client failed
+ * or a byte was wrong. */
+int scene_run(struct scene *scene);
+/* Free what scene_run() allocated, if anything. */
+void scene_end(struct scene *scene);
+
+/* client.c: what the process of client number `index` does. Returns its exit status. */
+int client_run(const struct scene *scene, size_t index);
+/* Bytes that a client copies in one round, when there are so many clients. */
+size_t client_bytes(size_t clients);
+
+/* report.c: print what the clients do; the table of a scene, and what follows from it. `cpu_left`:
+ * the clients leave CPUs to the daemon. */
+void report_work(const struct files *files);
+void report_scene(const struct scene *scene, bool cpu_left);
+
+uint64_t clock_ns(clockid_t clock);
 
 #endif

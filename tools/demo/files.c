@@ -28,8 +28,7 @@ static int add(struct files *files, const char *path, uint64_t size)
 	if (!file)
 		return -1;
 	files->file = file;
-	file[files->count].path = strdup(path);
-	file[files->count].size = size;
+	file[files->count] = (struct file){.path = strdup(path), .size = size, .fd = -1};
 	if (!file[files->count].path)
 		return -1;
 	files->count++;
@@ -56,6 +55,21 @@ static int look(const char *path, const struct stat *status, int kind, struct FT
 	return 0;
 }
 
+static int open_files(struct files *files)
+{
+	for (size_t i = 0; i < files->count; i++) {
+		struct file *file = &files->file[i];
+
+		file->fd = open(file->path, O_RDONLY | O_CLOEXEC);
+		if (file->fd < 0) {
+			fprintf(stderr, "vdm-demo: %s: %s\n", file->path, strerror(errno));
+			return -1;
+		}
+		files->bytes += file->size;
+	}
+	return 0;
+}
+
 int files_largest(struct files *files, const char *directory, size_t count)
 {
 	found = files;
@@ -64,7 +78,7 @@ int files_largest(struct files *files, const char *directory, size_t count)
 		fprintf(stderr, "vdm-demo: no files to copy below %s: name some\n", directory);
 		return -1;
 	}
-	return 0;
+	return open_files(files);
 }
 
 int files_named(struct files *files, char **paths, size_t count)
@@ -72,7 +86,7 @@ int files_named(struct files *files, char **paths, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		struct stat status;
 
-		if (stat(paths[i], &status) < 0 || access(paths[i], R_OK) < 0) {
+		if (stat(paths[i], &status) < 0) {
 			fprintf(stderr, "vdm-demo: %s: %s\n", paths[i], strerror(errno));
 			return -1;
 		}
@@ -85,12 +99,36 @@ int files_named(struct files *files, char **paths, size_t count)
 			return -1;
 		}
 	}
+	return open_files(files);
+}
+
+int files_read(const struct files *files, uint64_t position, char *buffer, size_t size)
+{
+	const struct file *file = files->file;
+
+	for (position %= files->bytes; position >= file->size; file++)
+		position -= file->size;
+	while (size > 0) {
+		size_t length = file->size - position < size ? file->size - position : size;
+
+		if (pread(file->fd, buffer, length, (off_t)position) != (ssize_t)length) {
+			fprintf(stderr, "vdm-demo: %s cannot be read\n", file->path);
+			return -1;
+		}
+		buffer += length;
+		size -= length;
+		position = 0;
+		file = file + 1 < files->file + files->count ? file + 1 : files->file;
+	}
 	return 0;
 }
 
-void files_free(struct files *files)
+void files_close(struct files *files)
 {
-	for (size_t i = 0; i < files->count; i++)
+	for (size_t i = 0; i < files->count; i++) {
+		if (files->file[i].fd >= 0)
+			close(files->file[i].fd);
 		free(files->file[i].path);
+	}
 	free(files->file);
 }
