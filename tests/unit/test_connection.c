@@ -26,6 +26,7 @@ static struct puppet_daemon puppet;
 static struct vdm_client *client;
 static struct vdm_ring *ring;
 static struct vdm_region *region;
+static const _Atomic bool never = false;
 
 /* sendmsg(2) fails so often with that error. */
 static struct {
@@ -239,7 +240,7 @@ static void without_operations_a_silent_daemon_is_waited_for_once(void **state)
 static void *speak_at_region_add(void *unused)
 {
 	(void)unused;
-	await_sleep(getpid(), &(_Atomic bool){false});
+	await_sleep(getpid(), &never);
 	puppet_speak(&puppet);
 	return NULL;
 }
@@ -310,7 +311,7 @@ static void on_alarm(int number)
 static void signals_do_not_prolong_the_wait_for_an_answer(void **state)
 {
 	const struct sigaction action = {.sa_handler = on_alarm}, standard = {.sa_handler = SIG_DFL};
-	const struct itimerval often = {{0, 2000}, {0, 2000}}, never = {{0, 0}, {0, 0}};
+	const struct itimerval often = {{0, 2000}, {0, 2000}}, none = {{0, 0}, {0, 0}};
 	struct vdm_region *another;
 
 	(void)state;
@@ -318,7 +319,7 @@ static void signals_do_not_prolong_the_wait_for_an_answer(void **state)
 	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &often, NULL);
 	assert_int_equal(vdm_region_alloc(client, SIZE, &another), 0);
-	setitimer(ITIMER_REAL, &never, NULL);
+	setitimer(ITIMER_REAL, &none, NULL);
 	sigaction(SIGALRM, &standard, NULL);
 	assert_false(connected(client));
 	vdm_region_release(another);
@@ -424,7 +425,7 @@ static void a_wait_that_is_cancelled_leaves_the_ring_usable(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, wait_for_it, &waiting), 0);
 	while (waiting == 0)
 		usleep(1000);
-	await_sleep(waiting, &(_Atomic bool){false});
+	await_sleep(waiting, &never);
 	assert_int_equal(pthread_cancel(thread), 0);
 	pthread_join(thread, &ended);
 	assert_ptr_equal(ended, PTHREAD_CANCELED);
