@@ -176,7 +176,7 @@ static int run_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic ui
 	if (moves(sqe) && region_view_forbids(&ring->view, sqe->dest, sqe->length))
 		return -EACCES; /* as the daemon says, rather than to be ended by SIGSEGV */
 	operation_run(&operation, 0, operation.length, kernels_default(),
-		      operation_kernel_flags(&operation));
+		      operation_kernel_flags(&operation, kernels_default()));
 	ring_count(counter, 1);
 	if (counter != &ring->counters.taken_back && moves(sqe))
 		ring_count(&ring->counters.local_bytes, sqe->length);

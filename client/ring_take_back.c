@@ -88,7 +88,7 @@ static bool translate(struct vdm_ring *ring, const struct vdm_descriptor *d, str
 
 static void run(struct vdm_ring *ring, const struct operation *operation)
 {
-	operation_run(operation, 0, operation->length, kernels_default(), operation_kernel_flags(operation));
+	operation_run(operation, 0, operation->length, kernels_default(), operation_kernel_flags(operation, kernels_default()));
 	ring_count(&ring->counters.taken_back, 1);
 }
 

@@ -104,11 +104,11 @@ bool operation_overlaps(const struct operation *operation)
 	return operation->source && (distance < operation->length || -distance < operation->length);
 }
 
-unsigned operation_kernel_flags(const struct operation *operation)
+unsigned operation_kernel_flags(const struct operation *operation, const struct kernels *kernels)
 {
 	if (operation->flags & VDM_DESCRIPTOR_NO_CACHE)
 		return KERNEL_NO_CACHE;
-	if (operation->length < KERNEL_STREAMING_MINIMUM)
+	if (operation->length < KERNEL_STREAMING_MINIMUM || kernels->own)
 		return 0;
 	return operation->length >= kernels_streaming_threshold() ? KERNEL_NO_CACHE : 0;
 }
@@ -118,8 +118,6 @@ void operation_run(const struct operation *operation, size_t offset, size_t leng
 {
 	if (length == 0)
 		return;
-	if (kernels->own)
-		kernel_flags = operation->flags & VDM_DESCRIPTOR_NO_CACHE ? KERNEL_NO_CACHE : 0;
 	switch (operation->opcode) {
 	case VDM_OPCODE_MEMCPY:
 		/* memcpy(3) of overlapping ranges is undefined; a daemon has no undefined operations */

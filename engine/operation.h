@@ -58,7 +58,7 @@ bool operation_overlaps(const struct operation *operation);
  * What to tell the kernels: that a piece belongs to an operation too large for the cache is known here
  * only.
  */
-unsigned operation_kernel_flags(const struct operation *operation);
+unsigned operation_kernel_flags(const struct operation *operation, const struct kernels *kernels);
 
 /* Execute `length` bytes from `offset` on. */
 void operation_run(const struct operation *operation, size_t offset, size_t length,

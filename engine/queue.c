@@ -76,7 +76,6 @@ static bool queue_take(struct engine_queue *queue, struct operation *operation)
 	operation->waits |= operation->linked;
 	queue->chained = operation->flags & VDM_DESCRIPTOR_LINK;
 	queue->head++;
-	atomic_store_explicit(&queue->in_flight, queue->head - queue->tail, memory_order_relaxed);
 	return true;
 }
 
@@ -116,6 +115,12 @@ static bool queue_claim(struct engine_queue *queue, uint32_t position)
 	return position - from >= to - from;
 }
 
+/* After each batch rather than each operation. relaxed; partner: engine_queue_counters() */
+static void note_in_flight(struct engine_queue *queue)
+{
+	atomic_store_explicit(&queue->in_flight, queue->head - queue->tail, memory_order_relaxed);
+}
+
 void queue_batch(struct engine_queue *queue, struct worker *worker)
 {
 	const struct kernels *kernels = &worker->kernels;
@@ -140,7 +145,7 @@ void queue_batch(struct engine_queue *queue, struct worker *worker)
 		if (!operation->error) {
 			worker->guard.armed = 1;
 			atomic_signal_fence(memory_order_seq_cst); /* with the SIGBUS handler */
-			operation_run(operation, 0, operation->length, kernels, operation_kernel_flags(operation));
+			operation_run(operation, 0, operation->length, kernels, operation_kernel_flags(operation, kernels));
 			atomic_signal_fence(memory_order_seq_cst);
 			worker->guard.armed = 0;
 		}
@@ -149,6 +154,7 @@ void queue_batch(struct engine_queue *queue, struct worker *worker)
 											 : OPERATION_COST;
 		queue_complete(queue, operation, operation->error);
 	}
+	note_in_flight(queue);
 }
 
 /* A counter with one writer at a time needs no locked instruction. */
@@ -172,7 +178,6 @@ void queue_complete(struct engine_queue *queue, const struct operation *operatio
 	}
 	if (operation->flags & VDM_DESCRIPTOR_LINK)
 		queue->chain_failed = error != 0;
-	atomic_store_explicit(&queue->in_flight, queue->head - queue->tail, memory_order_relaxed);
 
 	slot->user_data = operation->user_data;
 	slot->value = error || operation->opcode == VDM_OPCODE_FLUSH ? 0 : operation->length;
@@ -234,6 +239,7 @@ bool queue_finish_jobs(struct engine_queue *queue)
 		queue->free_jobs = job;
 		queue->jobs_active--;
 	}
+	note_in_flight(queue);
 	return true;
 }
 
@@ -349,6 +355,7 @@ int engine_queue_remove(struct engine_queue *queue, bool wait, struct engine_cou
 	if (queue->holding) {
 		queue->holding = false;
 		queue_complete(queue, &queue->held, -ECANCELED);
+		note_in_flight(queue);
 		queue_signal(queue);
 	}
 	if (queue->polled)
@@ -367,7 +374,7 @@ int engine_queue_remove(struct engine_queue *queue, bool wait, struct engine_cou
 void engine_queue_counters(struct engine_queue *queue, struct engine_counters *counters)
 {
 	*counters = (struct engine_counters){0};
-	/* relaxed; partner: queue_complete() and queue_take() */
+	/* relaxed; partners: queue_complete(), note_in_flight() */
 	for (unsigned i = 0; i < VDM_OPCODE_COUNT; i++)
 		counters->operations[i] =
 			atomic_load_explicit(&queue->operations[i], memory_order_relaxed);

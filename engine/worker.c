@@ -167,7 +167,8 @@ static void end_piece(struct worker *worker, int32_t error)
 static size_t move_piece(struct worker *worker, const struct piece *piece, size_t done)
 {
 	const struct operation *operation = &piece->job->operation; /* does not change while it runs */
-	unsigned flags = operation_kernel_flags(operation) | KERNEL_UNSETTLED;
+	unsigned flags = operation_kernel_flags(operation, &worker->kernels) |
+			 (worker->kernels.own ? 0 : KERNEL_UNSETTLED);
 	bool watching = worker->watch.count > 0;
 
 	worker->guard.armed = 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Fletcher-4, the checksum by which ZFS recognises damaged blocks: short, portable, and about as
- * fast as a copy from memory to memory. (zfs_fletcher.c of OpenZFS)
+ * fast as a copy from memory to memory. (OpenZFS, module zcommon, fletcher_4)
  */
 #include "demo.h"
 
