@@ -7,7 +7,7 @@
 
 #include "cancellation.h"
 #include "client_internal.h"
-#include "engine/barrier.h"
+#include "base/barrier.h"
 #include "error.h"
 #include "fork.h"
 #include "proto/ring.h"

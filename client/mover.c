@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #include "cancellation.h"
-#include "engine/kernels.h"
+#include "op/kernels.h"
 #include "error.h"
 #include "fork.h"
 #include "mover_internal.h"

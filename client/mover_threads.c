@@ -25,7 +25,7 @@ struct data_mover_threads {
 	struct mover mover;          /* first */
 	struct engine *engine;
 	struct engine_account *account;
-	struct engine_space *space;
+	struct engine_memory *memory;
 	struct kernels kernels;      /* that have been set; guarded by mover.lock */
 };
 
@@ -42,8 +42,8 @@ static void free_engine(struct data_mover_threads *mover)
 {
 	if (mover->account)
 		engine_account_delete(mover->account);
-	if (mover->space)
-		engine_space_delete(mover->space);
+	if (mover->memory)
+		engine_memory_delete(mover->memory);
 	engine_delete(mover->engine);
 }
 
@@ -56,10 +56,10 @@ static int start_engine(struct data_mover_threads *mover, unsigned threads, uint
 	if (!result)
 		result = engine_account_new(mover->engine, &mover->account);
 	if (!result)
-		result = engine_space_new(mover->engine, 0, &mover->space);
+		result = engine_memory_new(mover->engine, 0, &mover->memory);
 	if (result)
 		return fail(result, "cannot start %u threads", threads);
-	return ring_open_inprocess(mover->engine, mover->account, mover->space, entries,
+	return ring_open_inprocess(mover->engine, mover->account, mover->memory, entries,
 				   ENGINE_DEFAULT_SPIN_US, ring);
 }
 

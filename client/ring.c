@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "cancellation.h"
-#include "engine/barrier.h"
+#include "base/barrier.h"
 #include "error.h"
 #include "fork.h"
 #include "proto/submission.h"
@@ -203,7 +203,7 @@ static void *ring_memory(size_t size)
 }
 
 int ring_open_inprocess(struct engine *engine, struct engine_account *account,
-			struct engine_space *space, uint32_t entries, uint32_t spin_us,
+			struct engine_memory *memory, uint32_t entries, uint32_t spin_us,
 			struct vdm_ring **out)
 {
 	struct vdm_ring *ring = ring_new(entries, 0);
@@ -233,7 +233,7 @@ int ring_open_inprocess(struct engine *engine, struct engine_account *account,
 
 		struct engine_queue_options options = {
 			.account = account,
-			.space = space,
+			.memory = memory,
 			.submission = submission,
 			.completion = completion,
 			.entries = entries,

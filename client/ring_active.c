@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "ring_active.h"
 
-#include "engine/barrier.h"
+#include "base/barrier.h"
 
 void ring_tell_left(struct vdm_client *client)
 {

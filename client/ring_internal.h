@@ -91,10 +91,10 @@ struct vdm_ring {
 
 /*
  * A ring that is served by an engine of this process: every operation goes there, whatever its size and
- * wherever its memory. `space` is flat. They have to outlive the ring.
+ * wherever its memory. `memory` is flat. They have to outlive the ring.
  */
 int ring_open_inprocess(struct engine *engine, struct engine_account *account,
-			struct engine_space *space, uint32_t entries, uint32_t spin_us,
+			struct engine_memory *memory, uint32_t entries, uint32_t spin_us,
 			struct vdm_ring **ring);
 
 /* Collect completions and notice a dead daemon, without arming anything. */

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "cancellation.h"
-#include "engine/operation.h"
+#include "op/run.h"
 #include "fork.h"
 #include "ring_active.h"
 
@@ -56,7 +56,7 @@ static inline bool locate(struct vdm_ring *ring, const struct vdm_sqe *sqe, stru
 {
 	const struct region_extent *extent;
 
-	if (!ring->client) { /* a flat space: the address is the offset */
+	if (!ring->client) { /* flat memory: the address is the offset */
 		place->destination_offset = (uintptr_t)sqe->dest;
 		place->source_offset = has_source(sqe) ? (uintptr_t)sqe->src : 0;
 		return true;
@@ -170,6 +170,7 @@ static int run_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic ui
 		.length = sqe->length,
 		.flags = sqe->flags,
 		.opcode = sqe->opcode,
+		.facts = opcode_facts[sqe->opcode],
 		.fill = (uint8_t)sqe->value,
 	};
 

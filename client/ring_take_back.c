@@ -9,7 +9,7 @@
  */
 #include <errno.h>
 
-#include "engine/operation.h"
+#include "op/run.h"
 #include "ring_active.h"
 
 /* Larger operations are taken back only by who waits for all that is in flight: others may be complete sooner. 50 us
@@ -70,17 +70,19 @@ static bool translate(struct vdm_ring *ring, const struct vdm_descriptor *d, str
 	region_view_refresh(&ring->view, ring->client, ring->connection); /* it may have been released */
 
 	const struct region_extent *to = extent_of(ring, d->destination_region);
-	bool copies = d->opcode == VDM_OPCODE_MEMCPY || d->opcode == VDM_OPCODE_MEMMOVE;
-	const struct region_extent *from = copies ? extent_of(ring, d->source_region) : NULL;
+	const uint8_t facts = opcode_facts[d->opcode];
+	const bool has_source = facts & OP_SOURCE;
+	const struct region_extent *from = has_source ? extent_of(ring, d->source_region) : NULL;
 
-	if (!to || !to->writable || !(from || d->opcode == VDM_OPCODE_MEMSET))
+	if (!(facts & OP_WRITES) || !to || !to->writable || (has_source && !from))
 		return false;
 	*operation = (struct operation){
 		.destination = (char *)(to->begin + d->destination_offset),
-		.source = copies ? (const char *)(from->begin + d->source_offset) : NULL,
+		.source = has_source ? (const char *)(from->begin + d->source_offset) : NULL,
 		.length = d->length,
 		.flags = d->flags,
 		.opcode = d->opcode,
+		.facts = facts,
 		.fill = (uint8_t)d->pattern,
 	};
 	return true;

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "cancellation.h"
-#include "engine/cpu.h"
+#include "base/cpu.h"
 #include "error.h"
 #include "fork.h"
 #include "ring_internal.h"

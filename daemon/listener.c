@@ -13,7 +13,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "lock_file.h"
 #include "refusal.h"
 

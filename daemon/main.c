@@ -10,7 +10,7 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "log.h"
 #include "options.h"
 #include "server.h"

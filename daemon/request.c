@@ -13,7 +13,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "engine/barrier.h"
+#include "base/barrier.h"
 #include "refusal.h"
 #include "server.h"
 #include "session.h"
@@ -151,7 +151,7 @@ static int serve_ring(struct session *session, struct ring *ring, const struct v
 	return engine_queue_add(session->server->engine,
 				&(struct engine_queue_options){
 					.account = session->user->account,
-					.space = session->space,
+					.memory = session->memory,
 					.submission = ring->submission,
 					.completion = ring->completion,
 					.entries = ring->entries,
@@ -272,7 +272,7 @@ static int enter_region(struct session *session, const struct vdm_message_region
 			    region, text);
 
 	if (!result) {
-		result = engine_space_add(session->space, region->base, region->size,
+		result = engine_region_add(session->memory, region->base, region->size,
 					  !(request->flags & VDM_REGION_READ_ONLY), &region->id);
 		if (result) {
 			region_unmap(session->server->prefault, session->server->reaper, user, region);

@@ -13,7 +13,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "holes.h"
 #include "log.h"
 #include "refusal.h"
@@ -79,7 +79,7 @@ static int on_watch(sd_event_source *source, int fd, uint32_t events, void *cont
 	(void)source;
 	(void)fd;
 	(void)events;
-	if (engine_watch(server->engine))
+	if (engine_supervise(server->engine))
 		sessions_go_on(server);
 	return 0;
 }
@@ -119,14 +119,14 @@ int server_new(struct config *config, struct server **out)
 			.workers = (unsigned)config->workers,
 			.spin_us = (uint32_t)config->spin_us,
 			.pin = config->pin,
-			.watched = true,
+			.supervised = true,
 			.guard_faults = true,
 		};
 
 		result = engine_new(&options, &server->engine);
 	}
 	if (result >= 0)
-		result = sd_event_add_io(server->event, &server->on_watch, engine_watch_fd(server->engine), EPOLLIN,
+		result = sd_event_add_io(server->event, &server->on_watch, engine_supervisor_fd(server->engine), EPOLLIN,
 					 on_watch, server);
 	if (result >= 0)
 		result = reaper_new(server->event, &server->reaper);
@@ -143,7 +143,7 @@ int server_new(struct config *config, struct server **out)
 /* Returns whether all have ended: none if a worker stays at it that waits for its client's memory. */
 static bool end_all_sessions(struct server *server)
 {
-	struct pollfd watch = {.fd = engine_watch_fd(server->engine), .events = POLLIN};
+	struct pollfd watch = {.fd = engine_supervisor_fd(server->engine), .events = POLLIN};
 	const uint64_t end = monotonic_ns() + PATIENCE_NS;
 	struct session *session, *next;
 
@@ -155,7 +155,7 @@ static bool end_all_sessions(struct server *server)
 			session_end(session);
 	}
 	while (!LIST_EMPTY(&server->sessions) && monotonic_ns() < end)
-		if (poll(&watch, 1, 10) > 0 && engine_watch(server->engine))
+		if (poll(&watch, 1, 10) > 0 && engine_supervise(server->engine))
 			sessions_go_on(server);
 	return LIST_EMPTY(&server->sessions);
 }

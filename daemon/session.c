@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "refusal.h"
 #include "server.h"
 
@@ -250,9 +250,9 @@ int session_begin(struct server *server, int socket)
 	result = session->peer_fd < 0 ? -EMFILE : 0;
 
 	if (!result)
-		result = engine_space_new(server->engine,
+		result = engine_memory_new(server->engine,
 					  (uint32_t)session->limits.regions_per_session,
-					  &session->space);
+					  &session->memory);
 	if (!result)
 		result = watch(session);
 	if (result) {
@@ -299,7 +299,7 @@ int session_remove_ring(struct session *session, struct ring *ring, bool empty)
 
 int session_remove_region(struct session *session, struct region *region)
 {
-	int result = engine_space_remove(session->space, region->id, false);
+	int result = engine_region_remove(session->memory, region->id, false);
 
 	if (result == -EAGAIN)
 		return result;
@@ -398,8 +398,8 @@ static void session_free(struct session *session)
 	sd_event_source_disable_unref(session->on_unread);
 	session_drop_report(session);
 	reaper_close_socket(server->reaper, session->user, session->socket);
-	if (session->space)
-		engine_space_delete(session->space);
+	if (session->memory)
+		engine_memory_delete(session->memory);
 	report_counters_add(&server->ended, &session->ended);
 	log_message(LOG_DEBUG, &session->peer, "ended");
 	release_session(session->user);

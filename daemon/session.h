@@ -33,7 +33,7 @@ struct session {
 	sd_event_source *on_message, *on_peer_end, *on_silence;
 
 	struct limits limits;           /* as at its start */
-	struct engine_space *space;
+	struct engine_memory *memory;
 	struct ring_list rings;
 	uint32_t ring_count, rings_made;
 	struct region_list regions;

@@ -10,9 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "barrier.h"
+#include "base/barrier.h"
 #include "internal.h"
-#include "space.h"
+#include "memory.h"
 
 /* More threads than this cannot be fed by any memory there is. */
 #define MAX_WORKERS 256
@@ -40,7 +40,7 @@ void engine_tell_progress(struct worker *worker, const struct engine_queue *queu
 {
 	struct engine *engine = worker->engine;
 	/* relaxed: written holding the lock; partner: watch_revoke() */
-	bool awaited = queue->removed || queue->space->paused ||
+	bool awaited = queue->removed || queue->memory->paused ||
 		       atomic_load_explicit(&worker->watch.revoked, memory_order_relaxed);
 
 	if (engine->watcher_wants_to_know && awaited) {
@@ -172,7 +172,7 @@ int engine_new(const struct engine_options *options, struct engine **engine)
 		return -EINVAL;
 
 	/* All workers may get stuck at one account before that is noticed; and a few for other accounts. */
-	unsigned threads = options->watched ? 2 * workers + SPARES : workers;
+	unsigned threads = options->supervised ? 2 * workers + SPARES : workers;
 	struct engine *e =
 		aligned_alloc(VDM_CACHE_LINE, sizeof *e + threads * sizeof(struct worker));
 
@@ -202,7 +202,7 @@ int engine_new(const struct engine_options *options, struct engine **engine)
 
 	int result = open_doorbells(e);
 
-	if (!result && options->watched)
+	if (!result && options->supervised)
 		result = supervisor_open(e);
 	if (!result && options->guard_faults)
 		result = guard_install();

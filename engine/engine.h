@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The engine: a pool of worker threads that serves rings. It knows queues, address spaces and whose
+ * The engine: a pool of worker threads that serves rings. It knows queues, memory and whose
  * turn it is; it knows no sockets, no configuration and no systemd. The daemon runs one for all of
  * its clients; a client process may run one for itself.
  *
@@ -14,11 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels.h"
+#include "op/kernels.h"
 
 struct engine;
 struct engine_account; /* who pays for bytes: a user id in the daemon */
-struct engine_space;   /* the regions that the descriptors of some queues can name */
+struct engine_memory;   /* the regions that the descriptors of some queues can name */
 struct engine_queue;   /* the consumer's side of one ring */
 
 #define ENGINE_DEFAULT_SPIN_US 50
@@ -27,7 +27,7 @@ struct engine_options {
 	unsigned workers;      /* threads; 0: half the CPUs, at least one */
 	uint32_t spin_us;      /* how long a quiet ring is polled before its doorbell is wanted */
 	bool pin;              /* bind each worker to a CPU of the process's set */
-	bool watched;          /* engine_watch() is called, so there can be spare workers */
+	bool supervised;       /* engine_supervise() is called, so there can be spare workers */
 	bool guard_faults;     /* turn SIGBUS in an operation into -EFAULT; installs a handler */
 	struct kernels kernels;/* zeroed: chosen for this CPU */
 };
@@ -35,7 +35,7 @@ struct engine_options {
 /* Start the workers. On failure none is left running. */
 int engine_new(const struct engine_options *options, struct engine **engine);
 
-/* Stop and join the workers. All queues, spaces and accounts must be gone. NULL is allowed. */
+/* Stop and join the workers. All queues, memories and accounts must be gone. NULL is allowed. */
 void engine_delete(struct engine *engine);
 
 /* Threads in the pool, threads not asleep now, and how often one has been woken so far. */
@@ -45,16 +45,16 @@ uint64_t engine_wakeups(struct engine *engine);
 
 /*
  * A worker that a client's memory keeps waiting in the kernel gets a substitute, and the account whose memory it is gets
- * no other worker meanwhile. When the descriptor (-1 if the engine is not watched) is readable, call engine_watch(),
+ * no other worker meanwhile. When the descriptor (-1 if the engine is not watched) is readable, call engine_supervise(),
  * from one thread always. It is quiet while no worker is awake. Returns whether workers have let go of something since
  * one of the functions below returned -EAGAIN: it is time to try again.
  */
-int engine_watch_fd(const struct engine *engine);
-bool engine_watch(struct engine *engine);
+int engine_supervisor_fd(const struct engine *engine);
+bool engine_supervise(struct engine *engine);
 
 /*
  * Whether each worker that was busy at the last call has made progress since, or waits for a client's memory and has
- * been substituted. Called at intervals by the thread that calls engine_watch(), the one that feeds a watchdog; an
+ * been substituted. Called at intervals by the thread that calls engine_supervise(), the one that feeds a watchdog; an
  * interval has to be longer than any one step of a worker.
  */
 bool engine_healthy(struct engine *engine);
@@ -91,22 +91,22 @@ void engine_account_set_in_flight(struct engine_account *account, uint64_t bytes
 void engine_account_delete(struct engine_account *account);
 
 /*
- * A table of up to `max_regions` regions. With max_regions 0 the space is flat: region 0 is the
+ * A table of up to `max_regions` regions. With max_regions 0 the memory is flat: region 0 is the
  * whole address space of this process, for rings whose producer is trusted.
  */
-int engine_space_new(struct engine *engine, uint32_t max_regions, struct engine_space **space);
-void engine_space_delete(struct engine_space *space);
+int engine_memory_new(struct engine *engine, uint32_t max_regions, struct engine_memory **memory);
+void engine_memory_delete(struct engine_memory *memory);
 
 /* Add memory; stores its id (never 0). The memory stays the caller's. -ENOSPC: the table is full. */
-int engine_space_add(struct engine_space *space, void *base, size_t length, bool writable,
+int engine_region_add(struct engine_memory *memory, void *base, size_t length, bool writable,
 		     uint32_t *region);
 
 /*
  * Remove a region: afterwards no operation uses it, and the caller may unmap it. Operations that name it later fail with
  * -EFAULT. As long as a worker is at it, either waits or returns -EAGAIN: then nothing new begins that uses it, and the
- * caller tries again when engine_watch() says so. -ENOENT: no such region.
+ * caller tries again when engine_supervise() says so. -ENOENT: no such region.
  */
-int engine_space_remove(struct engine_space *space, uint32_t region, bool wait);
+int engine_region_remove(struct engine_memory *memory, uint32_t region, bool wait);
 
 /* What a queue has done. */
 struct engine_counters {
@@ -118,7 +118,7 @@ struct engine_counters {
 
 struct engine_queue_options {
 	struct engine_account *account;
-	struct engine_space *space;
+	struct engine_memory *memory;
 	void *submission;        /* prepared ring memory, proto/ring.h; only read by the engine */
 	void *completion;        /* prepared ring memory; only written by the engine */
 	uint32_t entries;
@@ -134,7 +134,7 @@ struct engine_queue_options {
 	void *context;
 };
 
-/* Serve a ring from now on. Memory, descriptors, account and space stay the caller's. */
+/* Serve a ring from now on. Memory, descriptors, account and regions stay the caller's. */
 int engine_queue_add(struct engine *engine, const struct engine_queue_options *options,
 		     struct engine_queue **queue);
 

@@ -14,7 +14,7 @@
 
 #include "engine.h"
 #include "guard.h"
-#include "operation.h"
+#include "op/operation.h"
 #include "proto/ring.h"
 
 /* An operation that is cut into pieces. Guarded by the lock. */
@@ -33,7 +33,7 @@ struct job {
 struct engine_queue {
 	struct engine *engine;
 	struct engine_account *account;
-	struct engine_space *space;
+	struct engine_memory *memory;
 	const struct vdm_descriptor *descriptors; /* written by the producer */
 	const struct vdm_client_line *client_line;
 	struct vdm_completion *completions;       /* written here */
@@ -154,8 +154,8 @@ struct engine {
 	pthread_cond_t progress;       /* who waits for workers to let go of something */
 	unsigned observers;            /* of `progress`, since they were last told */
 	uint64_t told;                 /* how often they were */
-	bool watcher_wants_to_know;    /* the same: who calls engine_watch() */
-	bool progress_made;            /* to be said by engine_watch() */
+	bool watcher_wants_to_know;    /* the same: who calls engine_supervise() */
+	bool progress_made;            /* to be said by engine_supervise() */
 
 	struct account_list accounts[PRIORITIES]; /* that have polled queues */
 	uint64_t served[PRIORITIES];   /* what the account had been served that was picked last */
@@ -197,11 +197,11 @@ struct engine {
 void engine_lock(struct engine *engine);
 void engine_unlock(struct engine *engine);
 
-/* Holding the lock: wait until a worker has let go of something; or not, and have engine_watch() say when one has.
+/* Holding the lock: wait until a worker has let go of something; or not, and have engine_supervise() say when one has.
  * Returns whether it has waited. */
 bool engine_let_go_of(struct engine *engine, bool wait);
 
-/* Tell those who want to know that a worker has let go of the queue; who calls engine_watch() only if somebody waits for
+/* Tell those who want to know that a worker has let go of the queue; who calls engine_supervise() only if somebody waits for
  * just that: the worker of another client may keep him waiting for as long as that likes. Holding the lock. */
 void engine_tell_progress(struct worker *worker, const struct engine_queue *queue);
 
@@ -252,7 +252,7 @@ int watch_revoke(struct engine *engine, const struct engine_queue *queue);
 int supervisor_open(struct engine *engine);
 /* A worker has got up: have it looked after. */
 void supervisor_watch(struct engine *engine);
-/* Have engine_watch() called at once. */
+/* Have engine_supervise() called at once. */
 void supervisor_call(struct engine *engine);
 /* Whether there are more workers than there should be, now that one has come back. */
 bool supervisor_has_surplus(const struct engine *engine);

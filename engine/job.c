@@ -6,7 +6,7 @@
 #include <errno.h>
 
 #include "internal.h"
-#include "space.h"
+#include "memory.h"
 
 /* Called by the owner of the queue, which has no job being handed out. */
 int job_begin(struct engine_queue *queue, const struct operation *operation)
@@ -66,7 +66,7 @@ bool job_return_rest(const struct piece *piece, size_t done)
 		return true; /* it need not be moved at all */
 	if (job->given != piece->given)
 		return false; /* others are at what comes after it */
-	if (queue->space->paused)
+	if (queue->memory->paused)
 		return false; /* who removes a region has ended all users of it that may yet begin */
 	if (job->closed) {
 		if (queue->busy || queue->handing_out)

@@ -10,7 +10,9 @@
 #include <sys/socket.h>
 
 #include "internal.h"
-#include "space.h"
+#include "descriptor.h"
+#include "memory.h"
+#include "op/run.h"
 
 /* A signal that there is no memory for is tried so often before its client is hung up on. */
 #define SIGNAL_TRIES 100
@@ -29,7 +31,7 @@ bool queue_ready(struct engine_queue *queue)
 
 		return !job->serial || job->running == 0;
 	}
-	if (queue->removed || queue->broken || queue->space->paused)
+	if (queue->removed || queue->broken || queue->memory->paused)
 		return false;
 	if (queue->holding)
 		return queue->tail == queue->held.position || queue->unsignalled > 0;
@@ -39,7 +41,7 @@ bool queue_ready(struct engine_queue *queue)
 
 bool queue_waits_for_producer(const struct engine_queue *queue, struct watched *watched)
 {
-	if (queue->busy || queue->handing_out || queue->removed || queue->broken || queue->space->paused || queue->holding)
+	if (queue->busy || queue->handing_out || queue->removed || queue->broken || queue->memory->paused || queue->holding)
 		return false;
 	*watched = (struct watched){queue, next_slot(queue), queue->head, queue->entries};
 	return true;
@@ -71,7 +73,7 @@ static bool queue_take(struct engine_queue *queue, struct operation *operation)
 		return false;
 	}
 	descriptor_fetch(slot, &copy);
-	operation_resolve(operation, &copy, queue->head, queue->space);
+	descriptor_resolve(&copy, queue->head, queue->memory, operation);
 	operation->linked = queue->chained;
 	operation->waits |= operation->linked;
 	queue->chained = operation->flags & VDM_DESCRIPTOR_LINK;
@@ -121,37 +123,52 @@ static void note_in_flight(struct engine_queue *queue)
 	atomic_store_explicit(&queue->in_flight, queue->head - queue->tail, memory_order_relaxed);
 }
 
-void queue_batch(struct engine_queue *queue, struct worker *worker)
+/* Begin an operation that the producer may have taken back, or that is to be cut up. Returns whether it is under way: the
+ * queue goes on to the next operation when it has been handed out. */
+static bool begin_large(struct engine_queue *queue, struct worker *worker, struct operation *operation)
+{
+	if (operation->length > VDM_CLAIM_BYTES && !queue_claim(queue, operation->position)) {
+		operation->taken_back = true;
+		operation->error = -ECANCELED;
+		return false;
+	}
+	if (operation->length <= worker->whole)
+		return false;
+	operation->error = job_begin(queue, operation);
+	if (operation->error && queue->over_limit)
+		queue->over_limit(queue->context);
+	return !operation->error;
+}
+
+static void run_small(struct worker *worker, const struct operation *operation)
 {
 	const struct kernels *kernels = &worker->kernels;
+
+	worker->guard.armed = 1;
+	atomic_signal_fence(memory_order_seq_cst); /* with the SIGBUS handler */
+	operation_run(operation, 0, operation->length, kernels, operation_kernel_flags(operation, kernels));
+	atomic_signal_fence(memory_order_seq_cst);
+	worker->guard.armed = 0;
+}
+
+void queue_batch(struct engine_queue *queue, struct worker *worker)
+{
 	struct operation *operation = &worker->operation;
 
 	worker->cost = 0;
 	for (unsigned n = 0; n < BATCH_OPERATIONS && worker->cost < BATCH_BYTES; n++) {
+		size_t cost = OPERATION_COST; /* no client is charged for bytes that were not moved */
+
 		if (!queue_next(queue, operation))
 			break;
-		if (!operation->error && operation->length > VDM_CLAIM_BYTES &&
-		    !queue_claim(queue, operation->position)) {
-			operation->taken_back = true;
-			operation->error = -ECANCELED;
-		}
-		if (!operation->error && operation->length > worker->whole) {
-			operation->error = job_begin(queue, operation);
-			if (!operation->error)
-				break;
-			if (queue->over_limit)
-				queue->over_limit(queue->context);
-		}
+		if (!operation->error && operation->length > PIECE_OTHERS && begin_large(queue, worker, operation))
+			break;
 		if (!operation->error) {
-			worker->guard.armed = 1;
-			atomic_signal_fence(memory_order_seq_cst); /* with the SIGBUS handler */
-			operation_run(operation, 0, operation->length, kernels, operation_kernel_flags(operation, kernels));
-			atomic_signal_fence(memory_order_seq_cst);
-			worker->guard.armed = 0;
+			run_small(worker, operation);
+			if (operation->length > cost)
+				cost = operation->length;
 		}
-		/* nobody is charged for bytes that were not moved */
-		worker->cost += !operation->error && operation->length > OPERATION_COST ? operation->length
-											 : OPERATION_COST;
+		worker->cost += cost;
 		queue_complete(queue, operation, operation->error);
 	}
 	note_in_flight(queue);
@@ -168,19 +185,20 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 void queue_complete(struct engine_queue *queue, const struct operation *operation, int32_t error)
 {
 	struct vdm_completion *slot = &queue->completions[queue->tail & (queue->entries - 1)];
+	const uint64_t value = error ? 0 : operation_value(operation);
 	uint32_t position = queue->tail++;
 
 	if (error) {
 		count(&queue->failed, !operation->taken_back);
 	} else {
 		count(&queue->operations[operation->opcode], 1);
-		count(&queue->bytes, operation->opcode == VDM_OPCODE_FLUSH ? 0 : operation->length);
+		count(&queue->bytes, value);
 	}
 	if (operation->flags & VDM_DESCRIPTOR_LINK)
 		queue->chain_failed = error != 0;
 
 	slot->user_data = operation->user_data;
-	slot->value = error || operation->opcode == VDM_OPCODE_FLUSH ? 0 : operation->length;
+	slot->value = value;
 	slot->result = error;
 	slot->flags = operation->taken_back ? VDM_COMPLETION_TAKEN_BACK : 0;
 	slot->operation = operation->position;
@@ -297,7 +315,7 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 	}
 	q->engine = engine;
 	q->account = options->account;
-	q->space = options->space;
+	q->memory = options->memory;
 	q->descriptors = vdm_descriptors(options->submission);
 	q->client_line = options->submission;
 	q->completions = vdm_completions(options->completion);

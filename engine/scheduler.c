@@ -11,9 +11,9 @@
  */
 #include <stddef.h>
 
-#include "barrier.h"
+#include "base/barrier.h"
 #include "internal.h"
-#include "space.h"
+#include "memory.h"
 
 /* Bytes that the turn of a queue is worth: a few batches, or a piece of a large operation. */
 #define QUANTUM ((int64_t)PIECE_SHARED)
@@ -232,8 +232,8 @@ static bool is_quiet(struct engine_queue *queue, uint64_t now, uint64_t patience
 		queue->touched = false;
 		queue->quiet_since = now;
 	}
-	/* Its worker is not done; or queue_ready() cannot tell while the space is edited; or it waits for its turn. */
-	if (queue->busy || queue->jobs_active > 0 || queue->space->paused || queue_ready(queue))
+	/* Its worker is not done; or queue_ready() cannot tell while regions are being removed; or it waits for its turn. */
+	if (queue->busy || queue->jobs_active > 0 || queue->memory->paused || queue_ready(queue))
 		return false;
 	return now - queue->quiet_since >= patience >> queue->impatience;
 }

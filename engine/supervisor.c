@@ -145,12 +145,12 @@ static bool call_spare(struct engine *engine)
 	return engine->threads < engine->most_threads && engine_start_worker(engine) == 0;
 }
 
-int engine_watch_fd(const struct engine *engine)
+int engine_supervisor_fd(const struct engine *engine)
 {
 	return engine->watch_fd;
 }
 
-bool engine_watch(struct engine *engine)
+bool engine_supervise(struct engine *engine)
 {
 	uint64_t expirations;
 	bool missing = false, called = false, progress;

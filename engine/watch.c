@@ -9,7 +9,8 @@
  */
 #include <errno.h>
 
-#include "barrier.h"
+#include "base/barrier.h"
+#include "descriptor.h"
 #include "internal.h"
 
 /* Whether all queues of an account that are not ready, and might soon be, are watched. */

@@ -10,12 +10,13 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "cpu.h"
+#include "base/clock.h"
+#include "base/cpu.h"
 #include "internal.h"
-#include "space.h"
+#include "memory.h"
+#include "op/run.h"
 
 /* Waking a thread costs the waker 2 us and takes 30 us on a virtual CPU that has gone idle, in which
  * the waker alone moves about this many bytes. */
@@ -31,14 +32,6 @@
 
 /* While a piece is moved: how many bytes between two looks whether others want something. 0.25 us at 16 GB/s. */
 #define LOOK_BYTES ((size_t)4 << 10)
-
-static uint64_t clock_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* Let those have the lock who wait for it: the holder never lets go otherwise while it polls. */
 static void breathe(struct engine *engine)
@@ -143,7 +136,7 @@ static void run_batch(struct worker *worker, struct engine_queue *queue)
 	worker->kernels = engine->kernels;
 	worker->whole = piece_size(engine) < PIECE_SHARED ? PIECE_OTHERS : PIECE_SHARED;
 	/* Who is not trusted can make a page of his memory take long to come: not while others wait. */
-	if (engine->awake > 1 || queue->space->size > 0) {
+	if (engine->awake > 1 || queue->memory->size > 0) {
 		worker->unlocked = true;
 		leave_with(worker, queue);
 	}
@@ -255,7 +248,7 @@ static void look_around(struct engine *engine, unsigned steps)
 	}
 	engine->until_clock = STEPS_PER_CLOCK;
 
-	uint64_t now = clock_now();
+	uint64_t now = monotonic_ns();
 
 	scheduler_retire_quiet(engine, now);
 	if (engine->queues_added > engine->queues_polled && engine->queues_polled > 0 &&
@@ -291,7 +284,7 @@ static void sleep_on_doorbells(struct worker *worker)
 	engine->sentinel = false;
 	supervisor_watch(engine);
 	atomic_fetch_add_explicit(&engine->wakeups, 1, memory_order_relaxed);
-	answer_doorbells(engine, events, count, clock_now());
+	answer_doorbells(engine, events, count, monotonic_ns());
 }
 
 static void park(struct worker *worker)

@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 
 # A file may be in several programs: each line counts once, as reached if any of them has reached it.
 cd "$work" || exit 1
-for folder in proto engine client daemon; do
+for folder in proto base op engine client daemon; do
 	find "$build/$folder" -name '*.gcda' | while read -r data; do
 		gcov --stdout --preserve-paths "$data" 2>/dev/null
 	done
@@ -23,7 +23,7 @@ done | awk -v source="$source/" '
 		line = part[2] + 0
 	}
 	index($0, ":Source:") { file = substr($0, index($0, ":Source:") + 8); sub(source, "", file); next }
-	line == 0 || file !~ /^(proto|engine|client|daemon)\// { next }
+	line == 0 || file !~ /^(proto|base|op|engine|client|daemon)\// { next }
 	count ~ /^ *-/ { next }
 	{
 		key = file ":" line
@@ -34,7 +34,7 @@ done | awk -v source="$source/" '
 		for (file in lines) {
 			all += lines[file]; hit += hits[file]
 			printf "%5.1f %% of %4d  %s\n", 100 * hits[file] / lines[file], lines[file], file | "sort -k5"
-			judge = file ~ /^(engine\/operation.c|engine\/space.c|daemon\/request.c|daemon\/region.c|daemon\/memfd.c|daemon\/ring.c|proto\/packet.c)$/
+			judge = file ~ /^(op\/operation.c|engine\/descriptor.c|engine\/memory.c|daemon\/request.c|daemon\/region.c|daemon\/memfd.c|daemon\/ring.c|proto\/packet.c)$/
 			if (judge && 100 * hits[file] < 95 * lines[file]) low = low " " file
 		}
 		close("sort -k5")

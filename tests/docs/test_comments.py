@@ -5,7 +5,7 @@ import pathlib
 import re
 import sys
 
-FOLDERS = ["proto", "engine", "daemon", "client", "include", "tools", "examples", "tests"]
+FOLDERS = ["proto", "base", "op", "engine", "daemon", "client", "include", "tools", "examples", "tests"]
 # Of the kernel, which comments cite.
 ELSEWHERE = {"array_index_nospec", "shmem_fault", "mm/shmem.c", "mm/userfaultfd.c"}
 

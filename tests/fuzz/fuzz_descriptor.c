@@ -8,7 +8,8 @@
 #include <string.h>
 
 #include "engine/engine.h"
-#include "engine/operation.h"
+#include "engine/descriptor.h"
+#include "op/run.h"
 #include "fuzz.h"
 
 #define REGIONS 4
@@ -20,7 +21,7 @@ static struct region {
 	uint32_t id;
 } region[REGIONS];
 
-static struct engine_space *space;
+static struct engine_memory *regions;
 
 static void set_up(void)
 {
@@ -28,11 +29,11 @@ static void set_up(void)
 	struct engine *engine;
 
 	REQUIRE(engine_new(&options, &engine) == 0);
-	REQUIRE(engine_space_new(engine, REGIONS + 1, &space) == 0);
+	REQUIRE(engine_memory_new(engine, REGIONS + 1, &regions) == 0);
 	for (unsigned i = 0; i < REGIONS; i++) {
 		region[i] = (struct region){.size = 4096u << i, .writable = i % 2 == 0};
 		region[i].base = calloc(1, region[i].size);
-		REQUIRE(engine_space_add(space, region[i].base, region[i].size, region[i].writable,
+		REQUIRE(engine_region_add(regions, region[i].base, region[i].size, region[i].writable,
 					 &region[i].id) == 0);
 	}
 }
@@ -56,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct vdm_descriptor descriptor;
 	struct operation operation;
 
-	if (!space)
+	if (!regions)
 		set_up();
 	if (size < sizeof descriptor + 2)
 		return 0;
@@ -66,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		descriptor.destination_region = region[data[sizeof descriptor]].id;
 	if (data[sizeof descriptor + 1] < REGIONS)
 		descriptor.source_region = region[data[sizeof descriptor + 1]].id;
-	operation_resolve(&operation, &descriptor, 7, space);
+	descriptor_resolve(&descriptor, 7, regions, &operation);
 
 	REQUIRE(operation.position == 7 && operation.user_data == descriptor.user_data);
 	REQUIRE(operation.error == 0 || operation.error == -EINVAL || operation.error == -EFAULT ||

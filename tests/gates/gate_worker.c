@@ -25,7 +25,7 @@
 #define ALONE BATCH_BYTES
 
 static struct engine *engine;
-static struct engine_space *space;
+static struct engine_memory *regions;
 static struct engine_account *account;
 static struct raw_ring ring;
 static uint32_t region;
@@ -101,7 +101,7 @@ static void stretch(const char *name, enum vdm_opcode opcode, size_t length, uns
 int main(void)
 {
 	const struct engine_options options = {
-		.workers = 1, .spin_us = UINT32_MAX, .watched = true, .guard_faults = true};
+		.workers = 1, .spin_us = UINT32_MAX, .supervised = true, .guard_faults = true};
 
 	if (measure_obstacle()) {
 		printf("skipped: %s\n", measure_obstacle());
@@ -111,18 +111,18 @@ int main(void)
 	pthread_barrier_init(&first, NULL, 2);
 	pthread_barrier_init(&last, NULL, 2);
 	CHECK(engine_new(&options, &engine) == 0 && engine_account_new(engine, &account) == 0 &&
-		      engine_space_new(engine, 4, &space) == 0 &&
-		      engine_space_add(space, memory, sizeof memory, true, &region) == 0,
+		      engine_memory_new(engine, 4, &regions) == 0 &&
+		      engine_region_add(regions, memory, sizeof memory, true, &region) == 0,
 	      "an engine");
 	engine_set_kernels(engine, &(struct kernels){.set = mark, .move = stand_still});
-	raw_ring_open(&ring, engine, account, space, ENTRIES, 0);
+	raw_ring_open(&ring, engine, account, regions, ENTRIES, 0);
 	for (unsigned i = 0; i < (measure_instructions() ? 1 : 2); i++) {
 		stretch("worker-32", VDM_OPCODE_MEMCPY, 64, STEPS * BATCH);
 		stretch("worker-1", VDM_OPCODE_MEMMOVE, ALONE, 4 * STEPS);
 	}
 	figures_print();
 	raw_ring_close(&ring, NULL);
-	engine_space_delete(space);
+	engine_memory_delete(regions);
 	engine_account_delete(account);
 	engine_delete(engine);
 	return 0;

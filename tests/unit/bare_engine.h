@@ -4,7 +4,7 @@
 #define VDM_TESTS_BARE_ENGINE_H
 
 #include "engine/internal.h"
-#include "engine/space.h"
+#include "engine/memory.h"
 #include "raw_ring.h"
 
 #define BARE_ENTRIES 4
@@ -33,7 +33,7 @@ static inline struct engine_account *bare_account_new(struct engine *engine)
 }
 
 /* Polled, and not ready. */
-static inline struct engine_queue *bare_queue_new(struct engine_account *account, struct engine_space *space)
+static inline struct engine_queue *bare_queue_new(struct engine_account *account, struct engine_memory *regions)
 {
 	struct engine_queue *queue = calloc(1, sizeof *queue);
 	void *submission = raw_memory(vdm_submission_size(BARE_ENTRIES));
@@ -44,7 +44,7 @@ static inline struct engine_queue *bare_queue_new(struct engine_account *account
 	vdm_completion_prepare(completion, BARE_ENTRIES, 0);
 	queue->engine = account->engine;
 	queue->account = account;
-	queue->space = space;
+	queue->memory = regions;
 	queue->client_line = submission;
 	queue->descriptors = vdm_descriptors(submission);
 	queue->daemon_line = completion;

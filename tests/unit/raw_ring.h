@@ -46,7 +46,7 @@ static inline void *raw_memory(size_t size)
 }
 
 static inline void raw_ring_open(struct raw_ring *ring, struct engine *engine,
-				 struct engine_account *account, struct engine_space *space,
+				 struct engine_account *account, struct engine_memory *regions,
 				 uint32_t entries, uint32_t first)
 {
 	int pair[2];
@@ -66,7 +66,7 @@ static inline void raw_ring_open(struct raw_ring *ring, struct engine *engine,
 
 	struct engine_queue_options options = {
 		.account = account,
-		.space = space,
+		.memory = regions,
 		.submission = ring->submission,
 		.completion = ring->completion,
 		.entries = entries,

@@ -22,7 +22,7 @@ static unsigned scaled(unsigned full)
 struct fixture {
 	struct engine *engine;
 	struct engine_account *account;
-	struct engine_space *space; /* flat */
+	struct engine_memory *regions; /* flat */
 };
 
 static void start(struct fixture *f, unsigned workers, uint32_t spin_us)
@@ -31,12 +31,12 @@ static void start(struct fixture *f, unsigned workers, uint32_t spin_us)
 
 	assert_int_equal(engine_new(&options, &f->engine), 0);
 	assert_int_equal(engine_account_new(f->engine, &f->account), 0);
-	assert_int_equal(engine_space_new(f->engine, 0, &f->space), 0);
+	assert_int_equal(engine_memory_new(f->engine, 0, &f->regions), 0);
 }
 
 static void stop(struct fixture *f)
 {
-	engine_space_delete(f->space);
+	engine_memory_delete(f->regions);
 	engine_account_delete(f->account);
 	engine_delete(f->engine);
 }
@@ -94,7 +94,7 @@ static void a_large_copy_is_shared_and_complete(void **state)
 		struct raw_ring ring;
 
 		start(&f, workers, 50);
-		raw_ring_open(&ring, f.engine, f.account, f.space, 8, 0);
+		raw_ring_open(&ring, f.engine, f.account, f.regions, 8, 0);
 		memset(to, 0, n);
 		struct vdm_descriptor d = copy(to, from, n);
 
@@ -122,7 +122,7 @@ static void a_large_overlapping_move_keeps_its_meaning(void **state)
 
 	(void)state;
 	start(&f, 3, 50);
-	raw_ring_open(&ring, f.engine, f.account, f.space, 8, 0);
+	raw_ring_open(&ring, f.engine, f.account, f.regions, 8, 0);
 	for (size_t i = 0; i < sizeof distances / sizeof *distances; i++) {
 		for (int opcode = VDM_OPCODE_MEMCPY; opcode <= VDM_OPCODE_MEMMOVE; opcode++) {
 			for (size_t b = 0; b < room; b++)
@@ -153,7 +153,7 @@ static void a_fence_sees_all_earlier_bytes(void **state)
 
 	(void)state;
 	start(&f, 3, 50);
-	raw_ring_open(&ring, f.engine, f.account, f.space, 8, 0);
+	raw_ring_open(&ring, f.engine, f.account, f.regions, 8, 0);
 	for (unsigned round = 0; round < 20; round++) {
 		struct vdm_descriptor set = {.opcode = VDM_OPCODE_MEMSET,
 					     .destination_offset = (uintptr_t)a,
@@ -197,7 +197,7 @@ static void *hammer_main(void *argument)
 	char from[200], to[200];
 
 	raw_ring_open(&ring, hammer->fixture->engine, hammer->fixture->account,
-		      hammer->fixture->space, 4, 0u - hammer->rounds / 2);
+		      hammer->fixture->regions, 4, 0u - hammer->rounds / 2);
 	for (unsigned i = 0; i < hammer->rounds; i++) {
 		size_t n = (i * 37 + hammer->id) % sizeof from;
 
@@ -261,7 +261,7 @@ static void bytes_in_flight_are_limited(void **state)
 	(void)state;
 	start(&f, 1, 50);
 	engine_account_set_in_flight(f.account, LARGE);
-	raw_ring_open(&ring, f.engine, f.account, f.space, 8, 0);
+	raw_ring_open(&ring, f.engine, f.account, f.regions, 8, 0);
 	for (unsigned i = 0; i < 20; i++) {
 		struct vdm_descriptor d = copy(to, from, i % 2 ? LARGE + 1 : LARGE);
 
@@ -297,7 +297,7 @@ static void bytes_are_shared_by_weight_between_accounts(void **state)
 	engine_account_set_turn(other, 200, ENGINE_PRIORITY_NORMAL);
 	/* four rings of large operations for one, a single ring of small ones for the other */
 	for (unsigned i = 0; i < 5; i++)
-		raw_ring_open(&rings[i], f.engine, i < 4 ? f.account : other, f.space,
+		raw_ring_open(&rings[i], f.engine, i < 4 ? f.account : other, f.regions,
 			      i < 4 ? LARGES : SMALLS, 0);
 	struct vdm_descriptor large = copy(to, from, LARGE), small = copy(to, from, SMALL);
 
@@ -345,7 +345,7 @@ static void *interrupt_main(void *argument)
 	while (!atomic_load_explicit(&own->stop, memory_order_relaxed)) {
 		struct raw_ring ring;
 
-		raw_ring_open(&ring, own->fixture->engine, own->account, own->fixture->space, 4, 0);
+		raw_ring_open(&ring, own->fixture->engine, own->account, own->fixture->regions, 4, 0);
 		for (unsigned i = 0; i < 50; i++) {
 			struct vdm_descriptor d = copy(to, from, sizeof to);
 
@@ -374,7 +374,7 @@ static void what_is_interrupted_is_completed(void **state)
 
 		start(&f, workers, 50);
 		assert_int_equal(engine_account_new(f.engine, &others.account), 0);
-		raw_ring_open(&ring, f.engine, f.account, f.space, 8, 0);
+		raw_ring_open(&ring, f.engine, f.account, f.regions, 8, 0);
 		pthread_create(&thread, NULL, interrupt_main, &others);
 		for (unsigned round = 0; round < scaled(60); round++) {
 			size_t from = round % 3 == 0 ? 0 : 5000, to = round % 3 == 1 ? 0 : 5000 - from;
@@ -418,7 +418,7 @@ static void removing_a_busy_queue_waits_for_its_operations(void **state)
 		struct vdm_descriptor d = copy(to, from, n);
 
 		start(&f, 2, 50);
-		raw_ring_open(&ring, f.engine, f.account, f.space, 8, 0);
+		raw_ring_open(&ring, f.engine, f.account, f.regions, 8, 0);
 		for (unsigned k = 0; k < 4; k++)
 			submit(&ring, &d);
 		nanosleep(&(struct timespec){.tv_nsec = (long)i * 100000}, NULL);
@@ -438,15 +438,15 @@ static void removing_a_busy_region_ends_its_operations(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 20; i++) {
 		struct fixture f;
-		struct engine_space *space;
+		struct engine_memory *regions;
 		struct raw_ring ring;
 		uint32_t source, destination;
 
 		start(&f, 2, 50);
-		assert_int_equal(engine_space_new(f.engine, 4, &space), 0);
-		assert_int_equal(engine_space_add(space, from, n, false, &source), 0);
-		assert_int_equal(engine_space_add(space, to, n, true, &destination), 0);
-		raw_ring_open(&ring, f.engine, f.account, space, 8, 0);
+		assert_int_equal(engine_memory_new(f.engine, 4, &regions), 0);
+		assert_int_equal(engine_region_add(regions, from, n, false, &source), 0);
+		assert_int_equal(engine_region_add(regions, to, n, true, &destination), 0);
+		raw_ring_open(&ring, f.engine, f.account, regions, 8, 0);
 		struct vdm_descriptor d = {.opcode = VDM_OPCODE_MEMCPY,
 					   .destination_region = destination,
 					   .source_region = source,
@@ -455,7 +455,7 @@ static void removing_a_busy_region_ends_its_operations(void **state)
 		for (unsigned k = 0; k < 3; k++)
 			submit(&ring, &d);
 		nanosleep(&(struct timespec){.tv_nsec = (long)i * 100000}, NULL);
-		assert_int_equal(engine_space_remove(space, destination, true), 0);
+		assert_int_equal(engine_region_remove(regions, destination, true), 0);
 		memset(to, 0x5a, n); /* ours again: nobody writes to it any more */
 		for (unsigned k = 0; k < 3; k++) {
 			const struct vdm_completion *done = sleep_for(&ring);
@@ -465,7 +465,7 @@ static void removing_a_busy_region_ends_its_operations(void **state)
 		for (size_t b = 0; b < n; b += 4096)
 			assert_int_equal(to[b], 0x5a);
 		raw_ring_close(&ring, NULL);
-		engine_space_delete(space);
+		engine_memory_delete(regions);
 		stop(&f);
 	}
 	free(from);
@@ -483,7 +483,7 @@ static void draining_serves_what_was_submitted(void **state)
 
 	(void)state;
 	start(&f, 1, 50);
-	raw_ring_open(&ring, f.engine, f.account, f.space, 16, 0);
+	raw_ring_open(&ring, f.engine, f.account, f.regions, 16, 0);
 	for (unsigned i = 0; i < 16; i++)
 		raw_put(&ring, &d); /* and the producer dies before it rings the doorbell */
 	assert_int_equal(engine_drain(f.engine, 1000000), 0);
@@ -515,7 +515,7 @@ static void a_stuck_worker_is_noticed(void **state)
 
 	(void)state;
 	start(&f, 1, 50);
-	raw_ring_open(&ring, f.engine, f.account, f.space, 16, 0);
+	raw_ring_open(&ring, f.engine, f.account, f.regions, 16, 0);
 	assert_int_equal(pipe(ends), 0);
 	engine_set_kernels(f.engine, &(struct kernels){.copy = block_until_told});
 	while (engine_awake(f.engine) > 0)
@@ -544,7 +544,7 @@ static void I7_idle_workers_sleep(void **state)
 	(void)state;
 	start(&f, 3, 50);
 	for (unsigned i = 0; i < 10; i++) {
-		raw_ring_open(&rings[i], f.engine, f.account, f.space, 8, 0);
+		raw_ring_open(&rings[i], f.engine, f.account, f.regions, 8, 0);
 		submit(&rings[i], &nop);
 		sleep_for(&rings[i]);
 	}

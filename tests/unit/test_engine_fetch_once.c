@@ -21,7 +21,7 @@
 #include <cmocka.h>
 
 #include "engine/engine.h"
-#include "engine/operation.h"
+#include "engine/descriptor.h"
 #include "proto/ring.h"
 
 #define ENTRIES 16
@@ -32,7 +32,7 @@
 struct attack {
 	struct engine *engine;
 	struct engine_account *account;
-	struct engine_space *space;
+	struct engine_memory *regions;
 	struct engine_queue *queue;
 	char *memory; /* guard, region, guard */
 	void *submission, *completion;
@@ -56,11 +56,11 @@ static int set_up(void **state)
 
 	assert_int_equal(engine_new(&options, &a.engine), 0);
 	assert_int_equal(engine_account_new(a.engine, &a.account), 0);
-	assert_int_equal(engine_space_new(a.engine, 4, &a.space), 0);
+	assert_int_equal(engine_memory_new(a.engine, 4, &a.regions), 0);
 	a.memory = malloc(2 * GUARD + REGION);
 	assert_non_null(a.memory);
 	memset(a.memory, CANARY, 2 * GUARD + REGION);
-	assert_int_equal(engine_space_add(a.space, a.memory + GUARD, REGION, true, &a.region), 0);
+	assert_int_equal(engine_region_add(a.regions, a.memory + GUARD, REGION, true, &a.region), 0);
 	a.submission = aligned_alloc(4096, 2 * 4096);
 	a.completion = aligned_alloc(4096, 2 * 4096);
 	memset(a.submission, 0, 2 * 4096);
@@ -71,7 +71,7 @@ static int set_up(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, a.sockets), 0);
 
 	const struct engine_queue_options queue = {.account = a.account,
-						   .space = a.space,
+						   .memory = a.regions,
 						   .submission = a.submission,
 						   .completion = a.completion,
 						   .entries = ENTRIES,
@@ -89,7 +89,7 @@ static int tear_down(void **state)
 	struct attack *a = *state;
 
 	engine_queue_remove(a->queue, true, NULL);
-	engine_space_delete(a->space);
+	engine_memory_delete(a->regions);
 	engine_account_delete(a->account);
 	engine_delete(a->engine);
 	free(a->memory);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/kernels.h"
+#include "op/kernels.h"
 
 /* Bytes around the destination that must stay as they are. */
 #define MARGIN 128

@@ -16,7 +16,7 @@
 struct fixture {
 	struct engine *engine;
 	struct engine_account *account;
-	struct engine_space *space;
+	struct engine_memory *regions;
 	struct raw_ring ring;
 	uint32_t writable, readonly;
 	char *memory, *constant;
@@ -30,19 +30,19 @@ static void start(struct fixture *f, unsigned workers, uint32_t spin_us, uint32_
 
 	assert_int_equal(engine_new(&options, &f->engine), 0);
 	assert_int_equal(engine_account_new(f->engine, &f->account), 0);
-	assert_int_equal(engine_space_new(f->engine, 8, &f->space), 0);
+	assert_int_equal(engine_memory_new(f->engine, 8, &f->regions), 0);
 	f->memory = calloc(1, BYTES);
 	f->constant = malloc(BYTES);
 	memset(f->constant, 'c', BYTES);
-	assert_int_equal(engine_space_add(f->space, f->memory, BYTES, true, &f->writable), 0);
-	assert_int_equal(engine_space_add(f->space, f->constant, BYTES, false, &f->readonly), 0);
-	raw_ring_open(&f->ring, f->engine, f->account, f->space, entries, first);
+	assert_int_equal(engine_region_add(f->regions, f->memory, BYTES, true, &f->writable), 0);
+	assert_int_equal(engine_region_add(f->regions, f->constant, BYTES, false, &f->readonly), 0);
+	raw_ring_open(&f->ring, f->engine, f->account, f->regions, entries, first);
 }
 
 static void stop(struct fixture *f)
 {
 	raw_ring_close(&f->ring, NULL);
-	engine_space_delete(f->space);
+	engine_memory_delete(f->regions);
 	engine_account_delete(f->account);
 	engine_delete(f->engine);
 	free(f->memory);
@@ -228,7 +228,7 @@ static void I4_a_sequence_jump_ends_the_ring_alone(void **state)
 
 	(void)state;
 	start(&f, 1, 50, 16, 100);
-	raw_ring_open(&other, f.engine, f.account, f.space, 16, 0);
+	raw_ring_open(&other, f.engine, f.account, f.regions, 16, 0);
 	f.ring.sq += 1; /* as if one had been left out: this slot is not looked at yet */
 	vdm_descriptors(f.ring.submission)[100 & 15].sequence = 103;
 	raw_bell(&f.ring);
@@ -325,7 +325,7 @@ static void a_large_operation_is_claimed_or_found_taken_back(void **state)
 
 	(void)state;
 	start(&f, 1, 0, 4, UINT32_MAX - 1);
-	assert_int_equal(engine_space_add(f.space, memory, 2 * large, true, &region), 0);
+	assert_int_equal(engine_region_add(f.regions, memory, 2 * large, true, &region), 0);
 	memset(memory, 'm', large);
 
 	struct vdm_client_line *client_line = f.ring.submission;
@@ -419,7 +419,7 @@ static void a_missing_page_fails_the_operation_alone(void **state)
 	assert_int_equal(ftruncate(fd, (off_t)size), 0);
 	char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-	assert_int_equal(engine_space_add(f.space, base, size, true, &region), 0);
+	assert_int_equal(engine_region_add(f.regions, base, size, true, &region), 0);
 	assert_int_equal(ftruncate(fd, 8192), 0);
 	struct vdm_descriptor d = {.opcode = VDM_OPCODE_MEMSET, .destination_region = region,
 				   .destination_offset = 8000, .length = 400, .pattern = 1};
@@ -449,11 +449,11 @@ static void a_removed_region_is_not_found_again(void **state)
 	(void)state;
 	start(&f, 1, 50, 16, 0);
 	d = copy_of(&f, 64);
-	assert_int_equal(engine_space_remove(f.space, f.readonly, true), 0);
-	assert_int_equal(engine_space_remove(f.space, f.readonly, true), -ENOENT);
+	assert_int_equal(engine_region_remove(f.regions, f.readonly, true), 0);
+	assert_int_equal(engine_region_remove(f.regions, f.readonly, true), -ENOENT);
 	assert_int_equal(result_of(&f, &d), -EFAULT);
 	/* the slot's next tenant has another id */
-	assert_int_equal(engine_space_add(f.space, f.constant, BYTES, false, &again), 0);
+	assert_int_equal(engine_region_add(f.regions, f.constant, BYTES, false, &again), 0);
 	assert_int_not_equal(again, f.readonly);
 	assert_int_equal(result_of(&f, &d), -EFAULT);
 	d.source_region = again;
@@ -469,7 +469,7 @@ static void a_full_table_says_so(void **state)
 
 	(void)state;
 	start(&f, 1, 50, 16, 0);
-	while ((result = engine_space_add(f.space, f.memory, BYTES, true, &region)) == 0)
+	while ((result = engine_region_add(f.regions, f.memory, BYTES, true, &region)) == 0)
 		added++;
 	assert_int_equal(result, -ENOSPC);
 	assert_int_equal(added, 6);

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "daemon/clock.h"
+#include "base/clock.h"
 
 static sd_event *event;
 static struct reaper *reaper;

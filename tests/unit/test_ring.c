@@ -17,7 +17,7 @@
 struct fixture {
 	struct engine *engine;
 	struct engine_account *account;
-	struct engine_space *space;
+	struct engine_memory *regions;
 	struct vdm_ring *ring;
 	struct vdm_client *client; /* of a local ring */
 };
@@ -29,8 +29,8 @@ static void start(struct fixture *f, uint32_t entries, uint32_t spin_us)
 	*f = (struct fixture){0};
 	assert_int_equal(engine_new(&options, &f->engine), 0);
 	assert_int_equal(engine_account_new(f->engine, &f->account), 0);
-	assert_int_equal(engine_space_new(f->engine, 0, &f->space), 0);
-	assert_int_equal(ring_open_inprocess(f->engine, f->account, f->space, entries, spin_us,
+	assert_int_equal(engine_memory_new(f->engine, 0, &f->regions), 0);
+	assert_int_equal(ring_open_inprocess(f->engine, f->account, f->regions, entries, spin_us,
 					     &f->ring), 0);
 }
 
@@ -49,7 +49,7 @@ static void stop(struct fixture *f)
 	vdm_ring_close(f->ring);
 	vdm_client_close(f->client);
 	if (f->engine) {
-		engine_space_delete(f->space);
+		engine_memory_delete(f->regions);
 		engine_account_delete(f->account);
 		engine_delete(f->engine);
 	}

@@ -11,7 +11,7 @@
 
 struct fixture {
 	struct engine *engine;
-	struct engine_space *space;
+	struct engine_memory *regions;
 	struct engine_account *a, *b;
 };
 
@@ -23,7 +23,7 @@ static int set_up(void **state)
 	f->a = bare_account_new(f->engine);
 	f->b = bare_account_new(f->engine);
 	*state = f;
-	return engine_space_new(f->engine, 0, &f->space);
+	return engine_memory_new(f->engine, 0, &f->regions);
 }
 
 static int tear_down(void **state)
@@ -32,7 +32,7 @@ static int tear_down(void **state)
 
 	engine_account_delete(f->a);
 	engine_account_delete(f->b);
-	engine_space_delete(f->space);
+	engine_memory_delete(f->regions);
 	free(f->engine);
 	free(f);
 	return 0;
@@ -40,7 +40,7 @@ static int tear_down(void **state)
 
 static struct engine_queue *ready_queue(struct fixture *f, struct engine_account *account)
 {
-	struct engine_queue *queue = bare_queue_new(account, f->space);
+	struct engine_queue *queue = bare_queue_new(account, f->regions);
 
 	bare_queue_set_ready(queue, true);
 	return queue;

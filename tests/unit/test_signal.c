@@ -32,14 +32,14 @@ static void a_signal_comes_after(int times, int error, ssize_t expected)
 	const struct vdm_descriptor nop = {.opcode = VDM_OPCODE_NOP};
 	struct engine *engine;
 	struct engine_account *account;
-	struct engine_space *space;
+	struct engine_memory *regions;
 	struct raw_ring ring;
 	uint64_t signal;
 
 	assert_int_equal(engine_new(&options, &engine), 0);
 	assert_int_equal(engine_account_new(engine, &account), 0);
-	assert_int_equal(engine_space_new(engine, 0, &space), 0);
-	raw_ring_open(&ring, engine, account, space, 4, 0);
+	assert_int_equal(engine_memory_new(engine, 0, &regions), 0);
+	raw_ring_open(&ring, engine, account, regions, 4, 0);
 
 	struct vdm_client_line *line = ring.submission;
 
@@ -52,7 +52,7 @@ static void a_signal_comes_after(int times, int error, ssize_t expected)
 	assert_int_equal(recv(ring.event, &signal, sizeof signal, 0), expected);
 	assert_non_null(raw_get(&ring));
 	raw_ring_close(&ring, NULL);
-	engine_space_delete(space);
+	engine_memory_delete(regions);
 	engine_account_delete(account);
 	engine_delete(engine);
 }

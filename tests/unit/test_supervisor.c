@@ -33,7 +33,7 @@ enum { PAGES = 64, RINGS = 4 };
 /* Somebody with memory and rings of his own. */
 struct somebody {
 	struct engine_account *account;
-	struct engine_space *space;
+	struct engine_memory *regions;
 	struct raw_ring ring[RINGS];
 	char *memory;
 	uint32_t region;
@@ -53,17 +53,17 @@ static void appear(struct fixture *f, struct somebody *who)
 	who->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_true(who->memory != MAP_FAILED);
 	assert_int_equal(engine_account_new(f->engine, &who->account), 0);
-	assert_int_equal(engine_space_new(f->engine, 2, &who->space), 0);
-	assert_int_equal(engine_space_add(who->space, who->memory, size, true, &who->region), 0);
+	assert_int_equal(engine_memory_new(f->engine, 2, &who->regions), 0);
+	assert_int_equal(engine_region_add(who->regions, who->memory, size, true, &who->region), 0);
 	for (unsigned i = 0; i < RINGS; i++)
-		raw_ring_open(&who->ring[i], f->engine, who->account, who->space, 8, 0);
+		raw_ring_open(&who->ring[i], f->engine, who->account, who->regions, 8, 0);
 }
 
 static void leave(struct fixture *f, struct somebody *who)
 {
 	for (unsigned i = 0; i < RINGS; i++)
 		raw_ring_close(&who->ring[i], NULL);
-	engine_space_delete(who->space);
+	engine_memory_delete(who->regions);
 	engine_account_delete(who->account);
 	munmap(who->memory, PAGES * f->page);
 }
@@ -71,7 +71,7 @@ static void leave(struct fixture *f, struct somebody *who)
 /* Returns false if the kernel does not let us make faults wait. */
 static bool start(struct fixture *f, unsigned workers)
 {
-	const struct engine_options options = {.workers = workers, .spin_us = 50, .watched = true};
+	const struct engine_options options = {.workers = workers, .spin_us = 50, .supervised = true};
 	struct uffdio_api api = {.api = UFFD_API};
 
 	f->page = (size_t)sysconf(_SC_PAGESIZE);
@@ -119,9 +119,9 @@ static bool is_done(struct raw_ring *ring)
 /* What who runs an engine does. Returns whether something has been let go of. */
 static bool watch(struct fixture *f, int ms)
 {
-	struct pollfd timer = {.fd = engine_watch_fd(f->engine), .events = POLLIN};
+	struct pollfd timer = {.fd = engine_supervisor_fd(f->engine), .events = POLLIN};
 
-	return poll(&timer, 1, ms) > 0 && engine_watch(f->engine);
+	return poll(&timer, 1, ms) > 0 && engine_supervise(f->engine);
 }
 
 /* The same, until the operation is done or for `ms`. */
@@ -282,10 +282,10 @@ static void removing_need_not_wait(void **state)
 	set(slow, 0, 0, f.page);
 	await_stuck(&f, &slow->ring[0]);
 	/* what it is not at can be added and removed */
-	assert_int_equal(engine_space_add(slow->space, slow->memory, f.page, true, &other), 0);
+	assert_int_equal(engine_region_add(slow->regions, slow->memory, f.page, true, &other), 0);
 	assert_int_equal(engine_queue_remove(slow->ring[1].queue, false, NULL), 0);
-	assert_int_equal(engine_space_remove(slow->space, slow->region, false), -EAGAIN);
-	assert_int_equal(engine_space_remove(slow->space, slow->region, false), -EAGAIN);
+	assert_int_equal(engine_region_remove(slow->regions, slow->region, false), -EAGAIN);
+	assert_int_equal(engine_region_remove(slow->regions, slow->region, false), -EAGAIN);
 	assert_int_equal(engine_queue_remove(slow->ring[0].queue, false, NULL), -EAGAIN);
 	assert_false(watch(&f, 50));
 	let_pages_come(&f);
@@ -294,13 +294,13 @@ static void removing_need_not_wait(void **state)
 	assert_true(told);
 	assert_true(is_done(&slow->ring[0]));
 	assert_int_equal(engine_queue_remove(slow->ring[0].queue, false, NULL), 0);
-	assert_int_equal(engine_space_remove(slow->space, slow->region, false), 0);
-	assert_int_equal(engine_space_remove(slow->space, slow->region, false), -ENOENT);
+	assert_int_equal(engine_region_remove(slow->regions, slow->region, false), 0);
+	assert_int_equal(engine_region_remove(slow->regions, slow->region, false), -ENOENT);
 	/* and its slot is free again */
-	assert_int_equal(engine_space_add(slow->space, slow->memory, f.page, true, &slow->region), 0);
+	assert_int_equal(engine_region_add(slow->regions, slow->memory, f.page, true, &slow->region), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		raw_ring_free(&slow->ring[i]);
-		raw_ring_open(&slow->ring[i], f.engine, slow->account, slow->space, 8, 0);
+		raw_ring_open(&slow->ring[i], f.engine, slow->account, slow->regions, 8, 0);
 	}
 	stop(&f);
 }
@@ -312,7 +312,7 @@ static void an_engine_that_is_not_watched_says_so(void **state)
 
 	(void)state;
 	assert_int_equal(engine_new(&options, &engine), 0);
-	assert_int_equal(engine_watch_fd(engine), -1);
+	assert_int_equal(engine_supervisor_fd(engine), -1);
 	engine_delete(engine);
 }
 

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "daemon/clock.h"
+#include "base/clock.h"
 #include "engine/internal.h"
 
 static struct engine *engine;

@@ -7,12 +7,12 @@
 #include <errno.h>
 
 #include "bare_engine.h"
-#include "engine/barrier.h"
+#include "base/barrier.h"
 
 struct fixture {
 	struct engine *engine;
 	struct worker *worker;
-	struct engine_space *space;
+	struct engine_memory *regions;
 	struct engine_account *own, *other;
 	struct engine_queue *queue; /* of the other */
 };
@@ -27,9 +27,9 @@ static int set_up(void **state)
 	f->own = bare_account_new(f->engine);
 	f->other = bare_account_new(f->engine);
 	*state = f;
-	if (engine_space_new(f->engine, 0, &f->space) < 0)
+	if (engine_memory_new(f->engine, 0, &f->regions) < 0)
 		return -1;
-	f->queue = bare_queue_new(f->other, f->space);
+	f->queue = bare_queue_new(f->other, f->regions);
 	return 0;
 }
 
@@ -40,7 +40,7 @@ static int tear_down(void **state)
 	bare_queue_delete(f->queue);
 	engine_account_delete(f->own);
 	engine_account_delete(f->other);
-	engine_space_delete(f->space);
+	engine_memory_delete(f->regions);
 	free(f->engine);
 	free(f);
 	return 0;
@@ -101,7 +101,7 @@ static void not_all_can_be_watched(void **state)
 	assert_int_equal(f->worker->watch.count, 0);
 	bare_queue_set_ready(f->queue, false);
 	for (unsigned i = 0; i < WATCHED; i++)
-		many[i] = bare_queue_new(f->other, f->space);
+		many[i] = bare_queue_new(f->other, f->regions);
 	assert_false(watch_others(f->worker, f->own));
 	assert_int_equal(f->worker->watch.count, 0);
 	f->engine->may_watch = false;

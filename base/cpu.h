@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Instructions that C has no words for. */
-#ifndef VDM_ENGINE_CPU_H
-#define VDM_ENGINE_CPU_H
+#ifndef VDM_BASE_CPU_H
+#define VDM_BASE_CPU_H
 
 /* Between two looks at a word that another CPU writes: the looks disturb the writer. */
 static inline void cpu_relax(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#ifndef VDM_DAEMON_CLOCK_H
-#define VDM_DAEMON_CLOCK_H
+#ifndef VDM_BASE_CLOCK_H
+#define VDM_BASE_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>

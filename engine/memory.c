@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "space.h"
+#include "memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,10 +19,10 @@ static uint32_t clamp_index(uint32_t index, uint32_t size)
 	return index & (uint32_t)-mask;
 }
 
-int space_resolve(const struct engine_space *space, uint32_t region, uint64_t offset,
+int memory_resolve(const struct engine_memory *memory, uint32_t region, uint64_t offset,
 		  uint64_t length, bool write, char **address)
 {
-	if (space->size == 0) {
+	if (memory->size == 0) {
 		if (region != 0 || length > UINTPTR_MAX - offset)
 			return -EFAULT;
 		*address = (char *)(uintptr_t)offset;
@@ -31,12 +31,12 @@ int space_resolve(const struct engine_space *space, uint32_t region, uint64_t of
 
 	uint32_t slot = (region & 0xffff) - 1;
 
-	if (slot >= space->size)
+	if (slot >= memory->size)
 		return -EFAULT;
 
-	const struct space_region *r = &space->regions[clamp_index(slot, space->size)];
+	const struct memory_region *r = &memory->regions[clamp_index(slot, memory->size)];
 
-	/* acquire; partner: engine_space_add() */
+	/* acquire; partner: engine_region_add() */
 	if (atomic_load_explicit(&r->id, memory_order_acquire) != region)
 		return -EFAULT;
 	if (offset > r->length || length > r->length - offset)
@@ -47,14 +47,14 @@ int space_resolve(const struct engine_space *space, uint32_t region, uint64_t of
 	return 0;
 }
 
-static bool space_in_batch(const struct engine_space *space)
+static bool memory_in_batch(const struct engine_memory *memory)
 {
-	const struct engine *engine = space->engine;
+	const struct engine *engine = memory->engine;
 
 	for (uint32_t i = 0; i < engine->slots; i++) {
 		const struct engine_queue *queue = engine->queues[i].queue;
 
-		if (queue && queue->space == space && queue->busy)
+		if (queue && queue->memory == memory && queue->busy)
 			return true;
 	}
 	return false;
@@ -65,28 +65,28 @@ static bool operation_uses(const struct operation *operation, uint32_t region)
 	return operation->destination_region == region || operation->source_region == region;
 }
 
-static bool region_in_piece(const struct engine_space *space, uint32_t region)
+static bool region_in_piece(const struct engine_memory *memory, uint32_t region)
 {
-	const struct engine *engine = space->engine;
+	const struct engine *engine = memory->engine;
 
 	for (unsigned i = 0; i < engine->threads; i++) {
 		const struct job *job = engine->worker[i].job;
 
-		if (job && job->queue->space == space && operation_uses(&job->operation, region))
+		if (job && job->queue->memory == memory && operation_uses(&job->operation, region))
 			return true;
 	}
 	return false;
 }
 
 /* End the operations that use a region and have not begun to move. */
-static void end_users_of(struct engine_space *space, uint32_t region)
+static void end_users_of(struct engine_memory *memory, uint32_t region)
 {
-	const struct engine *engine = space->engine;
+	const struct engine *engine = memory->engine;
 
 	for (uint32_t i = 0; i < engine->slots; i++) {
 		struct engine_queue *queue = engine->queues[i].queue;
 
-		if (!queue || queue->space != space)
+		if (!queue || queue->memory != memory)
 			continue;
 		if (queue->holding && operation_uses(&queue->held, region))
 			queue->held.error = -EFAULT;
@@ -97,36 +97,36 @@ static void end_users_of(struct engine_space *space, uint32_t region)
 	}
 }
 
-int engine_space_new(struct engine *engine, uint32_t max_regions, struct engine_space **space)
+int engine_memory_new(struct engine *engine, uint32_t max_regions, struct engine_memory **memory)
 {
-	if (max_regions > SPACE_MAX_REGIONS)
+	if (max_regions > MEMORY_MAX_REGIONS)
 		return -EINVAL;
 
-	struct engine_space *s =
-		calloc(1, sizeof *s + (size_t)max_regions * sizeof(struct space_region));
+	struct engine_memory *s =
+		calloc(1, sizeof *s + (size_t)max_regions * sizeof(struct memory_region));
 
 	if (!s)
 		return -ENOMEM;
 	s->engine = engine;
 	s->size = max_regions;
-	*space = s;
+	*memory = s;
 	return 0;
 }
 
-void engine_space_delete(struct engine_space *space)
+void engine_memory_delete(struct engine_memory *memory)
 {
-	free(space);
+	free(memory);
 }
 
-int engine_space_add(struct engine_space *space, void *base, size_t length, bool writable,
+int engine_region_add(struct engine_memory *memory, void *base, size_t length, bool writable,
 		     uint32_t *region)
 {
-	struct engine *engine = space->engine;
+	struct engine *engine = memory->engine;
 	int result = -ENOSPC;
 
 	engine_lock(engine);
-	for (uint32_t slot = 0; slot < space->size; slot++) {
-		struct space_region *r = &space->regions[slot];
+	for (uint32_t slot = 0; slot < memory->size; slot++) {
+		struct memory_region *r = &memory->regions[slot];
 
 		/* relaxed: written under the lock */
 		if (atomic_load_explicit(&r->id, memory_order_relaxed) != 0 || r->leaving)
@@ -136,7 +136,7 @@ int engine_space_add(struct engine_space *space, void *base, size_t length, bool
 		r->writable = writable;
 		r->generation++;
 		*region = (uint32_t)r->generation << 16 | (slot + 1);
-		/* release; partner: space_resolve() */
+		/* release; partner: memory_resolve() */
 		atomic_store_explicit(&r->id, *region, memory_order_release);
 		result = 0;
 		break;
@@ -146,42 +146,42 @@ int engine_space_add(struct engine_space *space, void *base, size_t length, bool
 }
 
 /* One attempt at removing a region: 0, or -EAGAIN as long as a worker may touch it. Holding the lock. */
-static int try_remove(struct engine_space *space, struct space_region *r, uint32_t region)
+static int try_remove(struct engine_memory *memory, struct memory_region *r, uint32_t region)
 {
 	if (!r->leaving) {
 		r->leaving = true;
-		space->paused++;
+		memory->paused++;
 	}
-	if (space_in_batch(space))
+	if (memory_in_batch(memory))
 		return -EAGAIN;
 	/* relaxed: no worker is reading it */
 	if (atomic_load_explicit(&r->id, memory_order_relaxed) != 0) {
 		atomic_store_explicit(&r->id, 0, memory_order_relaxed);
-		end_users_of(space, region);
+		end_users_of(memory, region);
 	}
-	if (region_in_piece(space, region))
+	if (region_in_piece(memory, region))
 		return -EAGAIN;
 	r->leaving = false;
-	space->paused--;
+	memory->paused--;
 	return 0;
 }
 
-int engine_space_remove(struct engine_space *space, uint32_t region, bool wait)
+int engine_region_remove(struct engine_memory *memory, uint32_t region, bool wait)
 {
-	struct engine *engine = space->engine;
+	struct engine *engine = memory->engine;
 	uint32_t slot = (region & 0xffff) - 1;
 	int result = -ENOENT;
 
-	if (slot >= space->size)
+	if (slot >= memory->size)
 		return -ENOENT;
 
-	struct space_region *r = &space->regions[slot];
+	struct memory_region *r = &memory->regions[slot];
 
 	engine_lock(engine);
 	/* by its generation: the id is gone after a first attempt */
 	if (r->generation == region >> 16 &&
 	    (r->leaving || atomic_load_explicit(&r->id, memory_order_relaxed) != 0))
-		while ((result = try_remove(space, r, region)) == -EAGAIN && engine_let_go_of(engine, wait))
+		while ((result = try_remove(memory, r, region)) == -EAGAIN && engine_let_go_of(engine, wait))
 			;
 	engine_unlock(engine);
 	return result;

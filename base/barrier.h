@@ -5,8 +5,8 @@
  * User-Level Implementations of Read-Copy Update, 2012). It reaches the processes that have registered, and
  * them only.
  */
-#ifndef VDM_ENGINE_BARRIER_H
-#define VDM_ENGINE_BARRIER_H
+#ifndef VDM_BASE_BARRIER_H
+#define VDM_BASE_BARRIER_H
 
 #include <stdbool.h>
 

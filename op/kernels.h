@@ -4,8 +4,8 @@
  * what fits in cache; beyond that, or when the caller says that he will not read the destination
  * soon, stores go around the cache.
  */
-#ifndef VDM_ENGINE_KERNELS_H
-#define VDM_ENGINE_KERNELS_H
+#ifndef VDM_OP_KERNELS_H
+#define VDM_OP_KERNELS_H
 
 #include <stdbool.h>
 #include <stddef.h>
