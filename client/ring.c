@@ -267,7 +267,7 @@ void vdm_ring_close(struct vdm_ring *ring)
 		return;
 	}
 	if (ring->queue)
-		engine_queue_remove(ring->queue, true, NULL);
+		engine_queue_remove(ring->queue, NULL, NULL);
 	if (client) {
 		ring_reap(ring);
 		pthread_mutex_lock(&client->lock);

@@ -96,7 +96,7 @@ static void run(struct vdm_ring *ring, const struct operation *operation)
 
 static bool is_claimed(const struct vdm_ring *ring, uint32_t position)
 {
-	/* acquire; partner: queue_claim() */
+	/* acquire; partner: consumer_claim() */
 	uint32_t claimed = atomic_load_explicit(&ring->daemon_line->claimed, memory_order_acquire);
 
 	return (int32_t)(claimed - position) > 0;
@@ -125,7 +125,7 @@ static bool take_back(struct vdm_ring *ring, bool needed)
 		return false;
 	ring->taken_from = from;
 	ring->taken_to = to;
-	/* release, then full barrier; partner: queue_claim(), which claims, passes a full barrier and reads this */
+	/* release, then full barrier; partner: consumer_claim(), which claims, passes a full barrier and reads this */
 	atomic_store_explicit(&ring->client_line->taken_back, (uint64_t)to << 32 | from, memory_order_release);
 	atomic_thread_fence(memory_order_seq_cst);
 	if (is_claimed(ring, position)) { /* at the same time: then ring_carry_out(), if the daemon has seen this */

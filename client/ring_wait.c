@@ -102,7 +102,7 @@ void ring_reap(struct vdm_ring *ring)
 		const struct vdm_completion *slot =
 			&ring->completions[ring->cq_position & (ring->entries - 1)];
 
-		/* acquire; partner: queue_complete(), release: who sees this word sees the bytes moved */
+		/* acquire; partner: consumer_complete(), release: who sees this word sees the bytes moved */
 		if (atomic_load_explicit(&slot->sequence, memory_order_acquire) !=
 		    ring->cq_position + 1)
 			break;
@@ -177,9 +177,9 @@ static void progress(struct vdm_ring *ring)
 
 void ring_arm(struct vdm_ring *ring, uint32_t wanted)
 {
-	/* relaxed, ordered by the release that follows; partner: queue_signal() */
+	/* relaxed, ordered by the release that follows; partner: consumer_signal() */
 	atomic_store_explicit(&ring->client_line->wanted, wanted, memory_order_relaxed);
-	/* release, then full barrier; partner: queue_signal(), which publishes, passes a full barrier and
+	/* release, then full barrier; partner: consumer_signal(), which publishes, passes a full barrier and
 	 * reads this (I6) */
 	atomic_store_explicit(&ring->client_line->arm, ++ring->arms, memory_order_release);
 	atomic_thread_fence(memory_order_seq_cst);

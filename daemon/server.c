@@ -60,18 +60,6 @@ static int on_violation(sd_event_source *source, int fd, uint32_t events, void *
 	return 0;
 }
 
-/* A worker has let go of something that sessions may have waited for. */
-static void sessions_go_on(struct server *server)
-{
-	struct session *session, *next;
-
-	for (session = LIST_FIRST(&server->sessions); session; session = next) {
-		next = LIST_NEXT(session, entry);
-		if (session_waits(session))
-			session_go_on(session);
-	}
-}
-
 static int on_watch(sd_event_source *source, int fd, uint32_t events, void *context)
 {
 	struct server *server = context;
@@ -79,8 +67,7 @@ static int on_watch(sd_event_source *source, int fd, uint32_t events, void *cont
 	(void)source;
 	(void)fd;
 	(void)events;
-	if (engine_supervise(server->engine))
-		sessions_go_on(server);
+	engine_supervise(server->engine);
 	return 0;
 }
 
@@ -155,8 +142,8 @@ static bool end_all_sessions(struct server *server)
 			session_end(session);
 	}
 	while (!LIST_EMPTY(&server->sessions) && monotonic_ns() < end)
-		if (poll(&watch, 1, 10) > 0 && engine_supervise(server->engine))
-			sessions_go_on(server);
+		if (poll(&watch, 1, 10) > 0)
+			engine_supervise(server->engine);
 	return LIST_EMPTY(&server->sessions);
 }
 

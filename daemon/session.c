@@ -278,10 +278,17 @@ static void add_engine_counters(struct vdm_report_counters *sum, const struct en
 	sum->bytes += more->bytes;
 }
 
+/* A worker has let go of what was to be removed. */
+static void on_released(void *context)
+{
+	session_go_on(context);
+}
+
 int session_remove_ring(struct session *session, struct ring *ring, bool empty)
 {
+	const struct engine_waiter waiter = {on_released, session};
 	struct engine_counters counters = {0};
-	int result = ring->queue ? engine_queue_remove(ring->queue, false, &counters) : 0;
+	int result = ring->queue ? engine_queue_remove(ring->queue, &waiter, &counters) : 0;
 
 	if (result)
 		return result;
@@ -299,7 +306,8 @@ int session_remove_ring(struct session *session, struct ring *ring, bool empty)
 
 int session_remove_region(struct session *session, struct region *region)
 {
-	int result = engine_region_remove(session->memory, region->id, false);
+	const struct engine_waiter waiter = {on_released, session};
+	int result = engine_region_remove(session->memory, region->id, &waiter);
 
 	if (result == -EAGAIN)
 		return result;

@@ -31,33 +31,33 @@ void descriptor_fetch(const struct vdm_descriptor *slot, struct vdm_descriptor *
 	to[7] = __atomic_load_n(&from[7], __ATOMIC_RELAXED);
 }
 
-static int resolve_ranges(const struct vdm_descriptor *d, const struct engine_memory *memory, struct operation *operation)
+/* The ranges that it names: their addresses, and their length. */
+static int resolve_ranges(const struct vdm_descriptor *d, const struct engine_memory *memory,
+			  struct operation *operation)
 {
 	const unsigned facts = operation->facts;
 	char *address;
-
-	if ((facts & (OP_DESTINATION | OP_RANGE_OPTIONAL)) != OP_DESTINATION &&
-	    (!(facts & OP_DESTINATION) || !(d->destination_region | d->length)))
-		return 0;
-
-	int result = memory_resolve(memory, d->destination_region, d->destination_offset, d->length, facts & OP_WRITES,
-				    &address);
+	int result = memory_resolve(memory, d->destination_region, d->destination_offset, d->length,
+				    facts & OP_WRITES, &address);
 
 	if (result)
 		return result;
 	operation->destination = address;
-	if (facts & OP_SOURCE) {
-		result = memory_resolve(memory, d->source_region, d->source_offset, d->length, false, &address);
-		if (result)
-			return result;
+	if (!(facts & OP_SOURCE))
+		return 0;
+	result = memory_resolve(memory, d->source_region, d->source_offset, d->length, false, &address);
+	if (!result)
 		operation->source = address;
-	}
-	operation->length = d->length;
-	return 0;
+	return result;
 }
 
-void descriptor_resolve(const struct vdm_descriptor *d, uint32_t position, const struct engine_memory *memory,
-			struct operation *operation)
+static bool names_range(const struct vdm_descriptor *d, unsigned facts)
+{
+	return !(facts & OP_RANGE_OPTIONAL) || (d->destination_region | d->length);
+}
+
+int descriptor_resolve(const struct vdm_descriptor *d, uint32_t position,
+		       const struct engine_memory *memory, struct operation *operation)
 {
 	const unsigned facts = opcode_facts[d->opcode];
 
@@ -72,9 +72,15 @@ void descriptor_resolve(const struct vdm_descriptor *d, uint32_t position, const
 	operation->opcode = d->opcode;
 	operation->fill = (uint8_t)d->pattern;
 	operation->facts = (uint8_t)facts;
-	operation->waits = (d->flags & VDM_DESCRIPTOR_FENCE) || (facts & OP_ORDERED);
 	operation->taken_back = false;
-	operation->error = operation_check(d);
-	if (!operation->error)
-		operation->error = resolve_ranges(d, memory, operation);
+	operation->linked = false;
+
+	int result = operation_check(d);
+
+	if (result || !(facts & OP_DESTINATION) || !names_range(d, facts))
+		return result;
+	result = resolve_ranges(d, memory, operation);
+	if (!result)
+		operation->length = d->length;
+	return result;
 }

@@ -23,11 +23,11 @@ enum descriptor_state descriptor_state(const struct vdm_descriptor *slot, uint32
 void descriptor_fetch(const struct vdm_descriptor *slot, struct vdm_descriptor *copy);
 
 /*
- * Check a private copy and resolve it against the regions of `memory`. What is wrong with it is stored in
- * operation->error: an error of operation_check(), -EFAULT outside of a region or no such region, -EACCES the region is
- * read-only.
+ * Check a private copy and resolve it against the regions of `memory`. Returns 0, or what is wrong with it: an
+ * error of operation_check(), -EFAULT outside of a region or no such region, -EACCES the region is read-only. The
+ * operation is stored either way, with a length of 0 if it is refused; all but `error`.
  */
-void descriptor_resolve(const struct vdm_descriptor *copy, uint32_t position, const struct engine_memory *memory,
-			struct operation *operation);
+int descriptor_resolve(const struct vdm_descriptor *copy, uint32_t position, const struct engine_memory *memory,
+		       struct operation *operation);
 
 #endif

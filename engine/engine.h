@@ -20,6 +20,7 @@ struct engine;
 struct engine_account; /* who pays for bytes: a user id in the daemon */
 struct engine_memory;   /* the regions that the descriptors of some queues can name */
 struct engine_queue;   /* the consumer's side of one ring */
+struct backend;        /* op/backend.h */
 
 #define ENGINE_DEFAULT_SPIN_US 50
 
@@ -30,6 +31,7 @@ struct engine_options {
 	bool supervised;       /* engine_supervise() is called, so there can be spare workers */
 	bool guard_faults;     /* turn SIGBUS in an operation into -EFAULT; installs a handler */
 	struct kernels kernels;/* zeroed: chosen for this CPU */
+	struct backend *backend; /* asked to carry out operations before the CPU is; NULL: none */
 };
 
 /* Start the workers. On failure none is left running. */
@@ -45,12 +47,20 @@ uint64_t engine_wakeups(struct engine *engine);
 
 /*
  * A worker that a client's memory keeps waiting in the kernel gets a substitute, and the account whose memory it is gets
- * no other worker meanwhile. When the descriptor (-1 if the engine is not watched) is readable, call engine_supervise(),
- * from one thread always. It is quiet while no worker is awake. Returns whether workers have let go of something since
- * one of the functions below returned -EAGAIN: it is time to try again.
+ * no other worker meanwhile. When the descriptor (-1 if the engine is not supervised) is readable, call
+ * engine_supervise(), from one thread always. It is quiet while no worker is awake.
  */
 int engine_supervisor_fd(const struct engine *engine);
-bool engine_supervise(struct engine *engine);
+void engine_supervise(struct engine *engine);
+
+/*
+ * What engine_supervise() calls, once, when it is time to try something again that was refused with -EAGAIN. It may
+ * remove queues and regions, its own and others.
+ */
+struct engine_waiter {
+	void (*released)(void *context);
+	void *context;
+};
 
 /*
  * Whether each worker that was busy at the last call has made progress since, or waits for a client's memory and has
@@ -103,10 +113,11 @@ int engine_region_add(struct engine_memory *memory, void *base, size_t length, b
 
 /*
  * Remove a region: afterwards no operation uses it, and the caller may unmap it. Operations that name it later fail with
- * -EFAULT. As long as a worker is at it, either waits or returns -EAGAIN: then nothing new begins that uses it, and the
- * caller tries again when engine_supervise() says so. -ENOENT: no such region.
+ * -EFAULT. As long as a worker is at it, waits if `waiter` is NULL; else returns -EAGAIN, and then nothing new begins that
+ * uses it, and the waiter is called when it is time to try again. One waiter for each memory: the last. -ENOENT: no such
+ * region.
  */
-int engine_region_remove(struct engine_memory *memory, uint32_t region, bool wait);
+int engine_region_remove(struct engine_memory *memory, uint32_t region, const struct engine_waiter *waiter);
 
 /* What a queue has done. */
 struct engine_counters {
@@ -141,9 +152,10 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 /*
  * Serve it no more: what has been taken from the ring is completed first, what has not stays there. Afterwards memory
  * and descriptors are the caller's alone, and the final counters have been stored unless NULL. As long as a worker is at
- * it, either waits or returns -EAGAIN, as above; then the queue is still there, and is served no more.
+ * it, waits if `waiter` is NULL; else returns -EAGAIN, and then the queue is still there, is served no more, and the
+ * waiter is called when it is time to try again.
  */
-int engine_queue_remove(struct engine_queue *queue, bool wait, struct engine_counters *counters);
+int engine_queue_remove(struct engine_queue *queue, const struct engine_waiter *waiter, struct engine_counters *counters);
 
 void engine_queue_counters(struct engine_queue *queue, struct engine_counters *counters);
 

@@ -1,44 +1,78 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The regions that the descriptors of some queues can name, as seen from inside of the engine. */
+/* The table of regions that the descriptors of some queues can name, and the queues that can. */
 #ifndef VDM_ENGINE_MEMORY_H
 #define VDM_ENGINE_MEMORY_H
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
-#include "engine.h"
+#include "wait.h"
 
-/* Region ids are (generation << 16 | slot + 1): a stale id does not name the slot's next tenant. */
+struct engine;
+struct engine_queue;
+
+/* A region id is (generation << 16 | slot): a stale id does not name the slot's next tenant. */
 #define MEMORY_MAX_REGIONS 65535
 
+enum region_kind {
+	REGION_NONE,   /* the slot is free */
+	REGION_MAPPED, /* memory that the engine's caller has mapped */
+	REGION_WHOLE   /* the address space of this process: slot 0 of memory without a table, id 0 */
+};
+
 struct memory_region {
-	/* 0: free. Written under the lock: release, when the rest is; partner: memory_resolve(), acquire */
+	/* What descriptors have to say. release, when the rest is written; partner: memory_resolve(),
+	 * acquire. A free slot has id 0, which names no slot but the first. */
 	_Atomic uint32_t id;
-	uint16_t generation;
 	bool writable;
-	bool leaving; /* being removed: no operation may begin that uses it */
+	bool leaving; /* being removed: its slot is not free yet */
+	uint16_t generation;
+	enum region_kind kind;
 	char *base;
 	size_t length;
 };
 
-/*
- * Guarded by the engine's lock, except that a worker reads it without the lock during a batch; hence
- * `paused`: no batch of a queue of this memory begins while it is set, and whoever removes a region
- * first waits until none is running.
- */
 struct engine_memory {
 	struct engine *engine;
-	unsigned paused;
-	uint32_t size; /* 0: flat */
+	pthread_mutex_t mutex; /* taken to edit the table; a worker reads it during a batch */
+	uint32_t first_free;   /* no slot below it is free, but the first */
+	/* Guarded by the crew's lock: */
+	LIST_HEAD(, engine_queue) queues;
+	unsigned paused;       /* regions that are being removed: no batch begins meanwhile */
+	struct wait wait;      /* for workers to let go of those */
+
+	uint32_t slots;        /* with the first, which only memory without a table uses */
 	struct memory_region regions[];
 };
 
+/* Whether it has a table: then its regions are a client's, and not just what this process has anyway. */
+static inline bool memory_has_table(const struct engine_memory *memory)
+{
+	return memory->slots > 1;
+}
+
+/* With `max_regions` 0 the one region is the whole address space. Returns 0 or a negative errno. */
+int memory_new(struct engine *engine, uint32_t max_regions, struct engine_memory **memory);
+void memory_free(struct engine_memory *memory);
+
+/* Add a mapped region and store its id. Returns 0 or -ENOSPC. */
+int memory_add(struct engine_memory *memory, void *base, size_t length, bool writable,
+	       uint32_t *region);
+
 /*
- * Translate. Returns 0, -EFAULT (no such region, or not wholly inside of it) or -EACCES (to be written,
- * but read-only).
+ * Take a region out in two steps: memory_begin_removal() finds it and keeps its slot, also if that has
+ * begun before, which `*began` tells; memory_end_removal() frees the slot. NULL: no such region.
  */
+struct memory_region *memory_begin_removal(struct engine_memory *memory, uint32_t region, bool *began);
+void memory_end_removal(struct engine_memory *memory, struct memory_region *region);
+
+/* Translate. Returns 0, -EFAULT (no such region, or not wholly inside of it) or -EACCES (read-only, and
+ * to be written). */
 int memory_resolve(const struct engine_memory *memory, uint32_t region, uint64_t offset,
-		  uint64_t length, bool write, char **address);
+		   uint64_t length, bool write, char **address);
 
 #endif

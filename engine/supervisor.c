@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * A client can make a page of its memory take long to come: the kernel lets a fault wait while a hole is being punched
- * around it, and how long that takes is up to the priority of the thread that does it (shmem_fault() in mm/shmem.c of
- * Linux). A worker that waits for such a page is put aside: a spare one takes its place, and the account whose memory
- * it is gets no other worker until this one is back.
- *
- * Whoever runs the engine looks after the workers at intervals, and only while one is awake.
- */
+#include "supervisor.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,43 +8,101 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "internal.h"
-
 /* Two looks that find a worker at the same step: so others wait for at most twice as long. */
 #define LOOK_NS 10000000
 
-static void set_timer(struct engine *engine, long ns)
+/* How many workers can be found stuck at one look; the others are at the next. */
+#define SUSPECTS 16
+
+/* A worker that serves a queue, and has been at the same step for a while. */
+struct suspect {
+	struct worker *worker;
+	uint64_t steps;
+	bool waits;
+};
+
+void supervisor_init(struct supervisor *supervisor)
+{
+	*supervisor = (struct supervisor){.timer_fd = -1};
+	TAILQ_INIT(&supervisor->waiting);
+	TAILQ_INIT(&supervisor->over);
+}
+
+int supervisor_open(struct supervisor *supervisor)
+{
+	supervisor->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	return supervisor->timer_fd < 0 ? -errno : 0;
+}
+
+void supervisor_close(struct supervisor *supervisor)
+{
+	if (supervisor->timer_fd >= 0)
+		close(supervisor->timer_fd);
+}
+
+static void set_timer(struct supervisor *supervisor, long ns)
 {
 	const struct itimerspec once = {.it_value.tv_nsec = ns};
 
-	timerfd_settime(engine->watch_fd, 0, &once, NULL);
+	supervisor->set = true;
+	timerfd_settime(supervisor->timer_fd, 0, &once, NULL);
 }
 
-int supervisor_open(struct engine *engine)
+void supervisor_begin(struct supervisor *supervisor)
 {
-	engine->watch_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	return engine->watch_fd < 0 ? -errno : 0;
+	if (supervisor->timer_fd >= 0 && !supervisor->set)
+		set_timer(supervisor, LOOK_NS);
 }
 
-void supervisor_watch(struct engine *engine)
+void supervisor_forget(struct supervisor *supervisor, struct wait *wait)
 {
-	if (engine->watch_fd < 0 || engine->watching)
+	if (wait->state != WAIT_NONE)
+		TAILQ_REMOVE(wait->state == WAIT_ON ? &supervisor->waiting : &supervisor->over, wait,
+			     entry);
+	wait->state = WAIT_NONE;
+}
+
+void supervisor_await(struct supervisor *supervisor, struct wait *wait,
+		      const struct engine_waiter *waiter)
+{
+	supervisor_forget(supervisor, wait);
+	wait->waiter = *waiter;
+	wait->state = WAIT_ON;
+	TAILQ_INSERT_TAIL(&supervisor->waiting, wait, entry);
+}
+
+void supervisor_end_wait(struct supervisor *supervisor, struct wait *wait)
+{
+	if (wait->state != WAIT_ON)
 		return;
-	engine->watching = true;
-	set_timer(engine, LOOK_NS);
+	supervisor_forget(supervisor, wait);
+	wait->state = WAIT_OVER;
+	TAILQ_INSERT_TAIL(&supervisor->over, wait, entry);
+	set_timer(supervisor, 1); /* at once */
 }
 
-void supervisor_call(struct engine *engine)
+void supervisor_end_waits(struct supervisor *supervisor)
 {
-	if (engine->watch_fd < 0)
-		return;
-	engine->watching = true;
-	set_timer(engine, 1);
+	struct wait *wait;
+
+	while ((wait = TAILQ_FIRST(&supervisor->waiting)))
+		supervisor_end_wait(supervisor, wait);
 }
 
-/* Whether a thread waits in the kernel: neither runs, nor would if it had a CPU, nor is stopped. While a worker serves
- * somebody it does that for pages alone. */
-static bool thread_waits(pid_t thread)
+bool supervisor_has_surplus(const struct crew *crew)
+{
+	/* the last one awake has to stay: those that sleep do not know that there is something to do */
+	return crew_running(crew) > crew->workers && crew_awake(crew) > 1;
+}
+
+void supervisor_wake(struct crew *crew, const struct doorbells *doorbells)
+{
+	if (crew_awake(crew) == 0 && !crew_call(crew, WORKER_PARKED) &&
+	    crew->in[WORKER_DOORBELLS] > 0)
+		doorbells_kick(doorbells);
+}
+
+bool thread_waits(pid_t thread)
 {
 	char path[64], text[256];
 
@@ -73,133 +125,100 @@ static bool thread_waits(pid_t thread)
 	return name_end && (strncmp(name_end, ") D", 3) == 0 || strncmp(name_end, ") S", 3) == 0);
 }
 
-static void put_aside(struct worker *worker)
+static unsigned find_suspects(struct crew *crew, struct suspect suspects[SUSPECTS])
 {
-	struct engine *engine = worker->engine;
+	unsigned count = 0;
 
-	atomic_store_explicit(&worker->aside, true, memory_order_relaxed);
-	engine->awake--;
-	engine->moving--;
-	engine->running--;
-	scheduler_suspend(worker->serving->account);
-}
-
-void supervisor_come_back(struct worker *worker)
-{
-	struct engine *engine = worker->engine;
-
-	atomic_store_explicit(&worker->aside, false, memory_order_relaxed);
-	engine->awake++;
-	engine->moving++;
-	engine->running++;
-	supervisor_watch(engine);
-	scheduler_resume(worker->serving->account);
-}
-
-bool supervisor_has_surplus(const struct engine *engine)
-{
-	/* the last one awake has to stay: those who sleep do not know that there is something to do */
-	return engine->running > engine->workers && engine->awake > 1;
-}
-
-void supervisor_sit_down(struct worker *worker)
-{
-	struct engine *engine = worker->engine;
-
-	engine->awake--;
-	engine->running--;
-	engine->benched++;
-	/* relaxed; partner: engine_healthy() */
-	atomic_store_explicit(&worker->asleep, true, memory_order_relaxed);
-	while (engine->called == 0 && !engine->stopping)
-		pthread_cond_wait(&engine->bench, &engine->lock);
-	if (engine->called > 0)
-		engine->called--; /* and it runs already, for whoever called */
-	else
-		engine->running++;
-	atomic_store_explicit(&worker->asleep, false, memory_order_relaxed);
-	engine->benched--;
-	engine->awake++;
-	supervisor_watch(engine);
-}
-
-/* Those who sleep do not know that the rings are polled by nobody now. */
-static void wake_one(struct engine *engine)
-{
-	if (engine->parked > engine->summons) {
-		engine->summons++;
-		pthread_cond_signal(&engine->surplus);
-	} else if (engine->sentinel) {
-		engine_kick(engine);
-	}
-}
-
-static bool call_spare(struct engine *engine)
-{
-	if (engine->benched > engine->called) {
-		engine->called++;
-		engine->running++;
-		pthread_cond_signal(&engine->bench);
-		return true;
-	}
-	return engine->threads < engine->most_threads && engine_start_worker(engine) == 0;
-}
-
-int engine_supervisor_fd(const struct engine *engine)
-{
-	return engine->watch_fd;
-}
-
-bool engine_supervise(struct engine *engine)
-{
-	uint64_t expirations;
-	bool missing = false, called = false, progress;
-
-	engine_lock(engine);
-	if (read(engine->watch_fd, &expirations, sizeof expirations) < 0) {
-		/* EAGAIN: it has been set again meanwhile */
-	}
-	for (unsigned i = 0; i < engine->threads; i++) {
-		struct worker *worker = &engine->worker[i];
+	for (unsigned i = 0; i < crew->threads && count < SUSPECTS; i++) {
+		struct worker *worker = &crew->worker[i];
 		/* relaxed, one writer; partner: worker_main() */
 		uint64_t steps = atomic_load_explicit(&worker->steps, memory_order_relaxed);
 
-		if (worker->serving && steps == worker->steps_watched &&
-		    !atomic_load_explicit(&worker->aside, memory_order_relaxed) && thread_waits(worker->thread_id)) {
-			put_aside(worker);
-			missing = true;
-		}
-		worker->steps_watched = steps;
+		if (worker_is(worker, WORKER_SERVING) && steps == worker->steps_supervised)
+			suspects[count++] = (struct suspect){worker, steps, false};
+		worker->steps_supervised = steps;
 	}
-	while (engine->running < engine->workers && call_spare(engine))
-		called = true;
-	if (missing && !called && engine->awake == 0)
-		wake_one(engine);
-	engine->watching = engine->awake > 0 || engine->running < engine->workers;
-	if (engine->watching)
-		set_timer(engine, LOOK_NS);
-	progress = engine->progress_made;
-	engine->progress_made = false;
-	engine_unlock(engine);
-	return progress;
+	return count;
 }
 
-bool engine_healthy(struct engine *engine)
+/* While a worker serves a queue, it waits in the kernel for pages of the client's alone. */
+static bool is_stuck(const struct suspect *suspect)
 {
-	unsigned working = 0;
-	bool healthy = true;
+	/* relaxed, one writer; partner: worker_main() */
+	return suspect->waits && worker_is(suspect->worker, WORKER_SERVING) &&
+	       atomic_load_explicit(&suspect->worker->steps, memory_order_relaxed) == suspect->steps;
+}
 
-	for (unsigned i = 0; i < engine->threads; i++) {
-		struct worker *worker = &engine->worker[i];
-		/* relaxed; partners: worker_main(), put_aside() */
-		uint64_t steps = atomic_load_explicit(&worker->steps, memory_order_relaxed);
-		bool aside = atomic_load_explicit(&worker->aside, memory_order_relaxed);
+/* Have as many workers run as there should. Returns whether one was called or started. */
+static bool replace_stuck(struct crew *crew)
+{
+	bool any = false, missing;
 
-		working += !aside;
-		if (steps == worker->steps_seen && !atomic_load_explicit(&worker->asleep, memory_order_relaxed) &&
-		    !(aside && thread_waits(worker->thread_id)))
-			healthy = false;
-		worker->steps_seen = steps;
+	do {
+		crew_lock(crew);
+		missing = crew_running(crew) < crew->workers;
+		if (missing && crew_call(crew, WORKER_BENCHED)) {
+			any = true;
+			crew_unlock(crew);
+			continue;
+		}
+		crew_unlock(crew);
+		missing = missing && crew->threads < crew->most_threads && crew_start_worker(crew) == 0;
+		any |= missing;
+	} while (missing);
+	return any;
+}
+
+/* Call the waiters whose wait is over. Each may remove whatever it likes, also what others wait for. */
+static void call_waiters(struct supervisor *supervisor, struct crew *crew)
+{
+	struct wait *wait;
+
+	crew_lock(crew);
+	while ((wait = TAILQ_FIRST(&supervisor->over))) {
+		const struct engine_waiter waiter = wait->waiter;
+
+		supervisor_forget(supervisor, wait);
+		crew_unlock(crew);
+		waiter.released(waiter.context);
+		crew_lock(crew);
 	}
-	return healthy && working > 0;
+	crew_unlock(crew);
+}
+
+void supervisor_look(struct supervisor *supervisor, struct crew *crew, struct scheduler *scheduler,
+		     const struct doorbells *doorbells)
+{
+	struct suspect suspects[SUSPECTS];
+	bool found = false;
+	uint64_t expirations;
+
+	crew_lock(crew);
+	if (read(supervisor->timer_fd, &expirations, sizeof expirations) < 0) {
+		/* EAGAIN: it has been set again meanwhile */
+	}
+	unsigned count = find_suspects(crew, suspects);
+
+	crew_unlock(crew);
+	for (unsigned i = 0; i < count; i++)
+		suspects[i].waits = thread_waits(suspects[i].worker->thread_id);
+	crew_lock(crew);
+	for (unsigned i = 0; i < count; i++)
+		if (is_stuck(&suspects[i])) {
+			crew_set_state(suspects[i].worker, WORKER_STUCK);
+			scheduler_suspend(scheduler, suspects[i].worker->serving->account);
+			found = true;
+		}
+	crew_unlock(crew);
+
+	bool replaced = replace_stuck(crew);
+
+	crew_lock(crew);
+	if (found && !replaced)
+		supervisor_wake(crew, doorbells);
+	supervisor->set = false;
+	if (crew_awake(crew) > 0 || crew_running(crew) < crew->workers)
+		set_timer(supervisor, LOOK_NS);
+	crew_unlock(crew);
+	call_waiters(supervisor, crew);
 }

@@ -1,22 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a worker does all day. Leader and followers: whoever holds the lock polls the rings and takes
- * what it finds. To execute it, and to signal, it lets go, for who is served decides how long that takes:
- * another may take over polling. (For rings of this process's own, while it is the only one awake, it keeps
- * the lock: then it costs nothing.) A
- * worker that finds nothing parks if another is awake. The last one awake polls until every ring has
- * been quiet for a while, and then sleeps on the doorbells, for as long as it takes: no timer.
+ * What a worker does. Workers are leader and followers: the one that holds the lock polls the rings and takes
+ * what it finds. To carry that out, and to signal, it gives the lock up, because the client decides how long
+ * that takes; another worker may go on polling. (For rings of this process's own, while no other worker is
+ * awake, it keeps the lock: then the lock costs nothing.) A worker that finds nothing parks if another is
+ * awake. The last one awake polls until every ring has been quiet for a while, and then sleeps on the
+ * doorbells without a timeout.
  */
+#include "worker.h"
+
 #include <errno.h>
-#include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/cpu.h"
-#include "internal.h"
-#include "memory.h"
-#include "op/run.h"
+#include "parts.h"
 
 /* Waking a thread costs the waker 2 us and takes 30 us on a virtual CPU that has gone idle, in which
  * the waker alone moves about this many bytes. */
@@ -24,217 +22,248 @@
 
 /* Steps between two looks at the clock (25 ns each), and how often the doorbells of quiet rings are
  * looked at (0.3 us each) while others keep the workers busy. */
-#define STEPS_PER_CLOCK   64
-#define STEPS_PER_PIECE   16
-#define DOORBELL_LOOK_NS  20000
+#define STEPS_PER_CLOCK  64
+#define STEPS_PER_PIECE  16
+#define DOORBELL_LOOK_NS 20000
 
-#define DOORBELLS_AT_ONCE 32
+/* A doorbell that was rung, in bytes: finding it, and taking its queue in. */
+#define DOORBELL_COST 2048
 
-/* While a piece is moved: how many bytes between two looks whether others want something. 0.25 us at 16 GB/s. */
-#define LOOK_BYTES ((size_t)4 << 10)
-
-/* Let those have the lock who wait for it: the holder never lets go otherwise while it polls. */
-static void breathe(struct engine *engine)
-{
-	/* relaxed: a hint; partner: engine_lock() */
-	if (atomic_load_explicit(&engine->contenders, memory_order_relaxed) == 0)
-		return;
-	pthread_mutex_unlock(&engine->lock);
-	/* About 100 us, in which a sleeping thread wakes up; then the rings have waited long enough. */
-	for (unsigned i = 0; i < 4096; i++) {
-		if (atomic_load_explicit(&engine->contenders, memory_order_relaxed) == 0)
-			break;
-		cpu_relax();
-	}
-	pthread_mutex_lock(&engine->lock);
-}
-
-/* Have another worker take its share, if there is one to take and somebody to take it. */
+/* Have another worker take its share, if there is one to take and one to take it. */
 static void wake_another(struct engine *engine)
 {
-	if (engine->parked <= engine->summons || engine->backlog < WAKE_BYTES)
+	struct crew *crew = &engine->crew;
+
+	if (crew->in[WORKER_PARKED] == 0 || engine->scheduler.backlog < WAKE_BYTES)
 		return;
-	engine->backlog = 0;
-	if (!scheduler_pick(engine))
-		return;
-	engine->summons++;
-	pthread_cond_signal(&engine->surplus);
+	engine->scheduler.backlog = 0;
+	if (scheduler_pick(&engine->scheduler))
+		crew_call(crew, WORKER_PARKED);
 }
 
-/* Do something for a queue without the lock. How long that takes, its client can decide: see supervisor.c. */
-static void leave_for(struct worker *worker, struct engine_queue *queue)
+/* Do something for a queue without the lock. The client decides how long that takes: see supervisor.h. */
+static void leave_lock(struct worker *worker, struct engine_queue *queue)
 {
 	worker->serving = queue;
-	worker->engine->moving++;
-	engine_unlock(worker->engine);
+	crew_set_state(worker, WORKER_SERVING);
+	crew_unlock(worker->crew);
 }
 
-static void come_back(struct worker *worker)
+static void retake_lock(struct worker *worker)
 {
-	engine_lock(worker->engine);
-	/* relaxed: written under the lock */
-	if (atomic_load_explicit(&worker->aside, memory_order_relaxed))
-		supervisor_come_back(worker);
-	worker->engine->moving--;
+	struct engine *engine = engine_of(worker);
+
+	crew_lock(worker->crew);
+	if (worker_is(worker, WORKER_STUCK)) {
+		scheduler_resume(&engine->scheduler, worker->serving->account);
+		supervisor_begin(&engine->supervisor);
+	}
+	crew_set_state(worker, WORKER_POLLING);
 	worker->serving = NULL;
 }
 
-/* The same, and own the queue meanwhile. */
-static void leave_with(struct worker *worker, struct engine_queue *queue)
+static void lease(struct worker *worker, struct engine_queue *queue)
 {
-	queue->busy = true;
-	leave_for(worker, queue);
+	queue->leased = true;
+	leave_lock(worker, queue);
 }
 
-static void come_back_with(struct worker *worker, struct engine_queue *queue)
+static void return_lease(struct worker *worker, struct engine_queue *queue)
 {
-	come_back(worker);
-	queue->busy = false;
+	retake_lock(worker);
+	queue->leased = false;
 }
 
-static void finish_jobs(struct worker *worker, struct engine_queue *queue)
+static void finish_flights(struct worker *worker, struct engine_queue *queue)
 {
-	struct engine *engine = worker->engine;
 	bool sent = false;
 
-	while (queue_finish_jobs(queue)) {
-		leave_with(worker, queue);
+	while (queue_finish_flights(queue)) {
+		lease(worker, queue);
 		sent |= queue_signal(queue);
-		come_back_with(worker, queue);
+		return_lease(worker, queue);
 	}
 	if (sent) /* and that may have taken long: look at the clock soon */
-		engine->until_clock = 1;
+		engine_of(worker)->until_clock = 1;
 }
 
 static void end_batch(struct worker *worker)
 {
-	struct engine_queue *queue = worker->batch;
-	struct engine *engine = worker->engine;
+	struct engine_queue *queue = worker->in_batch;
+	struct engine *engine = engine_of(worker);
+	size_t cost = worker->batch.cost;
 
-	worker->batch = NULL;
+	worker->in_batch = NULL;
 	bool sent = queue_signal(queue);
 
-	if (worker->unlocked) {
-		worker->unlocked = false;
-		come_back_with(worker, queue);
+	if (worker->leases) {
+		worker->leases = false;
+		return_lease(worker, queue);
 	}
 	if (sent) {
 		engine->until_clock = 1;
-		if (queue->unsignalled)
-			worker->cost += OPERATION_COST; /* or nobody else would have a turn */
+		if (queue->consumer.unsignalled > 0)
+			cost += OPERATION_COST; /* or no other queue would have a turn */
 	}
-	finish_jobs(worker, queue);
-	scheduler_charge(queue, worker->cost);
-	engine_tell_progress(worker, queue);
+	finish_flights(worker, queue);
+	scheduler_charge(&engine->scheduler, queue, cost);
+	engine_tell_progress(engine, queue);
 }
 
 static void run_batch(struct worker *worker, struct engine_queue *queue)
 {
-	struct engine *engine = worker->engine;
+	struct engine *engine = engine_of(worker);
+	size_t piece = scheduler_piece_size(&engine->scheduler);
 
-	worker->batch = queue;
-	worker->kernels = engine->kernels;
-	worker->whole = piece_size(engine) < PIECE_SHARED ? PIECE_OTHERS : PIECE_SHARED;
-	/* Who is not trusted can make a page of his memory take long to come: not while others wait. */
-	if (engine->awake > 1 || queue->memory->size > 0) {
-		worker->unlocked = true;
-		leave_with(worker, queue);
+	worker->in_batch = queue;
+	worker->batch.kernels = engine->cpu.kernels;
+	worker->batch.backend = engine->backend;
+	worker->batch.whole = piece < PIECE_SHARED ? PIECE_OTHERS : PIECE_SHARED;
+	/* Clients can stall faults on their own memory, so give up the lock, unless the ring is this process's own
+	 * and no other worker is awake. */
+	if (crew_awake(&engine->crew) > 1 || memory_has_table(queue->memory)) {
+		worker->leases = true;
+		lease(worker, queue);
 	}
-	queue_batch(queue, worker);
+	queue_batch(queue, &worker->batch);
 	end_batch(worker);
 }
 
 static void end_piece(struct worker *worker, int32_t error)
 {
-	struct job *job = worker->job;
-	struct engine_queue *queue = job->queue;
+	struct flight *flight = worker->piece.flight;
+	struct engine_queue *queue = flight->queue;
+	struct engine *engine = engine_of(worker);
+	/* relaxed: written with the lock held; partner: peek_revoke() */
+	bool revoked = atomic_load_explicit(&worker->peek.revoked, memory_order_relaxed);
 
-	worker->job = NULL;
-	worker->watch.count = 0;
-	job_piece_done(job, error);
-	finish_jobs(worker, queue);
-	engine_tell_progress(worker, queue);
+	worker->piece.flight = NULL;
+	peek_end(&worker->peek);
+	flight_piece_done(flight, error);
+	finish_flights(worker, queue);
+	if (revoked)
+		supervisor_end_waits(&engine->supervisor);
+	engine_tell_progress(engine, queue);
 }
 
-/* Move a piece from the first `done` bytes on, until somebody else wants something. Returns how many have been moved. */
-static size_t move_piece(struct worker *worker, const struct piece *piece, size_t done)
+static bool is_wanted(struct backend_request *request)
 {
-	const struct operation *operation = &piece->job->operation; /* does not change while it runs */
-	unsigned flags = operation_kernel_flags(operation, &worker->kernels) |
-			 (worker->kernels.own ? 0 : KERNEL_UNSETTLED);
-	bool watching = worker->watch.count > 0;
+	struct worker *worker = request->owner;
 
-	worker->guard.armed = 1;
+	return peek_wanted(&worker->peek);
+}
+
+/* Carry out what is left of the piece on this CPU, until another account wants something. */
+static void move_piece(struct worker *worker)
+{
+	struct backend *cpu = &worker->cpu.backend;
+
+	worker->request.interrupted = worker->peek.count > 0 ? is_wanted : NULL;
+	worker->batch.guard.armed = 1;
 	atomic_signal_fence(memory_order_seq_cst); /* with the SIGBUS handler */
-	do {
-		size_t left = piece->length - done, part = watching && left > LOOK_BYTES ? LOOK_BYTES : left;
-
-		operation_run(operation, piece->offset + (piece->job->backward ? left - part : done), part,
-			      &worker->kernels, flags);
-		done += part;
-	} while (done < piece->length && !watch_wanted(worker));
-	kernels_settle();
+	cpu->submit(cpu, &worker->request);
 	atomic_signal_fence(memory_order_seq_cst);
-	worker->guard.armed = 0;
-	return done;
+	worker->batch.guard.armed = 0;
 }
 
 static size_t piece_for(struct worker *worker, const struct engine_queue *queue)
 {
-	size_t most = piece_size(worker->engine);
+	const struct engine *engine = engine_of(worker);
+	size_t most = scheduler_piece_size(&engine->scheduler);
 
-	if (most >= PIECE_SHARED || worker->engine->kernels.own)
+	if (engine->cpu.kernels.own)
+		return SIZE_MAX; /* a program's kernels are given whole operations */
+	if (most >= PIECE_SHARED || !engine->crew.may_peek)
 		return most;
-	return watch_others(worker, queue->account) ? PIECE_SHARED : most;
+	return peek_prepare(&worker->peek, &engine->scheduler, queue->account) ? PIECE_SHARED : most;
 }
 
 static void run_piece(struct worker *worker, struct engine_queue *queue)
 {
-	struct engine *engine = worker->engine;
-	struct piece piece = job_take_piece(queue, piece_for(worker, queue));
-	size_t done = 0;
+	struct engine *engine = engine_of(worker);
+	struct backend_request *request = &worker->request;
+	const struct piece *piece = &worker->piece;
 
-	worker->job = piece.job;
-	worker->kernels = engine->kernels;
-	scheduler_charge(queue, piece.length);
-	if (queue->handing_out)
-		engine->backlog += piece.job->operation.length - piece.job->given;
+	worker->piece = flights_take_piece(&queue->flights, piece_for(worker, queue));
+	worker->cpu = engine->cpu;
+	*request = (struct backend_request){
+		.operation = &piece->flight->operation, /* does not change while it runs */
+		.offset = piece->offset,
+		.length = piece->length,
+		.backward = piece->flight->backward,
+		.owner = worker,
+	};
+	scheduler_charge(&engine->scheduler, queue, piece->length);
+	if (queue->flights.open)
+		engine->scheduler.backlog += request->operation->length - piece->flight->given;
 	wake_another(engine);
 	for (;;) {
-		leave_for(worker, queue);
-		done = move_piece(worker, &piece, done);
-		come_back(worker);
-		if (done == piece.length)
+		leave_lock(worker, queue);
+		move_piece(worker);
+		retake_lock(worker);
+		if (request->done == piece->length)
 			break;
-		if (job_return_rest(&piece, done)) {
-			scheduler_refund(queue, piece.length - done);
+		if (flight_return_rest(piece, request->done,
+				       !queue->memory->paused && !queue->leased)) {
+			scheduler_refund(queue, piece->length - request->done);
 			break;
 		}
-		worker->watch.count = 0; /* go on without looking */
+		peek_end(&worker->peek); /* go on without looking */
 	}
 	end_piece(worker, 0);
 }
 
-/* Bring the queues back whose doorbells have rung. */
-static void answer_doorbells(struct engine *engine, const struct epoll_event *events, int count, uint64_t now)
+/* A backend has carried out a flight, at a time of its own. */
+static void on_completed(struct backend_request *request)
+{
+	struct flight *flight = request->owner;
+	struct engine_queue *queue = flight->queue;
+	struct engine *engine = queue->account->engine;
+
+	crew_lock(&engine->crew);
+	flight_piece_done(flight, request->error);
+	/* The completion is posted by the next worker that has the queue's turn. */
+	if (!queue->turn.polled)
+		scheduler_poll(&engine->scheduler, queue, monotonic_ns());
+	supervisor_wake(&engine->crew, &engine->doorbells);
+	crew_unlock(&engine->crew);
+}
+
+/* Have a backend carry out a flight, as a whole. It may be complete before submit() returns. */
+static void submit_flight(struct worker *worker, struct engine_queue *queue)
+{
+	struct engine *engine = engine_of(worker);
+	struct flight *flight = flights_take_piece(&queue->flights, SIZE_MAX).flight;
+	struct backend_request *request = &flight->request;
+
+	*request = (struct backend_request){
+		.operation = &flight->operation,
+		.length = flight->operation.length,
+		.completed = on_completed,
+		.owner = flight,
+	};
+	worker->piece.flight = flight;
+	flight_piece_begins(flight); /* the request, beside this worker's part in it */
+	scheduler_charge(&engine->scheduler, queue, flight->operation.length);
+	leave_lock(worker, queue);
+	int result = flight->backend->submit(flight->backend, request);
+
+	retake_lock(worker);
+	if (result != -EINPROGRESS)
+		flight_piece_done(flight, result ? result : request->error);
+	end_piece(worker, 0);
+}
+
+/* Re-activate queues whose doorbells fired. */
+static void answer_doorbells(struct engine *engine, const struct epoll_event *events, int count,
+			     uint64_t now)
 {
 	for (int i = 0; i < count; i++) {
-		uint32_t slot = (uint32_t)events[i].data.u64;
-		uint32_t generation = (uint32_t)(events[i].data.u64 >> 32);
+		struct engine_queue *queue = doorbells_queue(&engine->doorbells, &events[i]);
 
-		if (slot == KICK_SLOT) {
-			uint64_t kicks;
-
-			/* at the end it stays readable, for all to see */
-			if (!engine->stopping && read(engine->kick_fd, &kicks, sizeof kicks) < 0)
-				continue; /* EAGAIN: another worker was quicker */
-		} else if (slot < engine->slots && engine->queues[slot].generation == generation) {
-			struct engine_queue *queue = engine->queues[slot].queue;
-
-			if (queue && !queue->polled) {
-				scheduler_poll(queue, now);
-				scheduler_charge(queue, DOORBELL_COST);
-			}
+		if (queue && !queue->turn.polled) {
+			scheduler_poll(&engine->scheduler, queue, now);
+			scheduler_charge(&engine->scheduler, queue, DOORBELL_COST);
 		}
 	}
 }
@@ -248,18 +277,18 @@ static void look_around(struct engine *engine, unsigned steps)
 	}
 	engine->until_clock = STEPS_PER_CLOCK;
 
+	const struct scheduler *scheduler = &engine->scheduler;
 	uint64_t now = monotonic_ns();
 
-	scheduler_retire_quiet(engine, now);
-	if (engine->queues_added > engine->queues_polled && engine->queues_polled > 0 &&
+	scheduler_retire_quiet(&engine->scheduler, now);
+	if (engine->doorbells.count > scheduler->queues_polled && scheduler->queues_polled > 0 &&
 	    now - engine->doorbells_looked >= DOORBELL_LOOK_NS) {
 		struct epoll_event events[DOORBELLS_AT_ONCE];
-
-		int count = epoll_wait(engine->epoll_fd, events, DOORBELLS_AT_ONCE, 0);
+		int count = doorbells_wait(&engine->doorbells, 0, events);
 
 		answer_doorbells(engine, events, count, now);
 		engine->doorbells_looked = now;
-		if (count == DOORBELLS_AT_ONCE) { /* there are more, and among them those of others */
+		if (count == DOORBELLS_AT_ONCE) { /* there are more, and among them those of other accounts */
 			engine->doorbells_looked = 0;
 			engine->until_clock = 1;
 		}
@@ -268,117 +297,118 @@ static void look_around(struct engine *engine, unsigned steps)
 
 static void sleep_on_doorbells(struct worker *worker)
 {
-	struct engine *engine = worker->engine;
+	struct engine *engine = engine_of(worker);
 	struct epoll_event events[DOORBELLS_AT_ONCE];
 
-	engine->awake--;
-	engine->sentinel = true;
-	/* relaxed; partner: engine_healthy() */
-	atomic_store_explicit(&worker->asleep, true, memory_order_relaxed);
-	engine_unlock(engine);
-	int count = epoll_wait(engine->epoll_fd, events, DOORBELLS_AT_ONCE, -1);
+	crew_set_state(worker, WORKER_DOORBELLS);
+	crew_unlock(&engine->crew);
+	int count = doorbells_wait(&engine->doorbells, -1, events);
 
-	engine_lock(engine);
-	atomic_store_explicit(&worker->asleep, false, memory_order_relaxed);
-	engine->awake++;
-	engine->sentinel = false;
-	supervisor_watch(engine);
-	atomic_fetch_add_explicit(&engine->wakeups, 1, memory_order_relaxed);
+	crew_lock(&engine->crew);
+	crew_set_state(worker, WORKER_POLLING);
+	/* relaxed: a sum, written with the lock held */
+	atomic_fetch_add_explicit(&engine->crew.wakeups, 1, memory_order_relaxed);
+	supervisor_begin(&engine->supervisor);
 	answer_doorbells(engine, events, count, monotonic_ns());
 }
 
-static void park(struct worker *worker)
+static void sleep_until_called(struct worker *worker, enum worker_state state)
 {
-	struct engine *engine = worker->engine;
-
-	engine->awake--;
-	engine->parked++;
-	atomic_store_explicit(&worker->asleep, true, memory_order_relaxed);
-	while (engine->summons == 0 && !engine->stopping)
-		pthread_cond_wait(&engine->surplus, &engine->lock);
-	if (engine->summons > 0)
-		engine->summons--;
-	atomic_store_explicit(&worker->asleep, false, memory_order_relaxed);
-	engine->parked--;
-	engine->awake++;
-	supervisor_watch(engine);
-	atomic_fetch_add_explicit(&engine->wakeups, 1, memory_order_relaxed);
+	crew_sleep(worker, state);
+	supervisor_begin(&engine_of(worker)->supervisor);
 }
 
-/* What it was doing has touched a page that was not there, and has failed. */
+/* What the worker was doing has touched a page that is not there, and has failed. */
 static void recover(struct worker *worker)
 {
-	if (worker->job) {
-		come_back(worker);
-		scheduler_charge(worker->job->queue, FAULT_COST);
+	struct engine *engine = engine_of(worker);
+
+	if (worker->piece.flight) {
+		retake_lock(worker);
+		scheduler_charge(&engine->scheduler, worker->piece.flight->queue, FAULT_COST);
 		end_piece(worker, -EFAULT);
 	} else {
-		worker->cost += FAULT_COST;
-		queue_complete(worker->batch, &worker->operation, -EFAULT);
+		worker->batch.cost += FAULT_COST;
+		queue_complete(worker->in_batch, &worker->batch.operation, -EFAULT);
 		end_batch(worker);
 	}
-	look_around(worker->engine, STEPS_PER_PIECE);
+	look_around(engine, STEPS_PER_PIECE);
 }
 
-static void step(struct worker *worker)
+static void serve(struct worker *worker, struct engine_queue *queue)
 {
-	struct engine *engine = worker->engine;
-	struct engine_queue *queue = scheduler_pick(engine);
+	const struct flights *flights = &queue->flights;
+	struct engine *engine = engine_of(worker);
+	unsigned steps = STEPS_PER_PIECE;
+
+	wake_another(engine);
+	if (flights->finished) {
+		finish_flights(worker, queue);
+		engine_tell_progress(engine, queue);
+	} else if (!flights->open) {
+		run_batch(worker, queue);
+		steps = 1;
+	} else if (flights->open->backend) {
+		submit_flight(worker, queue);
+	} else {
+		run_piece(worker, queue);
+	}
+	look_around(engine, steps);
+}
+
+static void find_something_to_do(struct worker *worker)
+{
+	struct engine *engine = engine_of(worker);
+	struct crew *crew = &engine->crew;
+	struct engine_queue *queue = scheduler_pick(&engine->scheduler);
 
 	if (queue) {
-		wake_another(engine);
-		if (queue->handing_out) {
-			run_piece(worker, queue);
-			look_around(engine, STEPS_PER_PIECE);
-		} else {
-			run_batch(worker, queue);
-			look_around(engine, 1);
-		}
+		serve(worker, queue);
 		return;
 	}
-	engine->backlog = 0;
-	if (engine->awake > 1 + engine->moving) {
-		park(worker);
-	} else if (engine->queues_polled > 0) {
-		/* No cpu_relax(): a turn of this loop is as long as that, and who submits waits for its end.
-		 * relaxed; partner: engine_set_spin() */
-		bool spins = atomic_load_explicit(&engine->spin_us, memory_order_relaxed) > 0;
+	engine->scheduler.backlog = 0;
+	if (crew->in[WORKER_POLLING] > 1) {
+		sleep_until_called(worker, WORKER_PARKED);
+	} else if (engine->scheduler.queues_polled > 0) {
+		/* No cpu_relax(): a turn of this loop takes as long, and a submission waits for its end. Without
+		 * spinning, quiet rings are left at the first look. */
+		bool spins = atomic_load_explicit(&engine->scheduler.spin_us, memory_order_relaxed) > 0;
 
 		look_around(engine, spins ? 1 : STEPS_PER_CLOCK);
-	} else if (engine->awake == 1 && !engine->sentinel) {
+	} else if (crew_awake(crew) == 1 && crew->in[WORKER_DOORBELLS] == 0) {
 		sleep_on_doorbells(worker);
 	} else {
-		park(worker);
+		sleep_until_called(worker, WORKER_PARKED);
 	}
 }
 
 void *worker_main(void *argument)
 {
 	struct worker *worker = argument;
-	struct engine *engine = worker->engine;
+	struct engine *engine = engine_of(worker);
+	struct crew *crew = &engine->crew;
 
-	guard_set(&worker->guard);
-	engine_lock(engine);
+	guard_set(&worker->batch.guard);
+	crew_lock(crew);
 	worker->thread_id = (pid_t)syscall(SYS_gettid);
-	engine->awake++;
-	supervisor_watch(engine);
-	atomic_store_explicit(&worker->asleep, false, memory_order_relaxed);
-	if (sigsetjmp(worker->guard.back, 1))
+	crew_set_state(worker, WORKER_POLLING);
+	supervisor_begin(&engine->supervisor);
+	if (sigsetjmp(worker->batch.guard.back, 1))
 		recover(worker);
-	while (!engine->stopping) {
-		/* relaxed, one writer; partner: engine_healthy() */
+	while (!crew->stopping) {
+		/* relaxed, one writer; partners: crew_is_healthy(), the supervisor */
 		atomic_store_explicit(
 			&worker->steps,
 			atomic_load_explicit(&worker->steps, memory_order_relaxed) + 1,
 			memory_order_relaxed);
-		breathe(engine);
-		if (supervisor_has_surplus(engine))
-			supervisor_sit_down(worker);
+		crew_yield_lock(crew);
+		if (supervisor_has_surplus(crew))
+			sleep_until_called(worker, WORKER_BENCHED);
 		else
-			step(worker);
+			find_something_to_do(worker);
 	}
-	engine->awake--;
-	engine_unlock(engine);
+	crew_set_state(worker, WORKER_BENCHED);
+	crew_unlock(crew);
 	guard_set(NULL);
 	return NULL;
 }

@@ -179,8 +179,6 @@ static void choose(void)
 
 static bool streams(size_t n, unsigned flags)
 {
-	if (n < KERNEL_STREAMING_MINIMUM)
-		return false;
 	pthread_once(&chosen, choose);
 	if (!streaming.copy)
 		return false;
@@ -192,7 +190,9 @@ static size_t head_bytes(const char *dest)
 	return -(uintptr_t)dest & (LINE - 1);
 }
 
-static void *copy_chosen(void *dest, const void *src, size_t n, unsigned flags)
+/* The large ones are functions of their own, so that small ones need not save registers for them. */
+static __attribute__((noinline)) void *copy_large(void *dest, const void *src, size_t n,
+						  unsigned flags)
 {
 	if (!streams(n, flags))
 		return memcpy(dest, src, n);
@@ -210,6 +210,11 @@ static void *copy_chosen(void *dest, const void *src, size_t n, unsigned flags)
 	return dest;
 }
 
+static void *copy_chosen(void *dest, const void *src, size_t n, unsigned flags)
+{
+	return n < KERNEL_STREAMING_MINIMUM ? memcpy(dest, src, n) : copy_large(dest, src, n, flags);
+}
+
 static void *move_chosen(void *dest, const void *src, size_t n, unsigned flags)
 {
 	uintptr_t distance = (uintptr_t)dest - (uintptr_t)src;
@@ -220,7 +225,7 @@ static void *move_chosen(void *dest, const void *src, size_t n, unsigned flags)
 	return memmove(dest, src, n);
 }
 
-static void *set_chosen(void *dest, int c, size_t n, unsigned flags)
+static __attribute__((noinline)) void *set_large(void *dest, int c, size_t n, unsigned flags)
 {
 	if (!streams(n, flags))
 		return memset(dest, c, n);
@@ -235,6 +240,11 @@ static void *set_chosen(void *dest, int c, size_t n, unsigned flags)
 		settle();
 	memset(d + head + body, c, n - head - body);
 	return dest;
+}
+
+static void *set_chosen(void *dest, int c, size_t n, unsigned flags)
+{
+	return n < KERNEL_STREAMING_MINIMUM ? memset(dest, c, n) : set_large(dest, c, n, flags);
 }
 
 void kernels_settle(void)

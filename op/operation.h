@@ -25,7 +25,6 @@ struct operation {
 	uint8_t opcode;
 	uint8_t fill;                /* OP_PATTERN */
 	uint8_t facts;               /* of its opcode; 0 if there is no such operation */
-	bool waits;                  /* begins after all earlier operations have completed */
 	bool taken_back;             /* the producer carries it out itself */
 	bool linked;                 /* follows an operation that had VDM_DESCRIPTOR_LINK */
 	int32_t error;               /* refused: a negative errno; else 0 */

@@ -148,10 +148,10 @@ static_assert(offsetof(struct vdm_completion, sequence) == 28, "wire format");
  * value of `arm`, once its completion count has reached `wanted`.
  */
 struct vdm_client_line {
-	_Atomic uint32_t arm;    /* release, then full barrier; partner: queue_signal() */
+	_Atomic uint32_t arm;    /* release, then full barrier; partner: consumer_signal() */
 	_Atomic uint32_t wanted; /* relaxed, before arm */
 	/* Positions of operations that the client has taken back: from the lower half up to, not including, the
-	 * upper half. release, then full barrier; partner: queue_claim() */
+	 * upper half. release, then full barrier; partner: consumer_claim() */
 	_Atomic uint64_t taken_back;
 	uint32_t reserved[12];
 };

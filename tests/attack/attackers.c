@@ -421,7 +421,7 @@ void hog(unsigned seed, void *unused)
 			raw_publish(&lair.ring);
 			in_flight++;
 		}
-		/* acquire; partner: the engine's queue_complete() */
+		/* acquire; partner: the engine's consumer_complete() */
 		while (atomic_load_explicit(&last->sequence, memory_order_acquire) !=
 		       lair.ring.completed + LARGE_RING / 2 + 1) {
 			nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);

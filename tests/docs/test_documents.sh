@@ -198,7 +198,7 @@ check_protocol() {
 check_operation_errors() {
 	local error errors
 
-	errors=$(cd "$source_dir"/engine && { cat operation.c job.c; sed -n '/^int memory_resolve/,/^}/p' space.c; } |
+	errors=$(cd "$source_dir" && { cat op/operation.c; sed -n '/^int account_charge/,/^}/p; /^int memory_resolve/,/^}/p' engine/account.c engine/memory.c; } |
 		grep -oE -- '-E[A-Z]+' | sort -u)
 	[ -n "$errors" ] || wrong "no error was found in the engine"
 	for error in $errors -ECANCELED; do

@@ -67,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		descriptor.destination_region = region[data[sizeof descriptor]].id;
 	if (data[sizeof descriptor + 1] < REGIONS)
 		descriptor.source_region = region[data[sizeof descriptor + 1]].id;
-	descriptor_resolve(&descriptor, 7, regions, &operation);
+	operation.error = descriptor_resolve(&descriptor, 7, regions, &operation);
 
 	REQUIRE(operation.position == 7 && operation.user_data == descriptor.user_data);
 	REQUIRE(operation.error == 0 || operation.error == -EINVAL || operation.error == -EFAULT ||

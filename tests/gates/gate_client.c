@@ -51,7 +51,7 @@ static void await_published(unsigned count)
 	const struct vdm_completion *slot =
 		&vdm_completions(shared.completion.memory)[last & (ENTRIES - 1)];
 
-	/* acquire; partner: queue_complete(), release */
+	/* acquire; partner: consumer_complete(), release */
 	while (atomic_load_explicit(&slot->sequence, memory_order_acquire) != last + 1)
 		sched_yield();
 }

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/internal.h"
+#include "engine/queue.h"
 #include "integration/check.h"
 #include "integration/scale.h"
 #include "measure.h"

@@ -163,7 +163,7 @@ void raw_publish_as(struct raw_ring *ring, uint32_t sequence)
 	/* release; partner: the engine's descriptor_state(), acquire */
 	atomic_store_explicit(&slot->sequence, sequence, memory_order_release);
 	ring->submitted++;
-	/* I6: publish, full barrier, read the announcement; partner: the engine's announce() */
+	/* I6: publish, full barrier, read the announcement; partner: the engine's consumer_want_doorbell() */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&line->doorbell_wanted, memory_order_seq_cst))
 		eventfd_write(ring->fds[VDM_RING_FD_DOORBELL], 1);
@@ -187,7 +187,7 @@ bool raw_await(struct raw_session *session, struct raw_ring *ring,
 	const struct vdm_completion *slot =
 		&vdm_completions(ring->completion)[ring->completed & (ring->entries - 1)];
 
-	/* acquire; partner: the engine's queue_complete(), release */
+	/* acquire; partner: the engine's consumer_complete(), release */
 	while (atomic_load_explicit(&slot->sequence, memory_order_acquire) != ring->completed + 1) {
 		if (ended(session))
 			return false;

@@ -72,6 +72,6 @@ bool ring_is_polled(const struct ring_memory *shared)
 {
 	const struct vdm_daemon_line *line = (const void *)shared->completion.memory;
 
-	/* relaxed; partner: scheduler_poll() and announce(). The caller has stopped the daemon. */
+	/* relaxed; partner: consumer_want_doorbell(). The caller has stopped the daemon. */
 	return atomic_load_explicit(&line->doorbell_wanted, memory_order_relaxed) == 0;
 }

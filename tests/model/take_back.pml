@@ -24,7 +24,7 @@ end:	do
 	od
 }
 
-/* queue_claim() and what follows it */
+/* consumer_claim() and what follows it */
 proctype worker() {
 	claim_buffered = true;
 #ifndef NO_CLAIM_BARRIER

@@ -93,7 +93,7 @@ static inline void raw_ring_free(struct raw_ring *ring)
 
 static inline void raw_ring_close(struct raw_ring *ring, struct engine_counters *counters)
 {
-	engine_queue_remove(ring->queue, true, counters);
+	engine_queue_remove(ring->queue, NULL, counters);
 	raw_ring_free(ring);
 }
 

@@ -455,7 +455,7 @@ static void removing_a_busy_region_ends_its_operations(void **state)
 		for (unsigned k = 0; k < 3; k++)
 			submit(&ring, &d);
 		nanosleep(&(struct timespec){.tv_nsec = (long)i * 100000}, NULL);
-		assert_int_equal(engine_region_remove(regions, destination, true), 0);
+		assert_int_equal(engine_region_remove(regions, destination, NULL), 0);
 		memset(to, 0x5a, n); /* ours again: nobody writes to it any more */
 		for (unsigned k = 0; k < 3; k++) {
 			const struct vdm_completion *done = sleep_for(&ring);

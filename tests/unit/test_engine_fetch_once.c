@@ -88,7 +88,7 @@ static int tear_down(void **state)
 {
 	struct attack *a = *state;
 
-	engine_queue_remove(a->queue, true, NULL);
+	engine_queue_remove(a->queue, NULL, NULL);
 	engine_memory_delete(a->regions);
 	engine_account_delete(a->account);
 	engine_delete(a->engine);
@@ -147,7 +147,7 @@ static void await(struct attack *a, uint32_t position, int32_t *result)
 {
 	const struct vdm_completion *slot = &vdm_completions(a->completion)[position % ENTRIES];
 
-	/* acquire; partner: queue_complete() */
+	/* acquire; partner: consumer_complete() */
 	while (atomic_load_explicit(&slot->sequence, memory_order_acquire) != position + 1)
 		sched_yield();
 	*result = slot->result;

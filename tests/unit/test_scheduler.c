@@ -5,12 +5,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "bare_engine.h"
+#include "bare_queue.h"
 
 #define PIECE 8192u
 
 struct fixture {
-	struct engine *engine;
+	struct scheduler scheduler;
 	struct engine_memory *regions;
 	struct engine_account *a, *b;
 };
@@ -19,11 +19,11 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof *f);
 
-	f->engine = bare_engine_new(0);
-	f->a = bare_account_new(f->engine);
-	f->b = bare_account_new(f->engine);
+	scheduler_init(&f->scheduler, 0);
+	f->a = bare_account_new();
+	f->b = bare_account_new();
 	*state = f;
-	return engine_memory_new(f->engine, 0, &f->regions);
+	return memory_new(NULL, 0, &f->regions);
 }
 
 static int tear_down(void **state)
@@ -32,27 +32,26 @@ static int tear_down(void **state)
 
 	engine_account_delete(f->a);
 	engine_account_delete(f->b);
-	engine_memory_delete(f->regions);
-	free(f->engine);
+	memory_free(f->regions);
 	free(f);
 	return 0;
 }
 
 static struct engine_queue *ready_queue(struct fixture *f, struct engine_account *account)
 {
-	struct engine_queue *queue = bare_queue_new(account, f->regions);
+	struct engine_queue *queue = bare_queue_new(&f->scheduler, account, f->regions);
 
 	bare_queue_set_ready(queue, true);
 	return queue;
 }
 
-/* Serve whose turn it is; returns whether it was the account's. */
+/* Serve the queue whose turn it is; returns whether it was one of the account. */
 static bool serve(struct fixture *f, struct engine_account *account, size_t cost)
 {
-	struct engine_queue *queue = scheduler_pick(f->engine);
+	struct engine_queue *queue = scheduler_pick(&f->scheduler);
 
 	assert_non_null(queue);
-	scheduler_charge(queue, cost);
+	scheduler_charge(&f->scheduler, queue, cost);
 	return queue->account == account;
 }
 
@@ -62,12 +61,12 @@ static void bytes_are_shared_by_weight(void **state)
 	struct engine_queue *first = ready_queue(f, f->a), *second = ready_queue(f, f->b);
 	unsigned of_first = 0;
 
-	engine_account_set_turn(f->b, 300, ENGINE_PRIORITY_NORMAL);
+	scheduler_set_turn(&f->scheduler, f->b, 300, ENGINE_PRIORITY_NORMAL);
 	for (unsigned i = 0; i < 4000; i++)
 		of_first += serve(f, f->a, PIECE);
 	assert_in_range(of_first, 999, 1001);
-	bare_queue_delete(first);
-	bare_queue_delete(second);
+	bare_queue_delete(&f->scheduler, first);
+	bare_queue_delete(&f->scheduler, second);
 }
 
 /* Neither more rings nor larger operations are an advantage. */
@@ -80,16 +79,16 @@ static void rings_and_sizes_gain_nothing(void **state)
 	for (unsigned i = 0; i < 8; i++)
 		many[i] = ready_queue(f, f->a);
 	while (bytes[0] + bytes[1] < 1000 * PIECE) {
-		struct engine_queue *queue = scheduler_pick(f->engine);
+		struct engine_queue *queue = scheduler_pick(&f->scheduler);
 		size_t cost = queue == one ? PIECE : 7 * PIECE;
 
 		bytes[queue == one] += cost;
-		scheduler_charge(queue, cost);
+		scheduler_charge(&f->scheduler, queue, cost);
 	}
 	assert_in_range(bytes[0], bytes[1] - 8 * PIECE, bytes[1] + 8 * PIECE);
 	for (unsigned i = 0; i < 8; i++)
-		bare_queue_delete(many[i]);
-	bare_queue_delete(one);
+		bare_queue_delete(&f->scheduler, many[i]);
+	bare_queue_delete(&f->scheduler, one);
 }
 
 static void rings_of_an_account_are_served_alike(void **state)
@@ -101,20 +100,20 @@ static void rings_of_an_account_are_served_alike(void **state)
 	for (unsigned i = 0; i < 5; i++)
 		queues[i] = ready_queue(f, f->a);
 	for (unsigned i = 0; i < 1000; i++) {
-		struct engine_queue *queue = scheduler_pick(f->engine);
+		struct engine_queue *queue = scheduler_pick(&f->scheduler);
 
 		for (unsigned j = 0; j < 5; j++)
 			served[j] += queue == queues[j];
-		scheduler_charge(queue, PIECE);
+		scheduler_charge(&f->scheduler, queue, PIECE);
 	}
 	for (unsigned i = 0; i < 5; i++) {
 		assert_in_range(served[i], 190, 210);
-		bare_queue_delete(queues[i]);
+		bare_queue_delete(&f->scheduler, queues[i]);
 	}
 }
 
-/* Who asks seldom is next when he asks, whatever the other has been waiting for. */
-static void who_asks_seldom_is_next(void **state)
+/* An account that asks seldom is next when it asks, whatever the other has been waiting for. */
+static void an_account_that_asks_seldom_is_next(void **state)
 {
 	struct fixture *f = *state;
 	struct engine_queue *greedy = ready_queue(f, f->a), *modest = ready_queue(f, f->b);
@@ -126,11 +125,11 @@ static void who_asks_seldom_is_next(void **state)
 		bare_queue_set_ready(modest, true);
 		assert_true(serve(f, f->b, PIECE / 2));
 	}
-	bare_queue_delete(greedy);
-	bare_queue_delete(modest);
+	bare_queue_delete(&f->scheduler, greedy);
+	bare_queue_delete(&f->scheduler, modest);
 }
 
-/* But he has no credit for the time in which he had nothing to do, polled or not. */
+/* But it has no credit for the time in which it had nothing to do, polled or not. */
 static void idleness_earns_no_credit(void **state)
 {
 	struct fixture *f = *state;
@@ -141,21 +140,21 @@ static void idleness_earns_no_credit(void **state)
 
 		bare_queue_set_ready(late, false);
 		if (!polled)
-			scheduler_unpoll(late);
+			scheduler_unpoll(&f->scheduler, late);
 		for (unsigned i = 0; i < 1000; i++)
 			assert_true(serve(f, f->a, PIECE));
 		bare_queue_set_ready(late, true);
 		if (!polled)
-			scheduler_poll(late, 0);
+			scheduler_poll(&f->scheduler, late, 0);
 		for (unsigned i = 0; i < 100; i++)
 			of_greedy += serve(f, f->a, PIECE);
 		assert_in_range(of_greedy, 49, 51);
 	}
-	bare_queue_delete(greedy);
-	bare_queue_delete(late);
+	bare_queue_delete(&f->scheduler, greedy);
+	bare_queue_delete(&f->scheduler, late);
 }
 
-/* Nor does looking idle for a moment make anybody forget what he has been served. */
+/* Nor is what an account was served forgotten because it looks idle for a moment. */
 static void moments_of_idleness_gain_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -163,16 +162,16 @@ static void moments_of_idleness_gain_nothing(void **state)
 	size_t bytes[2] = {0};
 
 	for (unsigned i = 0; i < 1000; i++) {
-		struct engine_queue *queue = scheduler_pick(f->engine);
+		struct engine_queue *queue = scheduler_pick(&f->scheduler);
 		size_t cost = queue == sly ? 4 * PIECE : PIECE / 2;
 
 		bytes[queue == sly] += cost;
-		scheduler_charge(queue, cost);
+		scheduler_charge(&f->scheduler, queue, cost);
 		bare_queue_set_ready(sly, queue != sly);
 	}
 	assert_in_range(bytes[1], bytes[0] - 8 * PIECE, bytes[0] + 8 * PIECE);
-	bare_queue_delete(honest);
-	bare_queue_delete(sly);
+	bare_queue_delete(&f->scheduler, honest);
+	bare_queue_delete(&f->scheduler, sly);
 }
 
 static void what_was_not_moved_is_given_back(void **state)
@@ -182,35 +181,35 @@ static void what_was_not_moved_is_given_back(void **state)
 	unsigned of_first = 0;
 
 	for (unsigned i = 0; i < 1000; i++) {
-		struct engine_queue *queue = scheduler_pick(f->engine);
+		struct engine_queue *queue = scheduler_pick(&f->scheduler);
 
 		of_first += queue == first;
-		scheduler_charge(queue, PIECE);
+		scheduler_charge(&f->scheduler, queue, PIECE);
 		if (queue == first)
 			scheduler_refund(queue, PIECE / 2);
 	}
 	assert_in_range(of_first, 665, 668);
-	bare_queue_delete(first);
-	bare_queue_delete(second);
+	bare_queue_delete(&f->scheduler, first);
+	bare_queue_delete(&f->scheduler, second);
 }
 
-/* Also if the configuration has changed meanwhile: nobody gets into debt for ever. */
+/* Also if the configuration has changed meanwhile: no account gets into debt for ever. */
 static void what_is_given_back_may_be_worth_more(void **state)
 {
 	struct fixture *f = *state;
 	struct engine_queue *first = ready_queue(f, f->a), *second = ready_queue(f, f->b);
 	unsigned of_first = 0;
 
-	engine_account_set_turn(f->a, 1000, ENGINE_PRIORITY_NORMAL);
+	scheduler_set_turn(&f->scheduler, f->a, 1000, ENGINE_PRIORITY_NORMAL);
 	assert_true(serve(f, f->a, PIECE));
-	engine_account_set_turn(f->a, 1, ENGINE_PRIORITY_NORMAL);
+	scheduler_set_turn(&f->scheduler, f->a, 1, ENGINE_PRIORITY_NORMAL);
 	scheduler_refund(first, PIECE);
-	engine_account_set_turn(f->a, 100, ENGINE_PRIORITY_NORMAL);
+	scheduler_set_turn(&f->scheduler, f->a, 100, ENGINE_PRIORITY_NORMAL);
 	for (unsigned i = 0; i < 100; i++)
 		of_first += serve(f, f->a, PIECE);
 	assert_in_range(of_first, 49, 51);
-	bare_queue_delete(first);
-	bare_queue_delete(second);
+	bare_queue_delete(&f->scheduler, first);
+	bare_queue_delete(&f->scheduler, second);
 }
 
 static void users_of_a_higher_priority_go_first(void **state)
@@ -219,28 +218,28 @@ static void users_of_a_higher_priority_go_first(void **state)
 	struct engine_queue *first = ready_queue(f, f->a), *second = ready_queue(f, f->b);
 	unsigned of_first = 0;
 
-	engine_account_set_turn(f->b, 100, ENGINE_PRIORITY_HIGH);
+	scheduler_set_turn(&f->scheduler, f->b, 100, ENGINE_PRIORITY_HIGH);
 	for (unsigned i = 0; i < 1000; i++)
 		assert_true(serve(f, f->b, PIECE));
 	bare_queue_set_ready(second, false);
 	assert_true(serve(f, f->a, PIECE));
 	bare_queue_set_ready(second, true);
 	assert_true(serve(f, f->b, PIECE));
-	engine_account_set_turn(f->b, 100, ENGINE_PRIORITY_LOW);
+	scheduler_set_turn(&f->scheduler, f->b, 100, ENGINE_PRIORITY_LOW);
 	for (unsigned i = 0; i < 1000; i++)
 		assert_true(serve(f, f->a, PIECE));
-	/* and among equals again nobody has anything from what was */
-	engine_account_set_turn(f->b, 100, ENGINE_PRIORITY_NORMAL);
+	/* and among equals again no account has anything from what was */
+	scheduler_set_turn(&f->scheduler, f->b, 100, ENGINE_PRIORITY_NORMAL);
 	for (unsigned i = 0; i < 100; i++)
 		of_first += serve(f, f->a, PIECE);
 	assert_in_range(of_first, 49, 51);
 	/* also while its queues are not polled */
-	scheduler_unpoll(second);
-	engine_account_set_turn(f->b, 100, ENGINE_PRIORITY_HIGH);
-	scheduler_poll(second, 0);
+	scheduler_unpoll(&f->scheduler, second);
+	scheduler_set_turn(&f->scheduler, f->b, 100, ENGINE_PRIORITY_HIGH);
+	scheduler_poll(&f->scheduler, second, 0);
 	assert_true(serve(f, f->b, PIECE));
-	bare_queue_delete(first);
-	bare_queue_delete(second);
+	bare_queue_delete(&f->scheduler, first);
+	bare_queue_delete(&f->scheduler, second);
 }
 
 static void rings_of_a_higher_priority_go_first(void **state)
@@ -251,42 +250,42 @@ static void rings_of_a_higher_priority_go_first(void **state)
 
 	for (int i = 0; i < 3; i++) {
 		queues[i] = ready_queue(f, f->a);
-		scheduler_unpoll(queues[i]);
-		queues[i]->priority = (enum engine_priority)(i - 1);
-		scheduler_poll(queues[i], 0);
+		scheduler_unpoll(&f->scheduler, queues[i]);
+		queues[i]->turn.priority = (enum engine_priority)(i - 1);
+		scheduler_poll(&f->scheduler, queues[i], 0);
 	}
 	for (unsigned i = 3; i-- > 0;) {
 		for (unsigned n = 0; n < 100; n++) {
-			struct engine_queue *queue = scheduler_pick(f->engine);
+			struct engine_queue *queue = scheduler_pick(&f->scheduler);
 
 			assert_true(queue == queues[i] || queue == other);
 			of_other += queue == other;
-			scheduler_charge(queue, PIECE);
+			scheduler_charge(&f->scheduler, queue, PIECE);
 		}
 		bare_queue_set_ready(queues[i], false);
 	}
 	assert_in_range(of_other, 149, 151); /* it is nothing to other users */
 	for (unsigned i = 0; i < 3; i++)
-		bare_queue_delete(queues[i]);
-	bare_queue_delete(other);
+		bare_queue_delete(&f->scheduler, queues[i]);
+	bare_queue_delete(&f->scheduler, other);
 }
 
-/* Who waits for his turn is not quiet, however long it takes. */
-static void who_waits_for_his_turn_is_polled_on(void **state)
+/* A queue that waits for its turn is not quiet, however long it takes. */
+static void a_queue_that_waits_for_its_turn_is_polled_on(void **state)
 {
 	struct fixture *f = *state;
 	struct engine_queue *waiting = ready_queue(f, f->a), *quiet = ready_queue(f, f->b);
 
 	bare_queue_set_ready(quiet, false);
-	scheduler_retire_quiet(f->engine, 1);
-	scheduler_retire_quiet(f->engine, 1000000000);
-	assert_true(waiting->polled);
-	assert_int_equal(waiting->retirements, 0); /* nor was it announced, with a barrier for all, that it might be */
-	assert_false(quiet->polled);
-	assert_int_not_equal(atomic_load(&quiet->daemon_line->doorbell_wanted), 0);
-	assert_int_equal(atomic_load(&waiting->daemon_line->doorbell_wanted), 0);
-	bare_queue_delete(waiting);
-	bare_queue_delete(quiet);
+	scheduler_retire_quiet(&f->scheduler, 1);
+	scheduler_retire_quiet(&f->scheduler, 1000000000);
+	assert_true(waiting->turn.polled);
+	assert_int_equal(waiting->consumer.retirements, 0); /* nor was it announced, with a barrier for all, that it might be */
+	assert_false(quiet->turn.polled);
+	assert_int_not_equal(atomic_load(&quiet->consumer.daemon_line->doorbell_wanted), 0);
+	assert_int_equal(atomic_load(&waiting->consumer.daemon_line->doorbell_wanted), 0);
+	bare_queue_delete(&f->scheduler, waiting);
+	bare_queue_delete(&f->scheduler, quiet);
 }
 
 int main(void)
@@ -296,14 +295,14 @@ int main(void)
 		TEST(bytes_are_shared_by_weight),
 		TEST(rings_and_sizes_gain_nothing),
 		TEST(rings_of_an_account_are_served_alike),
-		TEST(who_asks_seldom_is_next),
+		TEST(an_account_that_asks_seldom_is_next),
 		TEST(idleness_earns_no_credit),
 		TEST(moments_of_idleness_gain_nothing),
 		TEST(what_was_not_moved_is_given_back),
 		TEST(what_is_given_back_may_be_worth_more),
 		TEST(users_of_a_higher_priority_go_first),
 		TEST(rings_of_a_higher_priority_go_first),
-		TEST(who_waits_for_his_turn_is_polled_on),
+		TEST(a_queue_that_waits_for_its_turn_is_polled_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

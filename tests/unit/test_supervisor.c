@@ -30,8 +30,8 @@ enum { PAGES = 64, RINGS = 4 };
 /* What has not come after so many ms hangs. */
 #define HANG_MS 500000
 
-/* Somebody with memory and rings of his own. */
-struct somebody {
+/* A client with memory and rings of its own. */
+struct client {
 	struct engine_account *account;
 	struct engine_memory *regions;
 	struct raw_ring ring[RINGS];
@@ -41,31 +41,31 @@ struct somebody {
 
 struct fixture {
 	struct engine *engine;
-	struct somebody slow, quick;
+	struct client slow, quick;
 	int faults;
 	size_t page;
 };
 
-static void appear(struct fixture *f, struct somebody *who)
+static void connect_client(struct fixture *f, struct client *client)
 {
 	const size_t size = PAGES * f->page;
 
-	who->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	assert_true(who->memory != MAP_FAILED);
-	assert_int_equal(engine_account_new(f->engine, &who->account), 0);
-	assert_int_equal(engine_memory_new(f->engine, 2, &who->regions), 0);
-	assert_int_equal(engine_region_add(who->regions, who->memory, size, true, &who->region), 0);
+	client->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(client->memory != MAP_FAILED);
+	assert_int_equal(engine_account_new(f->engine, &client->account), 0);
+	assert_int_equal(engine_memory_new(f->engine, 2, &client->regions), 0);
+	assert_int_equal(engine_region_add(client->regions, client->memory, size, true, &client->region), 0);
 	for (unsigned i = 0; i < RINGS; i++)
-		raw_ring_open(&who->ring[i], f->engine, who->account, who->regions, 8, 0);
+		raw_ring_open(&client->ring[i], f->engine, client->account, client->regions, 8, 0);
 }
 
-static void leave(struct fixture *f, struct somebody *who)
+static void disconnect_client(struct fixture *f, struct client *client)
 {
 	for (unsigned i = 0; i < RINGS; i++)
-		raw_ring_close(&who->ring[i], NULL);
-	engine_memory_delete(who->regions);
-	engine_account_delete(who->account);
-	munmap(who->memory, PAGES * f->page);
+		raw_ring_close(&client->ring[i], NULL);
+	engine_memory_delete(client->regions);
+	engine_account_delete(client->account);
+	munmap(client->memory, PAGES * f->page);
 }
 
 /* Returns false if the kernel does not let us make faults wait. */
@@ -79,8 +79,8 @@ static bool start(struct fixture *f, unsigned workers)
 	if (f->faults < 0 || ioctl(f->faults, UFFDIO_API, &api) < 0)
 		return false;
 	assert_int_equal(engine_new(&options, &f->engine), 0);
-	appear(f, &f->slow);
-	appear(f, &f->quick);
+	connect_client(f, &f->slow);
+	connect_client(f, &f->quick);
 
 	struct uffdio_register all = {.range = {.start = (uintptr_t)f->slow.memory, .len = PAGES * f->page},
 				      .mode = UFFDIO_REGISTER_MODE_MISSING};
@@ -91,22 +91,22 @@ static bool start(struct fixture *f, unsigned workers)
 
 static void stop(struct fixture *f)
 {
-	leave(f, &f->slow);
-	leave(f, &f->quick);
+	disconnect_client(f, &f->slow);
+	disconnect_client(f, &f->quick);
 	engine_delete(f->engine);
 	close(f->faults);
 }
 
-static void set(struct somebody *who, unsigned ring, size_t offset, size_t length)
+static void set(struct client *client, unsigned ring, size_t offset, size_t length)
 {
 	const struct vdm_descriptor d = {.opcode = VDM_OPCODE_MEMSET,
-					 .destination_region = who->region,
+					 .destination_region = client->region,
 					 .destination_offset = offset,
 					 .length = length,
 					 .pattern = 7};
 
-	raw_put(&who->ring[ring], &d);
-	raw_bell(&who->ring[ring]);
+	raw_put(&client->ring[ring], &d);
+	raw_bell(&client->ring[ring]);
 }
 
 static bool is_done(struct raw_ring *ring)
@@ -116,30 +116,32 @@ static bool is_done(struct raw_ring *ring)
 	return atomic_load_explicit(&slot->sequence, memory_order_acquire) == ring->cq + 1;
 }
 
-/* What who runs an engine does. Returns whether something has been let go of. */
-static bool watch(struct fixture *f, int ms)
+/* What the thread that runs an engine does, for at most so many ms. */
+static void supervise(struct fixture *f, int ms)
 {
 	struct pollfd timer = {.fd = engine_supervisor_fd(f->engine), .events = POLLIN};
 
-	return poll(&timer, 1, ms) > 0 && engine_supervise(f->engine);
+	if (poll(&timer, 1, ms) > 0)
+		engine_supervise(f->engine);
 }
 
-/* The same, until the operation is done or for `ms`. */
-static bool watch_until_done(struct fixture *f, struct raw_ring *ring, int ms)
+/* Supervise until the operation is done, or for `ms`. */
+static bool supervise_until_done(struct fixture *f, struct raw_ring *ring, int ms)
 {
 	for (; ms > 0 && !is_done(ring); ms--)
-		watch(f, 1);
+		supervise(f, 1);
 	return is_done(ring);
 }
 
-/* Until a worker waits for a page of the slow one's: then its first operation is not done, and will not be. */
+/* Supervise until a worker waits for a page of the slow client's: its first operation is not done then, and
+ * will not be. */
 static void await_stuck(struct fixture *f, struct raw_ring *ring)
 {
 	struct pollfd fault = {.fd = f->faults, .events = POLLIN};
 	struct uffd_msg message;
 
 	for (int ms = 0; ms < HANG_MS && poll(&fault, 1, 0) == 0; ms++)
-		watch(f, 1);
+		supervise(f, 1);
 	assert_int_equal(read(f->faults, &message, sizeof message), sizeof message);
 	assert_int_equal(message.event, UFFD_EVENT_PAGEFAULT);
 	assert_false(is_done(ring));
@@ -165,13 +167,13 @@ static void others_are_served_while_a_worker_waits_for_a_page(void **state)
 		/* asked for again and again: the substitute does what the other did, also sleep */
 		for (unsigned i = 0; i < 3; i++) {
 			set(&f.quick, 0, 0, f.page);
-			assert_true(watch_until_done(&f, &f.quick.ring[0], HANG_MS));
+			assert_true(supervise_until_done(&f, &f.quick.ring[0], HANG_MS));
 			f.quick.ring[0].cq++;
 			assert_int_equal(poll(NULL, 0, 20), 0);
 		}
 		assert_false(is_done(&f.slow.ring[0]));
 		let_pages_come(&f);
-		assert_true(watch_until_done(&f, &f.slow.ring[0], HANG_MS));
+		assert_true(supervise_until_done(&f, &f.slow.ring[0], HANG_MS));
 		stop(&f);
 	}
 }
@@ -188,14 +190,14 @@ static void one_account_gets_no_second_worker_stuck(void **state)
 	for (unsigned i = 1; i < RINGS; i++)
 		set(&f.slow, i, 8 * i * f.page, f.page);
 	set(&f.quick, 0, 0, f.page);
-	assert_true(watch_until_done(&f, &f.quick.ring[0], HANG_MS));
+	assert_true(supervise_until_done(&f, &f.quick.ring[0], HANG_MS));
 	/* and a substitute that is stuck itself would not serve this: */
-	assert_false(watch_until_done(&f, &f.slow.ring[1], 100));
+	assert_false(supervise_until_done(&f, &f.slow.ring[1], 100));
 	set(&f.quick, 1, 0, f.page);
-	assert_true(watch_until_done(&f, &f.quick.ring[1], HANG_MS));
+	assert_true(supervise_until_done(&f, &f.quick.ring[1], HANG_MS));
 	let_pages_come(&f);
 	for (unsigned i = 0; i < RINGS; i++)
-		assert_true(watch_until_done(&f, &f.slow.ring[i], HANG_MS));
+		assert_true(supervise_until_done(&f, &f.slow.ring[i], HANG_MS));
 	stop(&f);
 }
 
@@ -210,9 +212,9 @@ static void a_piece_may_be_stuck_as_well(void **state)
 	set(&f.slow, 0, 0, PAGES * f.page);
 	await_stuck(&f, &f.slow.ring[0]);
 	set(&f.quick, 0, 0, PAGES * f.page);
-	assert_true(watch_until_done(&f, &f.quick.ring[0], HANG_MS));
+	assert_true(supervise_until_done(&f, &f.quick.ring[0], HANG_MS));
 	let_pages_come(&f);
-	assert_true(watch_until_done(&f, &f.slow.ring[0], HANG_MS));
+	assert_true(supervise_until_done(&f, &f.slow.ring[0], HANG_MS));
 	for (size_t i = 0; i < PAGES * f.page; i++)
 		assert_int_equal(f.slow.memory[i], 7);
 	stop(&f);
@@ -231,17 +233,17 @@ static void waiting_for_a_page_is_healthy(void **state)
 	unsigned healthy = 0;
 
 	for (int ms = 0; ms < HANG_MS && healthy < 10; ms++) {
-		watch(&f, 1);
+		supervise(&f, 1);
 		healthy = engine_healthy(f.engine) ? healthy + 1 : 0;
 	}
 	assert_int_equal(healthy, 10);
 	assert_false(is_done(&f.slow.ring[0]));
 	let_pages_come(&f);
-	assert_true(watch_until_done(&f, &f.slow.ring[0], HANG_MS));
+	assert_true(supervise_until_done(&f, &f.slow.ring[0], HANG_MS));
 	stop(&f);
 }
 
-/* Who has come back too many sits down, and gets up when he is needed again. */
+/* A worker that comes back when there are enough goes to the bench, and gets up when it is needed again. */
 static void workers_come_and_go(void **state)
 {
 	struct fixture f;
@@ -255,25 +257,31 @@ static void workers_come_and_go(void **state)
 		set(&f.slow, i % RINGS, i * f.page, f.page);
 		await_stuck(&f, &f.slow.ring[i % RINGS]);
 		set(&f.quick, i % RINGS, 0, f.page);
-		assert_true(watch_until_done(&f, &f.quick.ring[i % RINGS], HANG_MS));
+		assert_true(supervise_until_done(&f, &f.quick.ring[i % RINGS], HANG_MS));
 		f.quick.ring[i % RINGS].cq++;
 
 		struct uffdio_zeropage zero = {.range = page};
 
 		assert_int_equal(ioctl(f.faults, UFFDIO_ZEROPAGE, &zero), 0);
-		assert_true(watch_until_done(&f, &f.slow.ring[i % RINGS], HANG_MS));
+		assert_true(supervise_until_done(&f, &f.slow.ring[i % RINGS], HANG_MS));
 		f.slow.ring[i % RINGS].cq++;
 	}
 	let_pages_come(&f);
 	stop(&f);
 }
 
-/* Who removes what a worker is at need not wait for it, and is told when it is time to. */
+static void note(void *context)
+{
+	*(bool *)context = true;
+}
+
+/* Removing what a worker is at need not wait: the waiter is called when it is time to try again. */
 static void removing_need_not_wait(void **state)
 {
 	struct fixture f;
-	struct somebody *slow = &f.slow;
-	bool told = false;
+	struct client *slow = &f.slow;
+	bool ring_told = false, region_told = false;
+	const struct engine_waiter ring_waiter = {note, &ring_told}, region_waiter = {note, &region_told};
 	uint32_t other;
 
 	(void)state;
@@ -283,19 +291,20 @@ static void removing_need_not_wait(void **state)
 	await_stuck(&f, &slow->ring[0]);
 	/* what it is not at can be added and removed */
 	assert_int_equal(engine_region_add(slow->regions, slow->memory, f.page, true, &other), 0);
-	assert_int_equal(engine_queue_remove(slow->ring[1].queue, false, NULL), 0);
-	assert_int_equal(engine_region_remove(slow->regions, slow->region, false), -EAGAIN);
-	assert_int_equal(engine_region_remove(slow->regions, slow->region, false), -EAGAIN);
-	assert_int_equal(engine_queue_remove(slow->ring[0].queue, false, NULL), -EAGAIN);
-	assert_false(watch(&f, 50));
+	assert_int_equal(engine_queue_remove(slow->ring[1].queue, &ring_waiter, NULL), 0);
+	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter), -EAGAIN);
+	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter), -EAGAIN);
+	assert_int_equal(engine_queue_remove(slow->ring[0].queue, &ring_waiter, NULL), -EAGAIN);
+	supervise(&f, 50);
+	assert_false(ring_told || region_told);
 	let_pages_come(&f);
-	for (int ms = 0; ms < HANG_MS && !told; ms++)
-		told = watch(&f, 1);
-	assert_true(told);
+	for (int ms = 0; ms < HANG_MS && !(ring_told && region_told); ms++)
+		supervise(&f, 1);
+	assert_true(ring_told && region_told);
 	assert_true(is_done(&slow->ring[0]));
-	assert_int_equal(engine_queue_remove(slow->ring[0].queue, false, NULL), 0);
-	assert_int_equal(engine_region_remove(slow->regions, slow->region, false), 0);
-	assert_int_equal(engine_region_remove(slow->regions, slow->region, false), -ENOENT);
+	assert_int_equal(engine_queue_remove(slow->ring[0].queue, &ring_waiter, NULL), 0);
+	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter), 0);
+	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter), -ENOENT);
 	/* and its slot is free again */
 	assert_int_equal(engine_region_add(slow->regions, slow->memory, f.page, true, &slow->region), 0);
 	for (unsigned i = 0; i < 2; i++) {
@@ -305,7 +314,7 @@ static void removing_need_not_wait(void **state)
 	stop(&f);
 }
 
-static void an_engine_that_is_not_watched_says_so(void **state)
+static void an_engine_that_is_not_supervised_says_so(void **state)
 {
 	const struct engine_options options = {.workers = 1};
 	struct engine *engine;
@@ -325,7 +334,7 @@ int main(void)
 		cmocka_unit_test(waiting_for_a_page_is_healthy),
 		cmocka_unit_test(workers_come_and_go),
 		cmocka_unit_test(removing_need_not_wait),
-		cmocka_unit_test(an_engine_that_is_not_watched_says_so),
+		cmocka_unit_test(an_engine_that_is_not_supervised_says_so),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "engine/internal.h"
+#include "engine/account.h"
 
 static struct engine *engine;
 static struct config config;

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A client can stall faults on its own memory: the kernel lets a fault wait while a hole is being punched around
+ * it, for as long as the thread that punches takes (shmem_fault() in mm/shmem.c of Linux). A worker that waits for
+ * such a page is stuck: a spare one replaces it, and the account whose memory it is gets no other worker until the
+ * stuck one is back.
+ *
+ * The thread that runs the engine looks after the workers at intervals, and only while one is awake. It also calls
+ * the waiters whose wait is over.
+ */
+#ifndef VDM_ENGINE_SUPERVISOR_H
+#define VDM_ENGINE_SUPERVISOR_H
+
+#include "crew.h"
+#include "doorbells.h"
+#include "wait.h"
+
+struct supervisor {
+	int timer_fd;          /* -1: no thread looks after the workers */
+	/* Guarded by the crew's lock: */
+	bool set;              /* it is running */
+	struct wait_list waiting, over; /* over: the waiters are to be called */
+};
+
+/* Returns 0 or a negative errno. Without supervisor_open() all that follow but the last do nothing. */
+void supervisor_init(struct supervisor *supervisor);
+int supervisor_open(struct supervisor *supervisor);
+void supervisor_close(struct supervisor *supervisor);
+
+/* Holding the crew's lock: */
+
+/* A worker has got up: have it looked after. */
+void supervisor_begin(struct supervisor *supervisor);
+
+/* A waiter waits, waits no more, or is to be called because its wait is over. */
+void supervisor_await(struct supervisor *supervisor, struct wait *wait,
+		      const struct engine_waiter *waiter);
+void supervisor_forget(struct supervisor *supervisor, struct wait *wait);
+void supervisor_end_wait(struct supervisor *supervisor, struct wait *wait);
+void supervisor_end_waits(struct supervisor *supervisor);
+
+/* Have a worker look at the rings if none does: those that sleep do not know that they should. */
+void supervisor_wake(struct crew *crew, const struct doorbells *doorbells);
+
+/* Whether there are more workers than there should be, now that a stuck one has come back. */
+bool supervisor_has_surplus(const struct crew *crew);
+
+/* Without the lock, by the thread that runs the engine: find stuck workers and replace them, and call waiters. */
+void supervisor_look(struct supervisor *supervisor, struct crew *crew, struct scheduler *scheduler,
+		     const struct doorbells *doorbells);
+
+/* Whether a thread waits in the kernel: neither runs, nor would if it had a CPU, nor is stopped. */
+bool thread_waits(pid_t thread);
+
+#endif
