@@ -21,7 +21,7 @@ enum opcode_facts {
 	OP_KNOWN = 1 << 7,
 };
 
-/* A test may add a row and a file of its own. */
+/* A test may add a row, and the function in op/run.h: tests/unit/test_opcode.c. */
 #ifdef VDM_TEST_OPCODE
 #include VDM_TEST_OPCODE
 #else

@@ -5,6 +5,9 @@
 
 #include "copy.h"
 #include "fill.h"
+#ifdef VDM_TEST_OPCODE
+#include VDM_TEST_OPCODE
+#endif
 
 static inline void run_nothing(const struct operation *operation, size_t offset, size_t length,
 			       const struct kernels *kernels, unsigned flags)
