@@ -46,8 +46,6 @@ static struct engine_queue *pick_queue(struct queue_list *queues)
 	struct engine_queue *queue, *last;
 	bool ready;
 
-	if (TAILQ_EMPTY(queues))
-		return NULL;
 	do {
 		ready = false;
 		last = TAILQ_LAST(queues, queue_list);
@@ -73,7 +71,8 @@ static struct engine_queue *account_pick(struct engine_account *account)
 	struct engine_queue *queue = NULL;
 
 	for (unsigned i = 0; i < PRIORITIES && !queue; i++)
-		queue = pick_queue(&account->queues[i]);
+		if (!TAILQ_EMPTY(&account->queues[i]))
+			queue = pick_queue(&account->queues[i]);
 	return queue;
 }
 
@@ -109,7 +108,8 @@ struct engine_queue *scheduler_pick(struct scheduler *scheduler)
 	struct engine_queue *queue = NULL;
 
 	for (unsigned i = 0; i < PRIORITIES && !queue; i++)
-		queue = pick_account(scheduler, i);
+		if (!TAILQ_EMPTY(&scheduler->accounts[i]))
+			queue = pick_account(scheduler, i);
 	return queue;
 }
 
