@@ -103,7 +103,7 @@ static void pin_worker(const struct worker *worker)
 		return;
 	unsigned skip = worker->index % worker->crew->workers % (unsigned)CPU_COUNT(&set);
 
-	for (int cpu = CPU_SETSIZE - 1; cpu >= 0; cpu--) {
+	for (size_t cpu = CPU_SETSIZE; cpu-- > 0;) {
 		if (!CPU_ISSET(cpu, &set) || skip-- > 0)
 			continue;
 		CPU_ZERO(&one);
