@@ -19,7 +19,7 @@
 
 /* A batch ends after so many operations or bytes. */
 #define BATCH_OPERATIONS 32
-#define BATCH_BYTES      (16 * 1024)
+#define BATCH_BYTES      ((size_t)16 << 10)
 
 /* What an operation costs at least, in bytes: about the time to move it rather than its bytes. */
 #define OPERATION_COST 256

@@ -367,15 +367,16 @@ static void find_something_to_do(struct worker *worker)
 		return;
 	}
 	engine->scheduler.backlog = 0;
-	if (crew->in[WORKER_POLLING] > 1) {
-		sleep_until_called(worker, WORKER_PARKED);
-	} else if (engine->scheduler.queues_polled > 0) {
+
+	bool alone = crew->in[WORKER_POLLING] == 1;
+
+	if (alone && engine->scheduler.queues_polled > 0) {
 		/* No cpu_relax(): a turn of this loop takes as long, and a submission waits for its end. Without
 		 * spinning, quiet rings are left at the first look. */
 		bool spins = atomic_load_explicit(&engine->scheduler.spin_us, memory_order_relaxed) > 0;
 
 		look_around(engine, spins ? 1 : STEPS_PER_CLOCK);
-	} else if (crew_awake(crew) == 1 && crew->in[WORKER_DOORBELLS] == 0) {
+	} else if (alone && crew_awake(crew) == 1 && crew->in[WORKER_DOORBELLS] == 0) {
 		sleep_on_doorbells(worker);
 	} else {
 		sleep_until_called(worker, WORKER_PARKED);

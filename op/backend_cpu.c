@@ -27,7 +27,8 @@ static int cpu_submit(struct backend *backend, struct backend_request *request)
 
 		operation_run(operation, request->offset + from, part, kernels, flags);
 		request->done += part;
-	} while (request->done < request->length && !request->interrupted(request));
+	} while (request->done < request->length &&
+		 !(request->interrupted && request->interrupted(request)));
 	kernels_settle();
 	return 0;
 }

@@ -41,8 +41,8 @@ static pthread_once_t chosen = PTHREAD_ONCE_INIT;
  * caches alone. Intel's are slow with those (a Xeon with AVX-512: 6 GB/s, 9.6 with none) and best with a page, to the
  * second level (12 GB/s). Prefetching beyond the end does no harm.
  */
-#define PREFETCH_NEAR (8 * LINE)
-#define PREFETCH_FAR  4096
+#define PREFETCH_NEAR ((size_t)8 * LINE)
+#define PREFETCH_FAR  ((size_t)4096)
 
 static inline __attribute__((always_inline)) void prefetch(const char *src, bool far)
 {

@@ -43,7 +43,7 @@
  * both came at the same time, both may see each other; then the client, too late, gets that completion all the same,
  * and has to carry the operation out.
  */
-#define VDM_CLAIM_BYTES (16 * 1024)
+#define VDM_CLAIM_BYTES ((size_t)16 << 10)
 
 /* Byte offset of the first descriptor or completion in its file: one page for the lines before. */
 #define VDM_RING_ENTRIES_OFFSET 4096
