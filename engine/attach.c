@@ -56,8 +56,9 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 	if (!vdm_ring_entries_valid(options->entries))
 		return -EINVAL;
 
-	/* All but one of the flights of the CPU have been handed out, so a worker is at each of those. */
-	int result = queue_new(options, engine->crew.most_threads + 1, &q);
+	/* A worker is at each flight of the CPU but one, whose pieces have not all been handed out. */
+	unsigned flights = engine->crew.most_threads + 1;
+	int result = queue_new(options, flights < options->entries ? flights : options->entries, &q);
 
 	if (result)
 		return result;
