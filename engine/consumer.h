@@ -23,7 +23,7 @@ struct consumer {
 	uint32_t tail;         /* position of the next completion to post */
 	uint32_t signalled;    /* last value of client_line->arm that was answered */
 	uint32_t unsignalled;  /* how often it was tried in vain to answer the one after it */
-	uint32_t retirements;  /* how often the ring was left to its doorbell: the value of doorbell_wanted */
+	uint32_t retirements;  /* how often the ring was left to its doorbell; doorbell_wanted */
 	int signal_fd;
 
 	/* relaxed: one writer, and the sums order nothing; partner: consumer_counters() */

@@ -18,7 +18,7 @@ enum worker_state {
 	WORKER_CALLED,    /* to get up: a new thread, or one that was parked or on the bench */
 	WORKER_POLLING,   /* holds the lock or takes turns at it: looks for something to do */
 	WORKER_SERVING,   /* does something for worker->serving without the lock */
-	WORKER_STUCK,     /* the same, but waits in the kernel for a page of the client's: it is replaced */
+	WORKER_STUCK,     /* serves, but waits in the kernel for a page of the client's: replaced */
 	WORKER_PARKED,    /* sleeps until it is called, while another worker polls */
 	WORKER_DOORBELLS, /* sleeps on the doorbells of all rings; one at most does */
 	WORKER_BENCHED,   /* a spare one, which sleeps until it is called to replace a stuck one */

@@ -54,7 +54,8 @@ struct piece flights_take_piece(struct flights *flights, size_t most)
 {
 	struct flight *flight = flights->open;
 	size_t left = flight->operation.length - flight->given;
-	struct piece piece = {.flight = flight, .length = left < most ? left : most};
+	bool whole = left < most || !(flight->operation.facts & OP_DIVISIBLE);
+	struct piece piece = {.flight = flight, .length = whole ? left : most};
 
 	piece.offset = flight->backward ? left - piece.length : flight->given;
 	flight->given += piece.length;

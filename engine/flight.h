@@ -60,7 +60,7 @@ static inline bool flight_has_piece(const struct flight *flight)
 	return !flight->serial || flight->running == 0;
 }
 
-/* Hand out the next piece of the open flight, of at most so many bytes. */
+/* Hand out the next piece of the open flight: of at most so many bytes, if it is divisible. */
 struct piece flights_take_piece(struct flights *flights, size_t most);
 
 /*

@@ -288,7 +288,8 @@ static void look_around(struct engine *engine, unsigned steps)
 
 		answer_doorbells(engine, events, count, now);
 		engine->doorbells_looked = now;
-		if (count == DOORBELLS_AT_ONCE) { /* there are more, and among them those of other accounts */
+		/* there are more, and among them those of other accounts */
+		if (count == DOORBELLS_AT_ONCE) {
 			engine->doorbells_looked = 0;
 			engine->until_clock = 1;
 		}

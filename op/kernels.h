@@ -25,7 +25,8 @@ struct kernels {
 	void *(*copy)(void *dest, const void *src, size_t n, unsigned flags);
 	void *(*move)(void *dest, const void *src, size_t n, unsigned flags);
 	void *(*set)(void *dest, int c, size_t n, unsigned flags);
-	bool own; /* some are a program's: flags are what its operation says, and KERNEL_UNSETTLED is never one */
+	/* Some are a program's: flags are what its operation says, and KERNEL_UNSETTLED is never one. */
+	bool own;
 };
 
 /* The kernels for this CPU; the same at every call. Thread-safe. */

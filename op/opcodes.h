@@ -11,13 +11,13 @@
 #include "proto/ring.h"
 
 enum opcode_facts {
-	OP_DESTINATION = 1 << 0,    /* names a range by destination_region, destination_offset and length */
+	OP_DESTINATION = 1 << 0,    /* names a range: destination_region, destination_offset, length */
 	OP_RANGE_OPTIONAL = 1 << 1, /* region 0 and length 0 name no range */
-	OP_WRITES = 1 << 2,         /* stores to that range; the bytes of all pieces add up to the completion's value */
+	OP_WRITES = 1 << 2,         /* stores to that range; its value is the bytes of all pieces */
 	OP_SOURCE = 1 << 3,         /* loads from a second range of the same length */
 	OP_PATTERN = 1 << 4,        /* `pattern` is a byte value */
 	OP_ORDERED = 1 << 5,        /* begins after all earlier operations of the ring have completed */
-	OP_DIVISIBLE = 1 << 6,      /* pieces of it may run at once; the first error of a piece is the operation's */
+	OP_DIVISIBLE = 1 << 6,      /* has pieces, which may run at once; the first error is its result */
 	OP_KNOWN = 1 << 7,
 };
 

@@ -19,7 +19,7 @@ struct operation {
 	size_t length;
 	uint64_t user_data;
 	uint32_t position;           /* in the ring */
-	uint32_t destination_region; /* so that a region's removal finds the operations that use it */
+	uint32_t destination_region; /* a region's removal looks for the operations that use it */
 	uint32_t source_region;
 	uint16_t flags;              /* enum vdm_descriptor_flags */
 	uint8_t opcode;

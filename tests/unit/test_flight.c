@@ -17,6 +17,7 @@ static char memory[2 * LENGTH];
 static struct flights flights;
 
 static const struct operation apart = {.opcode = VDM_OPCODE_MEMCPY,
+				       .facts = OP_DESTINATION | OP_WRITES | OP_SOURCE | OP_DIVISIBLE,
 				       .destination = memory,
 				       .source = memory + LENGTH,
 				       .length = LENGTH,
@@ -56,6 +57,17 @@ static void pieces_cover_an_operation_in_order(void **state)
 	assert_ptr_equal(flights_pop_finished(&flights), piece[0].flight);
 	assert_int_equal(flights.active, 0);
 	assert_null(flights_pop_finished(&flights));
+}
+
+static void an_indivisible_operation_is_one_piece(void **state)
+{
+	struct operation indivisible = apart;
+
+	(void)state;
+	indivisible.facts = OP_DESTINATION | OP_WRITES | OP_SOURCE;
+	flight_begin(&flights, &indivisible, NULL);
+	assert_int_equal(flights_take_piece(&flights, 1).length, LENGTH);
+	assert_null(flights.open);
 }
 
 static void overlapping_pieces_follow_each_other_from_the_right_end(void **state)
@@ -190,6 +202,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(pieces_cover_an_operation_in_order),
+		TEST(an_indivisible_operation_is_one_piece),
 		TEST(overlapping_pieces_follow_each_other_from_the_right_end),
 		TEST(the_first_error_closes_a_flight_and_stays),
 		TEST(a_rest_is_returned_if_nothing_follows_it),
