@@ -467,6 +467,7 @@ struct user_config config_for_user(const struct config *config, uid_t uid)
 	for (size_t u = 0; u < config->user_count; u++)
 		if (config->users[u].uid == uid)
 			result = config->users[u];
+	result.uid = uid;
 	for (size_t i = 0; i < KEY_COUNT; i++) {
 		const struct key *key = &keys[i];
 

@@ -45,6 +45,12 @@ struct reaper {
 	sd_event_source *on_done;
 };
 
+/* Descriptors that the user has passed, of those that are to be closed. */
+static unsigned passed(const struct reaping *reaping)
+{
+	return (unsigned)reaping->charge.amount[RESOURCE_DESCRIPTORS];
+}
+
 static struct reaper_share *share_of(struct reaper *reaper, const struct reaping *reaping)
 {
 	return reaping->user ? &reaping->user->reaper_share : &reaper->nobodys;
@@ -62,7 +68,7 @@ static struct reaping *take(struct reaper *reaper)
 			continue;
 		STAILQ_REMOVE(&reaper->waiting, reaping, reaping, entry);
 		share->threads++;
-		share->descriptors -= reaping->charged;
+		share->descriptors -= passed(reaping);
 		return reaping;
 	}
 	return NULL;
@@ -120,7 +126,7 @@ static void finish(struct reaping *reaping)
 
 	if (user) {
 		user->reaping--;
-		user_release(user, RESOURCE_DESCRIPTORS, reaping->charged);
+		charge_release(&reaping->charge);
 		user->reaped_ns = monotonic_ns();
 		user_put(user);
 	}
@@ -271,7 +277,7 @@ static void take_descriptors(struct reaper *reaper, const struct reaper_share *s
 
 	for (reaping = STAILQ_FIRST(&reaper->waiting); reaping; reaping = next) {
 		next = STAILQ_NEXT(reaping, entry);
-		if (share_of(reaper, reaping) != share || reaping->charged == 0)
+		if (share_of(reaper, reaping) != share || passed(reaping) == 0)
 			continue;
 		STAILQ_REMOVE(&reaper->waiting, reaping, reaping, entry);
 		STAILQ_INSERT_TAIL(taken, reaping, entry);
@@ -353,15 +359,13 @@ void reaper_submit(struct reaper *reaper, struct reaping *reaping)
 	if (reaping->user) {
 		if (reaping->user->reaping++ == 0)
 			reaping->user->reaped_ns = monotonic_ns();
-		reaping->user->references++;
-		/* whether he may or not: they are there */
-		reaping->user->used[RESOURCE_DESCRIPTORS] += reaping->charged;
+		user_ref(reaping->user);
 	}
 	pthread_mutex_lock(&reaper->lock);
 	struct reaper_share *share = share_of(reaper, reaping);
 
 	STAILQ_INSERT_TAIL(&reaper->waiting, reaping, entry);
-	share->descriptors += reaping->charged;
+	share->descriptors += passed(reaping);
 	if (share->descriptors > MOST_DESCRIPTORS)
 		bury(reaper, share);
 	engage_thread(reaper);
@@ -390,7 +394,7 @@ void reaper_close(struct reaper *reaper, struct user *user, int *fds, unsigned c
 		fds[i] = -1;
 	}
 	if (reaping) {
-		reaping->charged = reaping->fd_count;
+		charge_descriptors(&reaping->charge, user ? &user->book : NULL, reaping->fd_count);
 		reaper_submit(reaper, reaping);
 	}
 }

@@ -14,6 +14,7 @@
 #include <sys/queue.h>
 #include <systemd/sd-event.h>
 
+#include "books.h"
 #include "user.h"
 
 struct reaper;
@@ -28,7 +29,7 @@ struct reaping {
 		bool empty;          /* punch its pages out of the file first */
 	} memory[2];
 	unsigned memory_count;
-	unsigned charged;            /* of its descriptors, those that go on counting as the user's: that he has passed */
+	struct charge charge;        /* for descriptors that the user has passed */
 	unsigned fd_count;
 	int fds[];
 };

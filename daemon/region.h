@@ -7,6 +7,7 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
+#include "books.h"
 #include "prefault.h"
 #include "reaper.h"
 #include "proto/control.h"
@@ -19,6 +20,7 @@ struct region {
 	struct prefault_job *prefault; /* NULL: none */
 	dev_t device;             /* of the file, to find a second one */
 	ino_t inode;
+	struct charge charge;
 };
 
 LIST_HEAD(region_list, region);

@@ -123,10 +123,11 @@ static void note_over_limit(void *context)
 		eventfd_write(session->server->violation_fd, 1);
 }
 
-/* Whether there may be another; it is charged. */
-static int check_ring(struct session *session, const struct vdm_message_ring_create *request, int fd,
+static int check_ring(const struct session *session, const struct vdm_message_ring_create *request, int fd,
 		      char text[VDM_REFUSAL_TEXT])
 {
+	const uint64_t rings = session->book.used[RESOURCE_RINGS];
+
 	if (!vdm_ring_entries_valid(request->entries))
 		return refuse(text, -EINVAL, "a ring cannot have %u entries: it has to be a power of two "
 			      "from %d to %d", request->entries, VDM_RING_MIN_ENTRIES,
@@ -135,13 +136,40 @@ static int check_ring(struct session *session, const struct vdm_message_ring_cre
 		return refuse(text, -EDQUOT, "a ring may have %llu entries, not %u: raise entries_per_ring in "
 			      "vdmd's configuration",
 			      (unsigned long long)session->limits.entries_per_ring, request->entries);
-	if (session->ring_count >= session->limits.rings_per_session)
-		return refuse(text, -EDQUOT, "the session has as many rings as it may, %u: raise "
-			      "rings_per_session in vdmd's configuration", session->ring_count);
+	if (rings >= session->limits.rings_per_session)
+		return refuse(text, -EDQUOT, "the session has as many rings as it may, %llu: raise "
+			      "rings_per_session in vdmd's configuration", (unsigned long long)rings);
+	return ring_check(fd, request->entries, session->server->holes_fd, text);
+}
 
-	int result = ring_check(fd, request->entries, session->server->holes_fd, text);
+/* Stores the ring, which is charged and in the session's list, and the client's descriptors. */
+static int make_ring(struct session *session, const struct vdm_message_ring_create *request, int fd,
+		     int client_fds[VDM_RING_FD_COUNT], struct ring **made, char text[VDM_REFUSAL_TEXT])
+{
+	int result = check_ring(session, request, fd, text);
 
-	return result ? result : session_charge_ring(session->user, request->entries, text);
+	if (result)
+		return result;
+
+	struct ring *ring = calloc(1, sizeof *ring);
+
+	if (!ring)
+		return refuse(text, -ENOMEM, "vdmd cannot make a ring: %s", strerror(ENOMEM));
+	result = charge_ring(&ring->charge, &session->book, request->entries, text);
+	if (!result) {
+		result = ring_make(ring, fd, request->entries, request->first_sequence, client_fds);
+		if (result)
+			refuse(text, result, "vdmd cannot make a ring: %s", strerror(-result));
+	}
+	if (result) {
+		charge_release(&ring->charge);
+		free(ring);
+		return result;
+	}
+	ring->id = ++session->rings_made;
+	LIST_INSERT_HEAD(&session->rings, ring, entry);
+	*made = ring;
+	return 0;
 }
 
 static int serve_ring(struct session *session, struct ring *ring, const struct vdm_message_ring_create *request)
@@ -177,25 +205,11 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 		return -EPROTO;
 	}
 
-	int result = check_ring(session, request, packet->fds[0], text);
+	struct ring *ring = NULL;
+	int result = make_ring(session, request, packet->fds[0], fds, &ring, text);
 
 	if (result)
 		return reply_refused(session, VDM_MESSAGE_RING_CREATE, result, text);
-
-	struct ring *ring = calloc(1, sizeof *ring);
-
-	result = ring ? ring_make(ring, packet->fds[0], request->entries, request->first_sequence, fds)
-		      : -ENOMEM;
-	if (result) {
-		free(ring);
-		session_release_ring(session->user, request->entries);
-		refuse(text, result, "vdmd cannot make a ring: %s", strerror(-result));
-		return reply_refused(session, VDM_MESSAGE_RING_CREATE, result, text);
-	}
-	ring->id = ++session->rings_made;
-	LIST_INSERT_HEAD(&session->rings, ring, entry);
-	session->ring_count++;
-	session->server->ring_count++;
 	result = serve_ring(session, ring, request);
 	if (result) {
 		session_remove_ring(session, ring, false);
@@ -239,11 +253,12 @@ static int handle_ring_destroy(struct session *session, struct vdm_packet *packe
 static int check_region(const struct session *session, const struct vdm_message_region_add *request,
 			int fd, struct region *region, char text[VDM_REFUSAL_TEXT])
 {
+	const uint64_t regions = session->book.used[RESOURCE_REGIONS];
 	const struct region *other;
 
-	if (session->region_count >= session->limits.regions_per_session)
-		return refuse(text, -E2BIG, "the session has as many regions as it may, %u: raise "
-			      "regions_per_session in vdmd's configuration", session->region_count);
+	if (regions >= session->limits.regions_per_session)
+		return refuse(text, -E2BIG, "the session has as many regions as it may, %llu: raise "
+			      "regions_per_session in vdmd's configuration", (unsigned long long)regions);
 	if (request->size > session->limits.region_bytes)
 		return refuse(text, -EDQUOT, "a region may have %llu bytes, not %llu: raise region_bytes in "
 			      "vdmd's configuration", (unsigned long long)session->limits.region_bytes,
@@ -262,9 +277,7 @@ static int check_region(const struct session *session, const struct vdm_message_
 static int enter_region(struct session *session, const struct vdm_message_region_add *request, int fd,
 			struct region *region, char text[VDM_REFUSAL_TEXT])
 {
-	struct user *user = session->user;
-
-	int result = session_charge_region(user, request->size, text);
+	int result = charge_region(&region->charge, &session->book, request->size, text);
 
 	if (result)
 		return result;
@@ -275,19 +288,15 @@ static int enter_region(struct session *session, const struct vdm_message_region
 		result = engine_region_add(session->memory, region->base, region->size,
 					  !(request->flags & VDM_REGION_READ_ONLY), &region->id);
 		if (result) {
-			region_unmap(session->server->prefault, session->server->reaper, user, region);
+			region_unmap(session->server->prefault, session->server->reaper, session->user, region);
 			refuse(text, result, "vdmd has no room for another region");
 		}
 	}
 	if (result) {
-		session_release_region(user, request->size);
+		charge_release(&region->charge);
 		return result;
 	}
 	LIST_INSERT_HEAD(&session->regions, region, entry);
-	session->region_count++;
-	session->mapped_bytes += region->size;
-	session->server->region_count++;
-	session->server->mapped_bytes += region->size;
 	return 0;
 }
 

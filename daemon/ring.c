@@ -85,7 +85,8 @@ static int make_channels(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
 int ring_make(struct ring *ring, int submission_fd, uint32_t entries, uint32_t first_sequence,
 	      int client_fds[VDM_RING_FD_COUNT])
 {
-	*ring = (struct ring){.entries = entries, .doorbell_fd = -1, .signal_fd = -1};
+	ring->entries = entries;
+	ring->doorbell_fd = ring->signal_fd = -1;
 	for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
 		client_fds[i] = -1;
 

@@ -10,6 +10,7 @@
 #include <sys/queue.h>
 
 #include "engine/engine.h"
+#include "books.h"
 #include "reaper.h"
 #include "proto/control.h"
 #include "proto/ring.h"
@@ -23,6 +24,7 @@ struct ring {
 	int doorbell_fd;
 	int signal_fd;          /* our end of the event channel */
 	struct engine_queue *queue;
+	struct charge charge;
 };
 
 LIST_HEAD(ring_list, ring);
@@ -32,7 +34,7 @@ LIST_HEAD(ring_list, ring);
 int ring_check(int fd, uint32_t entries, int holes_fd, char text[VDM_REFUSAL_TEXT]);
 
 /*
- * Map the memory of a ring, and make what the daemon has to make of it. The file stays the caller's. Stores the
+ * Map the memory of a zeroed ring, and make what the daemon has to make of it. The file stays the caller's. Stores the
  * descriptors for the client, in the order of enum vdm_ring_fd; they are the caller's to close. Returns 0 or a negative
  * errno, and then there is nothing to undo.
  */

@@ -87,7 +87,6 @@ int server_new(struct config *config, struct server **out)
 	server->config = *config;
 	server->listener = (struct listener){.fd = -1, .lock_fd = -1};
 	server->began_ns = monotonic_ns();
-	LIST_INIT(&server->users);
 	LIST_INIT(&server->sessions);
 	server->reserve_fd = open_reserve();
 	server->violation_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -112,6 +111,7 @@ int server_new(struct config *config, struct server **out)
 
 		result = engine_new(&options, &server->engine);
 	}
+	users_init(&server->users, server->engine, &server->config);
 	if (result >= 0)
 		result = sd_event_add_io(server->event, &server->on_watch, engine_supervisor_fd(server->engine), EPOLLIN,
 					 on_watch, server);
@@ -194,14 +194,15 @@ static int accept_in_distress(struct server *server, int listen_fd)
 	return -error;
 }
 
-void server_count_session(struct server *server, int change)
+void server_count_sessions(struct server *server)
 {
-	server->session_count += (unsigned)change;
-	if (server->session_count > server->most_sessions)
-		server->most_sessions = server->session_count;
-	if (server->most_sessions < MANY_SESSIONS || server->session_count > server->most_sessions / 4)
+	const uint64_t sessions = server->users.book.used[RESOURCE_SESSIONS];
+
+	if (sessions > server->most_sessions)
+		server->most_sessions = sessions;
+	if (server->most_sessions < MANY_SESSIONS || sessions > server->most_sessions / 4)
 		return;
-	server->most_sessions = server->session_count;
+	server->most_sessions = sessions;
 #ifdef __GLIBC__
 	malloc_trim(0); /* by itself it gives back the end of its heap alone */
 #endif
@@ -281,11 +282,13 @@ void server_stop_listening(struct server *server)
 
 void server_announce(struct server *server)
 {
+	const uint64_t *used = server->users.book.used;
+
 	if (server->announcing)
-		sd_notifyf(0, "STATUS=%u sessions, %u rings, %llu MiB in %u regions; %u workers",
-			   server->session_count, server->ring_count,
-			   (unsigned long long)(server->mapped_bytes >> 20), server->region_count,
-			   engine_workers(server->engine));
+		sd_notifyf(0, "STATUS=%llu sessions, %llu rings, %llu MiB in %llu regions; %u workers",
+			   (unsigned long long)used[RESOURCE_SESSIONS], (unsigned long long)used[RESOURCE_RINGS],
+			   (unsigned long long)(used[RESOURCE_MAPPED_BYTES] >> 20),
+			   (unsigned long long)used[RESOURCE_REGIONS], engine_workers(server->engine));
 }
 
 static void needs_restart(const char *section, const char *name)
@@ -299,5 +302,5 @@ void server_reconfigure(struct server *server, struct config *fresh)
 	config_apply(&server->config, fresh, needs_restart);
 	log_set_level((int)server->config.log_level);
 	engine_set_spin(server->engine, (uint32_t)server->config.spin_us);
-	users_configure(&server->users, &server->config);
+	users_configure(&server->users);
 }

@@ -20,9 +20,9 @@ struct server {
 	struct prefault *prefault;
 	int holes_fd;                    /* holes.h; negative: there are none of that */
 	struct listener listener;
-	struct user_list users;
+	struct users users;
 	struct session_list sessions;
-	unsigned session_count, most_sessions; /* most: since their memory was last given back */
+	uint64_t most_sessions; /* since their memory was last given back */
 	int violation_fd;                 /* eventfd: a worker has found a violation */
 	sd_event_source *on_violation;
 	sd_event_source *on_watch;        /* workers that wait for a client's memory */
@@ -31,8 +31,6 @@ struct server {
 	bool announcing;                  /* sd_notify() what sessions there are */
 	bool stopping;                    /* the end of a session is not its client's doing */
 
-	uint32_t ring_count, region_count;
-	uint64_t mapped_bytes;
 	uint64_t accepted, refused, violated;
 	struct vdm_report_counters ended; /* of rings that are gone */
 };
@@ -52,8 +50,8 @@ int server_listen(struct server *server, struct listener *listener);
 /* No longer accept connections. */
 void server_stop_listening(struct server *server);
 
-/* A session more or less. When few are left of many, the memory of those goes back to the kernel. */
-void server_count_session(struct server *server, int change);
+/* There is a session more or less. When few are left of many, the memory of the others goes back to the kernel. */
+void server_count_sessions(struct server *server);
 
 /* Descriptors have become free: those who wait to be accepted may be. */
 void server_accept_again(struct server *server);

@@ -116,80 +116,6 @@ static int watch(struct session *session)
 	return result < 0 ? result : 0;
 }
 
-/* Of which each costs that much; nothing if there is not enough of one of them. */
-struct charge {
-	enum resource resource;
-	uint64_t amount;
-};
-
-static void release_all(struct user *user, const struct charge *charges, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		user_release(user, charges[i].resource, charges[i].amount);
-}
-
-static int charge_all(struct user *user, const struct charge *charges, unsigned count,
-		      char text[VDM_REFUSAL_TEXT])
-{
-	for (unsigned i = 0; i < count; i++) {
-		int result = user_charge(user, charges[i].resource, charges[i].amount, text);
-
-		if (result) {
-			release_all(user, charges, i);
-			return result;
-		}
-	}
-	return 0;
-}
-
-/* Socket and pidfd; doorbell and signals; the file while its pages are being mapped. */
-#define SESSION_CHARGES()       {{RESOURCE_SESSIONS, 1}, {RESOURCE_DESCRIPTORS, 2}}
-#define RING_CHARGES(entries)   {{RESOURCE_RINGS, 1}, {RESOURCE_ENTRIES, (entries)}, {RESOURCE_DESCRIPTORS, 2}}
-#define REGION_CHARGES(bytes)   {{RESOURCE_REGIONS, 1}, {RESOURCE_MAPPED_BYTES, (bytes)}, {RESOURCE_DESCRIPTORS, 1}}
-
-int session_charge_ring(struct user *user, uint32_t entries, char text[VDM_REFUSAL_TEXT])
-{
-	const struct charge charges[] = RING_CHARGES(entries);
-
-	return charge_all(user, charges, sizeof charges / sizeof *charges, text);
-}
-
-void session_release_ring(struct user *user, uint32_t entries)
-{
-	const struct charge charges[] = RING_CHARGES(entries);
-
-	release_all(user, charges, sizeof charges / sizeof *charges);
-}
-
-int session_charge_region(struct user *user, uint64_t bytes, char text[VDM_REFUSAL_TEXT])
-{
-	const struct charge charges[] = REGION_CHARGES(bytes);
-
-	return charge_all(user, charges, sizeof charges / sizeof *charges, text);
-}
-
-void session_release_region(struct user *user, uint64_t bytes)
-{
-	const struct charge charges[] = REGION_CHARGES(bytes);
-
-	release_all(user, charges, sizeof charges / sizeof *charges);
-}
-
-static int charge_session(struct user *user, char text[VDM_REFUSAL_TEXT])
-{
-	const struct charge charges[] = SESSION_CHARGES();
-	int result = user_handshake(user, text);
-
-	return result ? result : charge_all(user, charges, sizeof charges / sizeof *charges, text);
-}
-
-static void release_session(struct user *user)
-{
-	const struct charge charges[] = SESSION_CHARGES();
-
-	release_all(user, charges, sizeof charges / sizeof *charges);
-}
-
 int session_begin(struct server *server, int socket)
 {
 	struct ucred credentials;
@@ -199,11 +125,11 @@ int session_begin(struct server *server, int socket)
 
 	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
 		return turn_away(server, NULL, socket, -errno, "vdmd cannot tell who connects");
-	if (user_get(&server->users, server->engine, &server->config, credentials.uid, &user) < 0)
+	if (user_get(&server->users, credentials.uid, &user) < 0)
 		return turn_away(server, NULL, socket, -ENOMEM, "vdmd is out of memory");
-	if (server->session_count >= server->config.limits.sessions) {
-		refuse(text, 0, "vdmd has as many sessions as it may, %u: raise sessions in [limits] of "
-				"its configuration", server->session_count);
+	if (server->users.book.used[RESOURCE_SESSIONS] >= server->config.limits.sessions) {
+		refuse(text, 0, "vdmd has as many sessions as it may, %llu: raise sessions in [limits] of its configuration",
+		       (unsigned long long)server->users.book.used[RESOURCE_SESSIONS]);
 		turn_away(server, user, socket, -EDQUOT, text);
 		user_put(user);
 		return -EDQUOT;
@@ -217,22 +143,20 @@ int session_begin(struct server *server, int socket)
 		user_put(user);
 		return -EDQUOT;
 	}
-	int result = charge_session(user, text);
+	struct session *session = calloc(1, sizeof *session);
+	int result = session ? user_handshake(user, text) : refuse(text, -ENOMEM, "vdmd is out of memory");
 
+	if (session)
+		session->book.sum = &user->book;
+	if (!result)
+		result = charge_session(&session->charge, &session->book, text);
 	if (result) {
-		log_limited(LOG_WARNING, &peer, "refused: %s", text);
+		if (result == -EDQUOT)
+			log_limited(LOG_WARNING, &peer, "refused: %s", text);
 		turn_away(server, user, socket, result, text);
 		user_put(user);
+		free(session);
 		return result;
-	}
-
-	struct session *session = calloc(1, sizeof *session);
-
-	if (!session) {
-		release_session(user);
-		turn_away(server, user, socket, -ENOMEM, "vdmd is out of memory");
-		user_put(user);
-		return -ENOMEM;
 	}
 	session->server = server;
 	session->user = user;
@@ -244,7 +168,7 @@ int session_begin(struct server *server, int socket)
 	LIST_INIT(&session->rings);
 	LIST_INIT(&session->regions);
 	LIST_INSERT_HEAD(&server->sessions, session, entry);
-	server_count_session(server, 1);
+	server_count_sessions(server);
 
 	/* whose end cannot be noticed has no session */
 	result = session->peer_fd < 0 ? -EMFILE : 0;
@@ -258,7 +182,7 @@ int session_begin(struct server *server, int socket)
 	if (result) {
 		/* the socket is needed for the answer, and closed with it */
 		session->socket = -1;
-		user->references++; /* it outlives the session */
+		user_ref(user); /* it outlives the session */
 		session_end(session);
 		turn_away(server, user, socket, result, "vdmd is out of memory or descriptors");
 		user_put(user);
@@ -293,14 +217,10 @@ int session_remove_ring(struct session *session, struct ring *ring, bool empty)
 	if (result)
 		return result;
 	add_engine_counters(&session->ended, &counters);
-	const uint32_t entries = ring->entries;
-
 	LIST_REMOVE(ring, entry);
 	ring_reap(ring, session->server->reaper, session->user, empty);
+	charge_release(&ring->charge);
 	free(ring);
-	session->ring_count--;
-	session->server->ring_count--;
-	session_release_ring(session->user, entries);
 	return 0;
 }
 
@@ -313,11 +233,7 @@ int session_remove_region(struct session *session, struct region *region)
 		return result;
 	region_unmap(session->server->prefault, session->server->reaper, session->user, region);
 	LIST_REMOVE(region, entry);
-	session->region_count--;
-	session->mapped_bytes -= region->size;
-	session->server->region_count--;
-	session->server->mapped_bytes -= region->size;
-	session_release_region(session->user, region->size);
+	charge_release(&region->charge);
 	free(region);
 	return 0;
 }
@@ -410,11 +326,12 @@ static void session_free(struct session *session)
 		engine_memory_delete(session->memory);
 	report_counters_add(&server->ended, &session->ended);
 	log_message(LOG_DEBUG, &session->peer, "ended");
-	release_session(session->user);
+	charge_release(&session->charge);
+	book_close(&session->book);
 	user_put(session->user);
 	LIST_REMOVE(session, entry);
 	free(session);
-	server_count_session(server, -1);
+	server_count_sessions(server);
 	server_accept_again(server);
 	server_announce(server);
 }

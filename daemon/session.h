@@ -35,10 +35,10 @@ struct session {
 	struct limits limits;           /* as at its start */
 	struct engine_memory *memory;
 	struct ring_list rings;
-	uint32_t ring_count, rings_made;
+	uint32_t rings_made;
 	struct region_list regions;
-	uint32_t region_count;
-	uint64_t mapped_bytes;
+	struct book book;               /* of its own charge, its rings and its regions */
+	struct charge charge;
 	struct vdm_report_counters ended; /* of its rings that are gone */
 	void *report;                   /* the last one that it asked for: its pages are ours; NULL if there is none */
 	size_t report_size;
@@ -88,12 +88,6 @@ int session_handle(struct session *session, struct vdm_packet *packet, const cha
  * them pile up would use up what all have.
  */
 bool session_has_unread_answers(const struct session *session);
-
-/* What a ring and a region cost their user. A charge returns 0, or -EDQUOT with a sentence. */
-int session_charge_ring(struct user *user, uint32_t entries, char text[VDM_REFUSAL_TEXT]);
-void session_release_ring(struct user *user, uint32_t entries);
-int session_charge_region(struct user *user, uint64_t bytes, char text[VDM_REFUSAL_TEXT]);
-void session_release_region(struct user *user, uint64_t bytes);
 
 /* Give back a ring or a region of it: 0, or -EAGAIN as long as a worker is at it. `empty`: the client has done with the
  * ring, see ring_reap(). */

@@ -21,9 +21,9 @@ static void fill_session(const struct session *session, struct vdm_report_sessio
 {
 	report->pid = (uint32_t)session->peer.pid;
 	report->uid = session->peer.uid;
-	report->rings = session->ring_count;
-	report->regions = session->region_count;
-	report->mapped_bytes = session->mapped_bytes;
+	report->rings = (uint32_t)session->book.used[RESOURCE_RINGS];
+	report->regions = (uint32_t)session->book.used[RESOURCE_REGIONS];
+	report->mapped_bytes = session->book.used[RESOURCE_MAPPED_BYTES];
 	report->age_ns = monotonic_ns() - session->began_ns;
 	session_counters(session, &report->counters, &report->in_flight);
 	memcpy(report->command, session->peer.command, sizeof report->command);
@@ -31,6 +31,7 @@ static void fill_session(const struct session *session, struct vdm_report_sessio
 
 static void fill_daemon(struct server *server, struct vdm_report_daemon *report)
 {
+	const uint64_t *used = server->users.book.used;
 	const struct session *session;
 
 	report->size = sizeof *report;
@@ -42,11 +43,11 @@ static void fill_daemon(struct server *server, struct vdm_report_daemon *report)
 	report->sessions_accepted = server->accepted;
 	report->sessions_refused = server->refused;
 	report->sessions_violated = server->violated;
-	report->mapped_bytes = server->mapped_bytes;
+	report->mapped_bytes = used[RESOURCE_MAPPED_BYTES];
 	report->wakeups = engine_wakeups(server->engine);
-	report->sessions = server->session_count;
-	report->rings = server->ring_count;
-	report->regions = server->region_count;
+	report->sessions = (uint32_t)used[RESOURCE_SESSIONS];
+	report->rings = (uint32_t)used[RESOURCE_RINGS];
+	report->regions = (uint32_t)used[RESOURCE_REGIONS];
 	report->counters = server->ended;
 	LIST_FOREACH(session, &server->sessions, entry) {
 		struct vdm_report_counters counters;
@@ -61,7 +62,7 @@ static void fill_daemon(struct server *server, struct vdm_report_daemon *report)
 int status_report(struct server *server, uid_t reader, void **memory, uint64_t *size)
 {
 	const size_t most = sizeof(struct vdm_report_daemon) +
-			    server->session_count * sizeof(struct vdm_report_session);
+			    server->users.book.used[RESOURCE_SESSIONS] * sizeof(struct vdm_report_session);
 	struct vdm_report_daemon *report = calloc(1, most);
 	const struct session *session;
 

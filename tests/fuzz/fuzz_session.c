@@ -23,6 +23,12 @@
 static struct server *server;
 static int good, unsealable, empty, submission; /* descriptors to pass */
 
+/* What all sessions hold together. */
+static uint64_t held(enum resource resource)
+{
+	return server->users.book.used[resource];
+}
+
 static unsigned count_fds(void)
 {
 	DIR *directory = opendir("/proc/self/fd");
@@ -55,12 +61,12 @@ static void hang_up(int client)
 	close(client);
 	/* also until everything of its has been closed */
 	users_sweep(&server->users, true);
-	for (unsigned i = 0; i < 1000 && (server->session_count > 0 || !LIST_EMPTY(&server->users)); i++) {
+	for (unsigned i = 0; i < 1000 && (held(RESOURCE_SESSIONS) > 0 || !LIST_EMPTY(&server->users.list)); i++) {
 		sd_event_run(server->event, 10000);
 		users_sweep(&server->users, true);
 	}
-	REQUIRE(server->session_count == 0 && server->ring_count == 0 && server->region_count == 0);
-	REQUIRE(server->mapped_bytes == 0 && LIST_EMPTY(&server->users));
+	REQUIRE(held(RESOURCE_SESSIONS) == 0 && held(RESOURCE_RINGS) == 0 && held(RESOURCE_REGIONS) == 0);
+	REQUIRE(held(RESOURCE_MAPPED_BYTES) == 0 && LIST_EMPTY(&server->users.list));
 }
 
 static void set_up(void)

@@ -82,14 +82,14 @@ static void a_socket_that_lingers_delays_its_own_user_alone(void **state)
 	assert_int_equal(fcntl(copy, F_GETFD), -1);
 	assert_int_equal(quick.references, 1);
 	assert_int_equal(slow.reaping, 20);
-	assert_int_equal(slow.used[RESOURCE_DESCRIPTORS], 20);
+	assert_int_equal(slow.book.used[RESOURCE_DESCRIPTORS], 20);
 	/* with the other ends gone there is nothing to linger for */
 	for (unsigned i = 0; i < 20; i++)
 		close(other[i]);
 	while (slow.reaping > 0)
 		sd_event_run(event, UINT64_MAX);
 	assert_int_equal(slow.references, 1);
-	assert_int_equal(slow.used[RESOURCE_DESCRIPTORS], 0);
+	assert_int_equal(slow.book.used[RESOURCE_DESCRIPTORS], 0);
 	close(ends[1]);
 }
 
@@ -143,7 +143,7 @@ static void many_that_linger_are_given_up(void **state)
 	}
 	/* 300, 500 and 200 of them; of each not more than can wait, and the threads' */
 	assert_in_range(count_fds(), before + 1000 + 200 - 4, before + 1000 + 3 * 256);
-	assert_in_range(users[1].used[RESOURCE_DESCRIPTORS], 4, 256 + 4);
+	assert_in_range(users[1].book.used[RESOURCE_DESCRIPTORS], 4, 256 + 4);
 	for (unsigned i = 0; i < 1000; i++)
 		close(other[i]);
 	while (users[0].reaping > 0 || users[1].reaping > 0)

@@ -31,6 +31,12 @@ static struct server *server;
 static int client;
 static unsigned fds_before;
 
+/* What all sessions hold together. */
+static uint64_t held(enum resource resource)
+{
+	return server->users.book.used[resource];
+}
+
 static unsigned count_fds(void)
 {
 	DIR *directory = opendir("/proc/self/fd");
@@ -64,7 +70,7 @@ static void settle(void)
 {
 	for (;;) {
 		users_sweep(&server->users, true);
-		if (server->session_count == 0 && LIST_EMPTY(&server->users))
+		if (held(RESOURCE_SESSIONS) == 0 && LIST_EMPTY(&server->users.list))
 			break;
 		sd_event_run(server->event, UINT64_MAX);
 	}
@@ -103,9 +109,9 @@ static int tear_down(void **state)
 		close(client);
 	settle();
 	expect_fds(fds_before);
-	assert_int_equal(server->ring_count, 0);
-	assert_int_equal(server->region_count, 0);
-	assert_int_equal(server->mapped_bytes, 0);
+	assert_int_equal(held(RESOURCE_RINGS), 0);
+	assert_int_equal(held(RESOURCE_REGIONS), 0);
+	assert_int_equal(held(RESOURCE_MAPPED_BYTES), 0);
 	server_free(server);
 	return 0;
 }
@@ -342,7 +348,7 @@ static void violations_end_the_session(void **state)
 			break;
 		}
 		assert_int_equal(ask(&message, fds, fd_count, &reply), -ENOTCONN);
-		assert_int_equal(server->session_count, 0);
+		assert_int_equal(held(RESOURCE_SESSIONS), 0);
 		assert_int_equal(server->violated, i + 1);
 		close(client);
 		settle();
@@ -394,7 +400,7 @@ static void surplus_descriptors_are_closed(void **state)
 	assert_int_equal(sendmsg(client, &header, 0), sizeof message);
 	run_loop();
 	assert_int_equal(server->violated, 1);
-	assert_int_equal(server->session_count, 0);
+	assert_int_equal(held(RESOURCE_SESSIONS), 0);
 }
 
 static void rings(void **state)
@@ -417,11 +423,11 @@ static void rings(void **state)
 	assert_int_equal(ring_create(2, 0, &reply), 0);
 	assert_int_equal(ring_create(2, 0, &reply), -EDQUOT);
 	assert_non_null(strstr(reply.message.refused.text, "rings_per_session"));
-	assert_int_equal(server->ring_count, 2);
+	assert_int_equal(held(RESOURCE_RINGS), 2);
 	assert_int_equal(number(VDM_MESSAGE_RING_DESTROY, id + 100, 0), -ENOENT);
 	assert_int_equal(number(VDM_MESSAGE_RING_DESTROY, id, 0), 0);
 	assert_int_equal(number(VDM_MESSAGE_RING_DESTROY, id, 0), -ENOENT);
-	assert_int_equal(server->ring_count, 1);
+	assert_int_equal(held(RESOURCE_RINGS), 1);
 	assert_int_equal(ring_create(2, 0, &reply), 0);
 	assert_int_equal(number(VDM_MESSAGE_RING_DESTROY, id, 1), -ENOTCONN);
 }
@@ -496,7 +502,7 @@ static void wrong_memory_for_a_ring_is_refused(void **state)
 
 	assert_int_equal(ask_for(&message, &file, 1, VDM_MESSAGE_RING_CREATED, &reply), -EMEDIUMTYPE);
 	assert_int_equal(ask_for(&message, &path, 1, VDM_MESSAGE_RING_CREATED, &reply), -EMEDIUMTYPE);
-	assert_int_equal(server->ring_count, 1);
+	assert_int_equal(held(RESOURCE_RINGS), 1);
 	close(file);
 	close(path);
 }
@@ -516,11 +522,11 @@ static void regions(void **state)
 	assert_int_equal(region_add(large, 128 << 10, 0, &other), -EDQUOT); /* mapped_bytes_per_user */
 	assert_int_equal(region_add(second, 64 << 10, VDM_REGION_READ_ONLY, &other), 0);
 	assert_int_equal(region_add(third, 4096, 0, &other), -E2BIG);
-	assert_int_equal(server->mapped_bytes, 128 << 10);
+	assert_int_equal(held(RESOURCE_MAPPED_BYTES), 128 << 10);
 	assert_int_equal(number(VDM_MESSAGE_REGION_REMOVE, id + 1000, 0), -ENOENT);
 	assert_int_equal(number(VDM_MESSAGE_REGION_REMOVE, id, 0), 0);
 	assert_int_equal(number(VDM_MESSAGE_REGION_REMOVE, id, 0), -ENOENT);
-	assert_int_equal(server->mapped_bytes, 64 << 10);
+	assert_int_equal(held(RESOURCE_MAPPED_BYTES), 64 << 10);
 	assert_int_equal(region_add(third, 4096, 1u << 31, &other), -ENOTCONN);
 	close(first);
 	close(second);
@@ -565,7 +571,7 @@ static void limits_of_a_user_hold_over_his_sessions(void **state)
 	assert_int_equal(region_add(fd[2], 4096, 0, &id), 0);
 	assert_int_equal(region_add(fd[3], 4096, 0, &id), -EDQUOT);
 	close(first);
-	while (server->session_count > 1)
+	while (held(RESOURCE_SESSIONS) > 1)
 		sd_event_run(server->event, UINT64_MAX);
 	assert_int_equal(ring_create(2, 0, &reply), 0);
 	assert_int_equal(region_add(fd[3], 4096, 0, &id), 0);
@@ -586,11 +592,11 @@ static void sessions_of_a_user_are_limited(void **state)
 	assert_int_equal(reply.message.header.type, VDM_MESSAGE_REFUSED);
 	assert_int_equal(reply.message.refused.error, -EDQUOT);
 	assert_non_null(strstr(reply.message.refused.text, "sessions_per_user"));
-	assert_int_equal(server->session_count, 2);
+	assert_int_equal(held(RESOURCE_SESSIONS), 2);
 	assert_int_equal(server->refused, 1);
 	close(first);
 	close(second);
-	while (server->session_count > 0)
+	while (held(RESOURCE_SESSIONS) > 0)
 		sd_event_run(server->event, UINT64_MAX);
 }
 
@@ -610,11 +616,11 @@ static void answers_with_descriptors_have_to_be_read(void **state)
 	assert_int_equal(server->violated, 1);
 	for (unsigned i = 0; i < 3; i++) { /* three looks */
 		sd_event_run(server->event, UINT64_MAX);
-		assert_int_equal(server->session_count, 1); /* it is paid for */
+		assert_int_equal(held(RESOURCE_SESSIONS), 1); /* it is paid for */
 	}
 	assert_int_equal(vdm_packet_receive(client, &reply, 0), 0);
 	vdm_packet_close(&reply);
-	while (server->session_count > 0)
+	while (held(RESOURCE_SESSIONS) > 0)
 		sd_event_run(server->event, UINT64_MAX);
 }
 
@@ -631,9 +637,9 @@ static void a_socket_does_not_keep_itself_open(void **state)
 		assert_int_equal(vdm_packet_send(client, &message.header, &client, 1), 0);
 	close(client);
 	client = -1;
-	for (unsigned i = 0; i < 50 && server->session_count > 0; i++)
+	for (unsigned i = 0; i < 50 && held(RESOURCE_SESSIONS) > 0; i++)
 		sd_event_run(server->event, UINT64_MAX);
-	assert_int_equal(server->session_count, 0);
+	assert_int_equal(held(RESOURCE_SESSIONS), 0);
 }
 
 /* A session has one report at the most: who keeps others keeps empty files. */
@@ -665,7 +671,7 @@ static void reports_are_emptied(void **state)
 static void no_reports_while_closing_takes_too_long(void **state)
 {
 	struct vdm_message_status message = {{VDM_MESSAGE_STATUS, sizeof message}};
-	struct user *user = LIST_FIRST(&server->users);
+	struct user *user = LIST_FIRST(&server->users.list);
 
 	(void)state;
 	greet();
@@ -692,7 +698,7 @@ static void a_client_that_does_not_read_is_ended(void **state)
 	assert_int_equal(result, -ENOTCONN); /* not one more: the session has ended */
 	close(client);
 	client = -1;
-	while (server->session_count > 0)
+	while (held(RESOURCE_SESSIONS) > 0)
 		sd_event_run(server->event, UINT64_MAX);
 }
 

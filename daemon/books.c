@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "books.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "log.h"
+#include "refusal.h"
+
+static const struct {
+	const char *noun, *key;
+	size_t limit; /* offset in struct limits */
+} resources[RESOURCE_COUNT] = {
+#define RESOURCE(noun, key) {noun, #key, offsetof(struct limits, key)}
+	[RESOURCE_SESSIONS] = RESOURCE("sessions", sessions_per_user),
+	[RESOURCE_RINGS] = RESOURCE("rings", rings_per_user),
+	[RESOURCE_ENTRIES] = RESOURCE("entries of rings", entries_per_user),
+	[RESOURCE_REGIONS] = RESOURCE("regions", regions_per_user),
+	[RESOURCE_MAPPED_BYTES] = RESOURCE("bytes of regions", mapped_bytes_per_user),
+	[RESOURCE_DESCRIPTORS] = RESOURCE("descriptors", descriptors_per_user),
+};
+
+int book_refuse(const struct book *book, const char *key, char text[VDM_REFUSAL_TEXT], const char *format, ...)
+{
+	const struct user_config *settings = book->settings;
+	char what[VDM_REFUSAL_TEXT], section[CONFIG_NAME_TEXT + 8] = "limits";
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(what, sizeof what, format, arguments);
+	va_end(arguments);
+	if (config_is_users_own(settings, key))
+		snprintf(section, sizeof section, "user %s", settings->name);
+	return refuse(text, -EDQUOT, "user %u %s %s in [%s] of vdmd's configuration", (unsigned)settings->uid, what, key,
+		      section);
+}
+
+static int check(const struct book *book, enum resource resource, uint64_t amount, char text[VDM_REFUSAL_TEXT])
+{
+	const char *limits = (const char *)&book->settings->limits;
+	const uint64_t limit = *(const uint64_t *)(limits + resources[resource].limit), used = book->used[resource];
+
+	if (amount == 0 || (used <= limit && amount <= limit - used))
+		return 0;
+	return book_refuse(book, resources[resource].key, text, "may have %llu %s and has %llu: %llu more need a higher",
+			   (unsigned long long)limit, resources[resource].noun, (unsigned long long)used,
+			   (unsigned long long)amount);
+}
+
+static void enter(struct charge *charge, struct book *first)
+{
+	charge->book = first;
+	for (struct book *book = first; book; book = book->sum)
+		for (unsigned i = 0; i < RESOURCE_COUNT; i++)
+			book->used[i] += charge->amount[i];
+}
+
+static int take(struct charge *charge, struct book *first, struct charge wanted, char text[VDM_REFUSAL_TEXT])
+{
+	for (const struct book *book = first; book; book = book->sum) {
+		for (unsigned i = 0; book->settings && i < RESOURCE_COUNT; i++) {
+			int result = check(book, i, wanted.amount[i], text);
+
+			if (result)
+				return result;
+		}
+	}
+	*charge = wanted;
+	enter(charge, first);
+	return 0;
+}
+
+/* The descriptors of a session are its socket and its pidfd. */
+int charge_session(struct charge *charge, struct book *book, char text[VDM_REFUSAL_TEXT])
+{
+	const struct charge wanted = {.amount = {[RESOURCE_SESSIONS] = 1, [RESOURCE_DESCRIPTORS] = 2}};
+
+	return take(charge, book, wanted, text);
+}
+
+/* The descriptors of a ring are its doorbell and our end of its event channel. */
+int charge_ring(struct charge *charge, struct book *book, uint32_t entries, char text[VDM_REFUSAL_TEXT])
+{
+	const struct charge wanted = {.amount = {[RESOURCE_RINGS] = 1,
+						 [RESOURCE_ENTRIES] = entries,
+						 [RESOURCE_DESCRIPTORS] = 2}};
+
+	return take(charge, book, wanted, text);
+}
+
+/* The descriptor of a region is its file, while the pages are being mapped. */
+int charge_region(struct charge *charge, struct book *book, uint64_t bytes, char text[VDM_REFUSAL_TEXT])
+{
+	const struct charge wanted = {.amount = {[RESOURCE_REGIONS] = 1,
+						 [RESOURCE_MAPPED_BYTES] = bytes,
+						 [RESOURCE_DESCRIPTORS] = 1}};
+
+	return take(charge, book, wanted, text);
+}
+
+void charge_descriptors(struct charge *charge, struct book *book, unsigned count)
+{
+	*charge = (struct charge){.amount = {[RESOURCE_DESCRIPTORS] = count}};
+	enter(charge, book);
+}
+
+void charge_release(struct charge *charge)
+{
+	for (struct book *book = charge->book; book; book = book->sum)
+		for (unsigned i = 0; i < RESOURCE_COUNT; i++)
+			book->used[i] -= charge->amount[i];
+	charge->book = NULL;
+}
+
+void book_close(const struct book *book)
+{
+	for (unsigned i = 0; i < RESOURCE_COUNT; i++) {
+		if (book->used[i] == 0)
+			continue;
+		log_message(LOG_CRIT, NULL, "a book is closed with %llu %s in it", (unsigned long long)book->used[i],
+			    resources[i].noun);
+		abort();
+	}
+}
