@@ -175,8 +175,6 @@ void listener_close(struct listener *listener)
 {
 	struct stat status;
 
-	sd_event_source_disable_unref(listener->on_connection);
-	sd_event_source_disable_unref(listener->on_retry);
 	if (listener->path && lstat(listener->path, &status) == 0 &&
 	    status.st_dev == listener->device && status.st_ino == listener->inode)
 		unlink(listener->path);

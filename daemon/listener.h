@@ -5,7 +5,6 @@
 
 #include <stddef.h>
 #include <sys/types.h>
-#include <systemd/sd-event.h>
 
 struct listener {
 	int fd;
@@ -13,7 +12,6 @@ struct listener {
 	const char *path;  /* of a socket of our own, to be removed; else NULL */
 	dev_t device;      /* of the file at that path, so that nobody else's is removed */
 	ino_t inode;
-	sd_event_source *on_connection, *on_retry;
 };
 
 /*

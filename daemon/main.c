@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "engine/engine.h"
 #include "log.h"
 #include "options.h"
 #include "server.h"
@@ -42,10 +43,10 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *signa
 	sd_notify(0, "STOPPING=1");
 	log_message(LOG_INFO, NULL, "stopping at signal %u", signal->ssi_signo);
 	service->server->announcing = false;
-	server_stop_listening(service->server);
-	if (engine_drain(service->server->engine, DRAIN_MS) < 0)
+	acceptor_close(&service->server->acceptor);
+	if (engine_drain(service->server->host.engine, DRAIN_MS) < 0)
 		log_message(LOG_NOTICE, NULL, "clients still submit: the rest is theirs to do");
-	return sd_event_exit(service->server->event, 0);
+	return sd_event_exit(service->server->host.event, 0);
 }
 
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *signal, void *context)
@@ -76,7 +77,7 @@ static int on_watchdog(sd_event_source *source, uint64_t usec, void *context)
 	uint64_t interval;
 
 	(void)usec;
-	if (engine_healthy(service->server->engine))
+	if (engine_healthy(service->server->host.engine))
 		sd_notify(0, "WATCHDOG=1");
 	else
 		log_message(LOG_ERR, NULL, "a worker makes no progress: the watchdog is not fed");
@@ -87,7 +88,7 @@ static int on_watchdog(sd_event_source *source, uint64_t usec, void *context)
 
 static int add_handlers(struct service *service)
 {
-	sd_event *event = service->server->event;
+	sd_event *event = service->server->host.event;
 	uint64_t interval;
 	int result = sd_event_add_signal(event, NULL, SIGTERM, on_stop, service);
 
@@ -169,7 +170,7 @@ static int start(struct service *service, struct config *config)
 	if (result) {
 		log_message(LOG_ERR, NULL, "%s", error);
 	} else {
-		result = server_listen(service->server, &listener);
+		result = acceptor_listen(&service->server->acceptor, &listener);
 		if (!result)
 			result = add_handlers(service);
 		if (result < 0)
@@ -242,13 +243,13 @@ int main(int argc, char **argv)
 	struct server *server = service.server;
 
 	log_message(LOG_INFO, NULL, "vdmd %s serves %s with %u workers", VDM_VERSION,
-		    server->listener.path ? server->listener.path : "the socket of its unit",
-		    engine_workers(server->engine));
+		    server->acceptor.listener.path ? server->acceptor.listener.path : "the socket of its unit",
+		    engine_workers(server->host.engine));
 	server->announcing = true;
 	sd_notify(0, "READY=1");
 	server_announce(server);
 
-	int result = run_loop(server->event);
+	int result = run_loop(server->host.event);
 
 	server_free(server);
 	if (result < 0)

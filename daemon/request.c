@@ -4,18 +4,18 @@
  * looks at size and descriptors first, then at reserved bits, and only then acts; what is malformed ends the
  * session, what cannot be granted is refused with a sentence, and both leave nothing behind.
  */
+#include "request.h"
+
 #include <ctype.h>
 #include <errno.h>
-#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/barrier.h"
+#include "engine/engine.h"
+#include "reaper.h"
 #include "refusal.h"
-#include "server.h"
 #include "session.h"
 #include "status.h"
 
@@ -66,7 +66,7 @@ static int refuse_version(struct session *session, uint32_t version)
 static int handle_hello(struct session *session, struct vdm_packet *packet, const char **reason)
 {
 	const struct vdm_message_hello *hello = &packet->message.hello;
-	const struct server *server = session->server;
+	const struct session_host *host = session->host;
 	char text[VDM_REFUSAL_TEXT];
 
 	if (session->greeted) {
@@ -88,12 +88,12 @@ static int handle_hello(struct session *session, struct vdm_packet *packet, cons
 		.header = {VDM_MESSAGE_WELCOME, sizeof welcome},
 		.features = features(),
 		.version = VDM_PROTOCOL_VERSION,
-		.workers = engine_workers(server->engine),
+		.workers = engine_workers(host->engine),
 		.max_rings = (uint32_t)session->limits.rings_per_session,
 		.max_entries = (uint32_t)session->limits.entries_per_ring,
 		.max_regions = (uint32_t)session->limits.regions_per_session,
 		.max_region_bytes = session->limits.region_bytes,
-		.offload_threshold = server->config.offload_threshold,
+		.offload_threshold = host->config->offload_threshold,
 	};
 
 	session->greeted = true;
@@ -101,26 +101,6 @@ static int handle_hello(struct session *session, struct vdm_packet *packet, cons
 	log_message(LOG_DEBUG, &session->peer, "connected");
 	sd_event_source_set_enabled(session->on_silence, SD_EVENT_OFF);
 	return vdm_packet_send(session->socket, &welcome.header, NULL, 0);
-}
-
-/* On a worker's thread: only pass it on. */
-static void note_violation(void *context, const char *reason)
-{
-	struct session *session = context;
-
-	/* release; partner: server.c, on_violation(), acquire */
-	atomic_store_explicit(&session->violation, reason, memory_order_release);
-	eventfd_write(session->server->violation_fd, 1);
-}
-
-/* The same, for an operation that has been refused for its user's bytes in flight. */
-static void note_over_limit(void *context)
-{
-	struct session *session = context;
-
-	/* release; partner: server.c, on_violation(), acquire */
-	if (!atomic_exchange_explicit(&session->over_limit, true, memory_order_release))
-		eventfd_write(session->server->violation_fd, 1);
 }
 
 static int check_ring(const struct session *session, const struct vdm_message_ring_create *request, int fd,
@@ -139,7 +119,7 @@ static int check_ring(const struct session *session, const struct vdm_message_ri
 	if (rings >= session->limits.rings_per_session)
 		return refuse(text, -EDQUOT, "the session has as many rings as it may, %llu: raise "
 			      "rings_per_session in vdmd's configuration", (unsigned long long)rings);
-	return ring_check(fd, request->entries, session->server->holes_fd, text);
+	return ring_check(fd, request->entries, session->host->holes_fd, text);
 }
 
 /* Stores the ring, which is charged and in the session's list, and the client's descriptors. */
@@ -176,7 +156,7 @@ static int serve_ring(struct session *session, struct ring *ring, const struct v
 {
 	static_assert(VDM_RING_PRIORITY_LOW == (int)ENGINE_PRIORITY_LOW &&
 			      VDM_RING_PRIORITY_HIGH == (int)ENGINE_PRIORITY_HIGH, "passed on as they are");
-	return engine_queue_add(session->server->engine,
+	return engine_queue_add(session->host->engine,
 				&(struct engine_queue_options){
 					.account = session->user->account,
 					.memory = session->memory,
@@ -187,8 +167,8 @@ static int serve_ring(struct session *session, struct ring *ring, const struct v
 					.priority = (enum engine_priority)request->priority,
 					.doorbell_fd = ring->doorbell_fd,
 					.signal_fd = ring->signal_fd,
-					.violated = note_violation,
-					.over_limit = note_over_limit,
+					.violated = session_note_violation,
+					.over_limit = session_note_over_limit,
 					.context = session,
 				},
 				&ring->queue);
@@ -281,14 +261,14 @@ static int enter_region(struct session *session, const struct vdm_message_region
 
 	if (result)
 		return result;
-	result = region_map(session->server->prefault, session->server->holes_fd, fd, request->size, request->flags,
+	result = region_map(session->host->prefault, session->host->holes_fd, fd, request->size, request->flags,
 			    region, text);
 
 	if (!result) {
 		result = engine_region_add(session->memory, region->base, region->size,
 					  !(request->flags & VDM_REGION_READ_ONLY), &region->id);
 		if (result) {
-			region_unmap(session->server->prefault, session->server->reaper, session->user, region);
+			region_unmap(session->host->prefault, session->host->reaper, session->user, region);
 			refuse(text, result, "vdmd has no room for another region");
 		}
 	}
@@ -361,7 +341,7 @@ static int handle_status(struct session *session, struct vdm_packet *packet, con
 	(void)reason;
 	session_drop_report(session);
 
-	int fd = status_report(session->server, session->peer.uid, &report, &reply.size);
+	int fd = status_report(session->host, session->peer.uid, &report, &reply.size);
 
 	if (fd < 0)
 		return reply_refused(session, VDM_MESSAGE_STATUS,
@@ -376,14 +356,7 @@ static int handle_status(struct session *session, struct vdm_packet *packet, con
 	return result;
 }
 
-bool session_has_unread_answers(const struct session *session)
-{
-	int unread;
-
-	return ioctl(session->socket, SIOCOUTQ, &unread) < 0 || unread > 0;
-}
-
-int session_handle(struct session *session, struct vdm_packet *packet, const char **reason)
+int request_handle(struct session *session, struct vdm_packet *packet, const char **reason)
 {
 	static const struct {
 		int (*handle)(struct session *, struct vdm_packet *, const char **);

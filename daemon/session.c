@@ -2,17 +2,21 @@
 #include "session.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "engine/engine.h"
+#include "reaper.h"
 #include "refusal.h"
-#include "server.h"
 
 /* Linux 6.5; older C libraries do not know it. */
 #ifndef SO_PEERPIDFD
@@ -40,14 +44,10 @@ static int open_peer(int socket, pid_t pid)
 	return (int)syscall(SYS_pidfd_open, pid, 0);
 }
 
-/* What cannot become a session is told why; the client reads it in answer to its greeting. */
-static int turn_away(struct server *server, struct user *user, int socket, int error, const char *text)
+/* Whether the next message has to wait. */
+static bool session_waits(const struct session *session)
 {
-	refusal_send(socket, VDM_MESSAGE_HELLO, error, text);
-	shutdown(socket, SHUT_RDWR);
-	reaper_close_socket(server->reaper, user, socket);
-	server->refused++;
-	return error;
+	return session->ending || session->leaving_ring || session->leaving_region;
 }
 
 static int on_message(sd_event_source *source, int fd, uint32_t events, void *context)
@@ -64,9 +64,9 @@ static int on_message(sd_event_source *source, int fd, uint32_t events, void *co
 		if (result == -EAGAIN)
 			return 0;
 		if (result == 0 || result == -EMFILE) {
-			result = session_handle(session, &packet, &reason);
+			result = session->host->events.message(session, &packet, &reason);
 		}
-		reaper_close(session->server->reaper, session->user, packet.fds, packet.fd_count);
+		reaper_close(session->host->reaper, session->user, packet.fds, packet.fd_count);
 		if (result == -EPROTO || result == -EMSGSIZE) {
 			session_violated(session, reason);
 			return 0;
@@ -103,7 +103,7 @@ static int on_silence(sd_event_source *source, uint64_t usec, void *context)
 
 static int watch(struct session *session)
 {
-	sd_event *event = session->server->event;
+	sd_event *event = session->host->event;
 	int result = sd_event_add_io(event, &session->on_message, session->socket, EPOLLIN, on_message,
 				     session);
 
@@ -116,80 +116,45 @@ static int watch(struct session *session)
 	return result < 0 ? result : 0;
 }
 
-int session_begin(struct server *server, int socket)
+int session_begin(struct session_host *host, struct user *user, const struct log_peer *peer, int socket,
+		  char text[VDM_REFUSAL_TEXT])
 {
-	struct ucred credentials;
-	socklen_t size = sizeof credentials;
-	char text[VDM_REFUSAL_TEXT];
-	struct user *user;
-
-	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
-		return turn_away(server, NULL, socket, -errno, "vdmd cannot tell who connects");
-	if (user_get(&server->users, credentials.uid, &user) < 0)
-		return turn_away(server, NULL, socket, -ENOMEM, "vdmd is out of memory");
-	if (server->users.book.used[RESOURCE_SESSIONS] >= server->config.limits.sessions) {
-		refuse(text, 0, "vdmd has as many sessions as it may, %llu: raise sessions in [limits] of its configuration",
-		       (unsigned long long)server->users.book.used[RESOURCE_SESSIONS]);
-		turn_away(server, user, socket, -EDQUOT, text);
-		user_put(user);
-		return -EDQUOT;
-	}
-
-	struct log_peer peer = {.pid = credentials.pid, .uid = credentials.uid};
-
-	if (reaper_overloaded(user)) {
-		turn_away(server, user, socket, -EDQUOT, "what this user has passed to vdmd takes too long to "
-							 "close: wait until it is");
-		user_put(user);
-		return -EDQUOT;
-	}
 	struct session *session = calloc(1, sizeof *session);
-	int result = session ? user_handshake(user, text) : refuse(text, -ENOMEM, "vdmd is out of memory");
 
-	if (session)
-		session->book.sum = &user->book;
-	if (!result)
-		result = charge_session(&session->charge, &session->book, text);
+	if (!session)
+		return refuse(text, -ENOMEM, "vdmd is out of memory");
+	session->book.sum = &user->book;
+
+	int result = charge_session(&session->charge, &session->book, text);
+
 	if (result) {
-		if (result == -EDQUOT)
-			log_limited(LOG_WARNING, &peer, "refused: %s", text);
-		turn_away(server, user, socket, result, text);
-		user_put(user);
 		free(session);
 		return result;
 	}
-	session->server = server;
-	session->user = user;
-	session->peer = peer;
+	session->host = host;
+	session->user = user_ref(user);
+	session->peer = *peer;
 	session->began_ns = monotonic_ns();
 	session->socket = socket;
-	session->peer_fd = open_peer(socket, credentials.pid);
+	session->peer_fd = open_peer(socket, peer->pid);
 	session->limits = user->settings.limits;
 	LIST_INIT(&session->rings);
 	LIST_INIT(&session->regions);
-	LIST_INSERT_HEAD(&server->sessions, session, entry);
-	server_count_sessions(server);
+	LIST_INSERT_HEAD(&host->sessions, session, entry);
 
-	/* whose end cannot be noticed has no session */
+	/* there is no session without a descriptor that tells when the process ends */
 	result = session->peer_fd < 0 ? -EMFILE : 0;
-
 	if (!result)
-		result = engine_memory_new(server->engine,
-					  (uint32_t)session->limits.regions_per_session,
-					  &session->memory);
+		result = engine_memory_new(host->engine, (uint32_t)session->limits.regions_per_session,
+					   &session->memory);
 	if (!result)
 		result = watch(session);
 	if (result) {
-		/* the socket is needed for the answer, and closed with it */
-		session->socket = -1;
-		user_ref(user); /* it outlives the session */
+		session->socket = -1; /* it stays the caller's */
 		session_end(session);
-		turn_away(server, user, socket, result, "vdmd is out of memory or descriptors");
-		user_put(user);
-		return result;
+		return refuse(text, result, "vdmd is out of memory or descriptors");
 	}
-	server->accepted++;
-	server_announce(server);
+	host->events.changed(host->events.context);
 	return 0;
 }
 
@@ -205,7 +170,7 @@ static void add_engine_counters(struct vdm_report_counters *sum, const struct en
 /* A worker has let go of what was to be removed. */
 static void on_released(void *context)
 {
-	session_go_on(context);
+	session_released(context);
 }
 
 int session_remove_ring(struct session *session, struct ring *ring, bool empty)
@@ -218,7 +183,7 @@ int session_remove_ring(struct session *session, struct ring *ring, bool empty)
 		return result;
 	add_engine_counters(&session->ended, &counters);
 	LIST_REMOVE(ring, entry);
-	ring_reap(ring, session->server->reaper, session->user, empty);
+	ring_reap(ring, session->host->reaper, session->user, empty);
 	charge_release(&ring->charge);
 	free(ring);
 	return 0;
@@ -231,16 +196,11 @@ int session_remove_region(struct session *session, struct region *region)
 
 	if (result == -EAGAIN)
 		return result;
-	region_unmap(session->server->prefault, session->server->reaper, session->user, region);
+	region_unmap(session->host->prefault, session->host->reaper, session->user, region);
 	LIST_REMOVE(region, entry);
 	charge_release(&region->charge);
 	free(region);
 	return 0;
-}
-
-bool session_waits(const struct session *session)
-{
-	return session->ending || session->leaving_ring || session->leaving_region;
 }
 
 int session_release_for_client(struct session *session, struct ring *ring, struct region *region)
@@ -286,13 +246,20 @@ void session_drop_report(struct session *session)
 	if (reaping) {
 		reaping->memory[0].base = session->report;
 		reaping->memory[0].size = session->report_size;
-		reaping->memory[0].empty = !session->server->stopping;
+		reaping->memory[0].empty = !session->host->stopping;
 		reaping->memory_count = 1;
-		reaper_submit(session->server->reaper, reaping);
+		reaper_submit(session->host->reaper, reaping);
 	} else if (session->report) {
 		munmap(session->report, session->report_size);
 	}
 	session->report = NULL;
+}
+
+bool session_has_unread_answers(const struct session *session)
+{
+	int unread;
+
+	return ioctl(session->socket, SIOCOUTQ, &unread) < 0 || unread > 0;
 }
 
 /* Give back its rings and regions: 0, or -EAGAIN as long as a worker is at one of them. */
@@ -303,7 +270,7 @@ static int remove_all(struct session *session)
 
 	for (ring = LIST_FIRST(&session->rings); ring; ring = next_ring) {
 		next_ring = LIST_NEXT(ring, entry);
-		session_remove_ring(session, ring, !session->server->stopping);
+		session_remove_ring(session, ring, !session->host->stopping);
 	}
 	if (!LIST_EMPTY(&session->rings))
 		return -EAGAIN;
@@ -317,23 +284,21 @@ static int remove_all(struct session *session)
 /* When nothing is left of it but its socket. */
 static void session_free(struct session *session)
 {
-	struct server *server = session->server;
+	struct session_host *host = session->host;
 
 	sd_event_source_disable_unref(session->on_unread);
 	session_drop_report(session);
-	reaper_close_socket(server->reaper, session->user, session->socket);
+	reaper_close_socket(host->reaper, session->user, session->socket);
 	if (session->memory)
 		engine_memory_delete(session->memory);
-	report_counters_add(&server->ended, &session->ended);
+	report_counters_add(&host->ended, &session->ended);
 	log_message(LOG_DEBUG, &session->peer, "ended");
 	charge_release(&session->charge);
 	book_close(&session->book);
 	user_put(session->user);
 	LIST_REMOVE(session, entry);
 	free(session);
-	server_count_sessions(server);
-	server_accept_again(server);
-	server_announce(server);
+	host->events.changed(host->events.context);
 }
 
 /* What came after its end is not handled. It may hold the client's own end of the socket, which then is not closed, and
@@ -344,7 +309,7 @@ static void discard_messages(struct session *session)
 		struct vdm_packet packet;
 
 		vdm_packet_receive(session->socket, &packet, 0);
-		reaper_close(session->server->reaper, session->user, packet.fds, packet.fd_count);
+		reaper_close(session->host->reaper, session->user, packet.fds, packet.fd_count);
 	}
 }
 
@@ -367,10 +332,10 @@ static void session_close(struct session *session)
 {
 	if (session->socket >= 0)
 		shutdown(session->socket, SHUT_RDWR);
-	if (session->on_unread && !session->server->stopping)
+	if (session->on_unread && !session->host->stopping)
 		return; /* it waits already */
-	if (session->socket >= 0 && !session->server->stopping && session_has_unread_answers(session) &&
-	    sd_event_add_time_relative(session->server->event, &session->on_unread, CLOCK_MONOTONIC, UNREAD_LOOK_US,
+	if (session->socket >= 0 && !session->host->stopping && session_has_unread_answers(session) &&
+	    sd_event_add_time_relative(session->host->event, &session->on_unread, CLOCK_MONOTONIC, UNREAD_LOOK_US,
 				       UNREAD_LOOK_US / 10, on_unread, session) >= 0)
 		return;
 	session_free(session);
@@ -378,6 +343,10 @@ static void session_close(struct session *session)
 
 void session_end(struct session *session)
 {
+	if (session->ending) {
+		session_released(session);
+		return;
+	}
 	session->ending = true;
 	session->on_message = sd_event_source_disable_unref(session->on_message);
 	session->on_peer_end = sd_event_source_disable_unref(session->on_peer_end);
@@ -391,7 +360,7 @@ void session_end(struct session *session)
 		session_close(session);
 }
 
-void session_go_on(struct session *session)
+void session_released(struct session *session)
 {
 	if (session->ending) {
 		if (remove_all(session) == 0)
@@ -406,6 +375,40 @@ void session_violated(struct session *session, const char *reason)
 {
 	log_limited(LOG_WARNING, &session->peer,
 		    "session ended for breaking the protocol: %s", reason);
-	session->server->violated++;
+	session->host->violated++;
 	session_end(session);
+}
+
+void session_note_violation(void *context, const char *reason)
+{
+	struct session *session = context;
+
+	/* release; partner: session_take_notes(), acquire */
+	atomic_store_explicit(&session->violation, reason, memory_order_release);
+	eventfd_write(session->host->note_fd, 1);
+}
+
+void session_note_over_limit(void *context)
+{
+	struct session *session = context;
+
+	/* release; partner: session_take_notes(), acquire */
+	if (!atomic_exchange_explicit(&session->over_limit, true, memory_order_release))
+		eventfd_write(session->host->note_fd, 1);
+}
+
+void session_take_notes(struct session *session)
+{
+	/* acquire; partner: session_note_violation(), release */
+	const char *reason = atomic_load_explicit(&session->violation, memory_order_acquire);
+
+	if (session->ending)
+		return;
+	/* acquire; partner: session_note_over_limit(), release */
+	if (atomic_exchange_explicit(&session->over_limit, false, memory_order_acquire))
+		log_limited(LOG_WARNING, &session->peer,
+			    "refused: an operation that would have had the user exceed in_flight_bytes_per_user, %llu",
+			    (unsigned long long)session->user->settings.limits.in_flight_bytes_per_user);
+	if (reason)
+		session_violated(session, reason);
 }

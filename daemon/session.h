@@ -19,11 +19,39 @@
 #include "ring.h"
 #include "user.h"
 
-struct server;
+struct session;
+LIST_HEAD(session_list, session);
+
+/* What a session tells the server. */
+struct session_events {
+	/* A message has come. Returns as request_handle() does. */
+	int (*message)(struct session *session, struct vdm_packet *packet, const char **reason);
+	void (*changed)(void *context); /* there is a session more or less */
+	void *context;
+};
+
+/* What all sessions share: the parts that they use, and what they add up to. */
+struct session_host {
+	struct session_events events;
+	sd_event *event;
+	struct engine *engine;
+	struct reaper *reaper;
+	struct prefault *prefault;
+	const struct config *config;    /* in force */
+	int holes_fd;                   /* holes.h; negative: the system does not allow it */
+	int note_fd;                    /* eventfd: a worker has noted something in a session */
+	bool stopping;                  /* the daemon ends the sessions, not the clients */
+
+	struct users users;
+	struct session_list sessions;
+	uint64_t began_ns;              /* CLOCK_MONOTONIC */
+	uint64_t accepted, refused, violated;
+	struct vdm_report_counters ended; /* of rings that are gone */
+};
 
 struct session {
-	LIST_ENTRY(session) entry;      /* in server->sessions */
-	struct server *server;
+	LIST_ENTRY(session) entry;      /* session_host::sessions */
+	struct session_host *host;
 	struct user *user;
 	struct log_peer peer;
 	uint64_t began_ns;              /* CLOCK_MONOTONIC */
@@ -49,39 +77,39 @@ struct session {
 	bool ending;                    /* all of it is being removed */
 	sd_event_source *on_unread;     /* ...but for its socket, while the client has not read our last answer */
 
-	/* Set by a worker, with a constant string; release; partner: server.c, on_violation(), acquire. */
+	/* Notes of workers; see session_note_violation() and session_note_over_limit(). */
 	_Atomic(const char *) violation;
-	_Atomic bool over_limit; /* the same: an operation was refused for the bytes that its user has in flight */
+	_Atomic bool over_limit;
 };
 
-LIST_HEAD(session_list, session);
-
 /*
- * Begin a session on a connected socket, which is the session's from now on. Returns 0; or a negative errno,
- * and then the socket has been answered and closed.
+ * Begin a session of a user on a connected socket. Returns 0, and the socket is the session's; or a negative errno with a
+ * sentence, and nothing is left.
  */
-int session_begin(struct server *server, int socket);
+int session_begin(struct session_host *host, struct user *user, const struct log_peer *peer, int socket,
+		  char text[VDM_REFUSAL_TEXT]);
 
-/* End it and give back everything: at once, or as soon as no worker is at it, in session_go_on(). */
+/* End it and give back everything: at once, or as soon as no worker is at it, in session_released(). */
 void session_end(struct session *session);
 
-/* Go on with what had to wait for a worker. The session may end by it. */
-void session_go_on(struct session *session);
+/* A worker has let go of something that this session may wait for: go on. That may end the session. */
+void session_released(struct session *session);
 
-/* Whether the next message has to wait for that. */
-bool session_waits(const struct session *session);
+/*
+ * Callbacks of a queue, whose context is the session, on a worker's thread: the client has broken the protocol, with the
+ * reason; an operation was refused because of the bytes that its user has in flight.
+ */
+void session_note_violation(void *session, const char *reason);
+void session_note_over_limit(void *session);
+
+/* Act upon these notes. That may end the session. */
+void session_take_notes(struct session *session);
 
 /* Empty the report that it was given: the client may keep the file for as long as it likes, and we pay for its pages. */
 void session_drop_report(struct session *session);
 
 /* End it because the client broke the protocol. */
 void session_violated(struct session *session, const char *reason);
-
-/*
- * Handle one message. Returns 0; -EPROTO with the reason if it breaks the protocol; or another negative errno
- * if the client does not listen. Takes what it needs of the packet's descriptors.
- */
-int session_handle(struct session *session, struct vdm_packet *packet, const char **reason);
 
 /*
  * Descriptors that are on their way count as the sender's, by user id (unix(7), ETOOMANYREFS): a client that lets

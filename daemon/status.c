@@ -10,7 +10,8 @@
 
 #include "base/clock.h"
 #include "memfd.h"
-#include "server.h"
+#include "engine/engine.h"
+#include "session.h"
 
 static int may_see(const struct session *session, uid_t reader)
 {
@@ -29,27 +30,27 @@ static void fill_session(const struct session *session, struct vdm_report_sessio
 	memcpy(report->command, session->peer.command, sizeof report->command);
 }
 
-static void fill_daemon(struct server *server, struct vdm_report_daemon *report)
+static void fill_daemon(const struct session_host *host, struct vdm_report_daemon *report)
 {
-	const uint64_t *used = server->users.book.used;
+	const uint64_t *used = host->users.book.used;
 	const struct session *session;
 
 	report->size = sizeof *report;
 	report->session_size = sizeof(struct vdm_report_session);
 	report->pid = (uint32_t)getpid();
-	report->workers = engine_workers(server->engine);
-	report->workers_awake = engine_awake(server->engine);
-	report->uptime_ns = monotonic_ns() - server->began_ns;
-	report->sessions_accepted = server->accepted;
-	report->sessions_refused = server->refused;
-	report->sessions_violated = server->violated;
+	report->workers = engine_workers(host->engine);
+	report->workers_awake = engine_awake(host->engine);
+	report->uptime_ns = monotonic_ns() - host->began_ns;
+	report->sessions_accepted = host->accepted;
+	report->sessions_refused = host->refused;
+	report->sessions_violated = host->violated;
 	report->mapped_bytes = used[RESOURCE_MAPPED_BYTES];
-	report->wakeups = engine_wakeups(server->engine);
+	report->wakeups = engine_wakeups(host->engine);
 	report->sessions = (uint32_t)used[RESOURCE_SESSIONS];
 	report->rings = (uint32_t)used[RESOURCE_RINGS];
 	report->regions = (uint32_t)used[RESOURCE_REGIONS];
-	report->counters = server->ended;
-	LIST_FOREACH(session, &server->sessions, entry) {
+	report->counters = host->ended;
+	LIST_FOREACH(session, &host->sessions, entry) {
 		struct vdm_report_counters counters;
 		uint64_t in_flight;
 
@@ -59,20 +60,20 @@ static void fill_daemon(struct server *server, struct vdm_report_daemon *report)
 	snprintf(report->version, sizeof report->version, "%s", VDM_VERSION);
 }
 
-int status_report(struct server *server, uid_t reader, void **memory, uint64_t *size)
+int status_report(const struct session_host *host, uid_t reader, void **memory, uint64_t *size)
 {
 	const size_t most = sizeof(struct vdm_report_daemon) +
-			    server->users.book.used[RESOURCE_SESSIONS] * sizeof(struct vdm_report_session);
+			    host->users.book.used[RESOURCE_SESSIONS] * sizeof(struct vdm_report_session);
 	struct vdm_report_daemon *report = calloc(1, most);
 	const struct session *session;
 
 	if (!report)
 		return -ENOMEM;
-	fill_daemon(server, report);
+	fill_daemon(host, report);
 
 	struct vdm_report_session *next = (struct vdm_report_session *)(report + 1);
 
-	LIST_FOREACH(session, &server->sessions, entry) {
+	LIST_FOREACH(session, &host->sessions, entry) {
 		if (!may_see(session, reader))
 			continue;
 		fill_session(session, next++);

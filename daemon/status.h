@@ -6,12 +6,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct server;
+struct session_host;
 
 /*
- * Write a report into a memory file, with those sessions that `reader` may see. Returns a descriptor of it for reading
- * only, which is the caller's, and stores where it is mapped, and its size; or a negative errno.
+ * Write a report into a memory file, with the sessions that `reader` may see. Returns a read-only descriptor of the file,
+ * which is the caller's, and stores its mapping and size; or returns a negative errno.
  */
-int status_report(struct server *server, uid_t reader, void **memory, uint64_t *size);
+int status_report(const struct session_host *host, uid_t reader, void **memory, uint64_t *size);
 
 #endif

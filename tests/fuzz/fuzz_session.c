@@ -26,7 +26,7 @@ static int good, unsealable, empty, submission; /* descriptors to pass */
 /* What all sessions hold together. */
 static uint64_t held(enum resource resource)
 {
-	return server->users.book.used[resource];
+	return server->host.users.book.used[resource];
 }
 
 static unsigned count_fds(void)
@@ -43,7 +43,7 @@ static unsigned count_fds(void)
 
 static void run_loop(void)
 {
-	while (sd_event_run(server->event, 0) > 0)
+	while (sd_event_run(server->host.event, 0) > 0)
 		;
 }
 
@@ -52,7 +52,7 @@ static int connect_client(void)
 	int ends[2];
 
 	REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
-	session_begin(server, ends[1]);
+	acceptor_admit(&server->acceptor, ends[1]);
 	return ends[0];
 }
 
@@ -60,13 +60,13 @@ static void hang_up(int client)
 {
 	close(client);
 	/* also until everything of its has been closed */
-	users_sweep(&server->users, true);
-	for (unsigned i = 0; i < 1000 && (held(RESOURCE_SESSIONS) > 0 || !LIST_EMPTY(&server->users.list)); i++) {
-		sd_event_run(server->event, 10000);
-		users_sweep(&server->users, true);
+	users_sweep(&server->host.users, true);
+	for (unsigned i = 0; i < 1000 && (held(RESOURCE_SESSIONS) > 0 || !LIST_EMPTY(&server->host.users.list)); i++) {
+		sd_event_run(server->host.event, 10000);
+		users_sweep(&server->host.users, true);
 	}
 	REQUIRE(held(RESOURCE_SESSIONS) == 0 && held(RESOURCE_RINGS) == 0 && held(RESOURCE_REGIONS) == 0);
-	REQUIRE(held(RESOURCE_MAPPED_BYTES) == 0 && LIST_EMPTY(&server->users.list));
+	REQUIRE(held(RESOURCE_MAPPED_BYTES) == 0 && LIST_EMPTY(&server->host.users.list));
 }
 
 static void set_up(void)
@@ -164,7 +164,7 @@ static void greet(int client)
 	REQUIRE(vdm_packet_send(client, &hello.header, NULL, 0) == 0);
 	run_loop();
 	drain(client);
-	REQUIRE(LIST_FIRST(&server->sessions)->greeted);
+	REQUIRE(LIST_FIRST(&server->host.sessions)->greeted);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -34,7 +34,7 @@ static unsigned fds_before;
 /* What all sessions hold together. */
 static uint64_t held(enum resource resource)
 {
-	return server->users.book.used[resource];
+	return server->host.users.book.used[resource];
 }
 
 static unsigned count_fds(void)
@@ -54,7 +54,7 @@ static void connect_client(void)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
 	client = ends[0];
-	session_begin(server, ends[1]);
+	acceptor_admit(&server->acceptor, ends[1]);
 }
 
 /* Run until no session is left, and everything of theirs has been closed. */
@@ -69,10 +69,10 @@ static void expect_fds(unsigned expected)
 static void settle(void)
 {
 	for (;;) {
-		users_sweep(&server->users, true);
-		if (held(RESOURCE_SESSIONS) == 0 && LIST_EMPTY(&server->users.list))
+		users_sweep(&server->host.users, true);
+		if (held(RESOURCE_SESSIONS) == 0 && LIST_EMPTY(&server->host.users.list))
 			break;
-		sd_event_run(server->event, UINT64_MAX);
+		sd_event_run(server->host.event, UINT64_MAX);
 	}
 }
 
@@ -118,7 +118,7 @@ static int tear_down(void **state)
 
 static void run_loop(void)
 {
-	while (sd_event_run(server->event, 0) > 0)
+	while (sd_event_run(server->host.event, 0) > 0)
 		;
 }
 
@@ -218,7 +218,7 @@ static void greetings(void **state)
 			 -EOPNOTSUPP);
 	greet(); /* a refusal does not end the session */
 	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION, 0, 0), -ENOTCONN);
-	assert_int_equal(server->violated, 1);
+	assert_int_equal(server->host.violated, 1);
 }
 
 /* A library of another release hears what to do, whatever its greeting looked like after the version. */
@@ -239,7 +239,7 @@ static void a_greeting_of_another_version_is_refused_with_advice(void **state)
 		assert_int_equal(ask_for(&message, NULL, 0, VDM_MESSAGE_WELCOME, &reply), -EPROTONOSUPPORT);
 		assert_non_null(strstr(reply.message.refused.text, "install libvdm and vdmd of one release"));
 	}
-	assert_int_equal(server->violated, 0);
+	assert_int_equal(server->host.violated, 0);
 	greet();
 }
 
@@ -266,7 +266,7 @@ static void the_greeting_says_what_the_client_is_called(void **state)
 
 		memcpy(message.command, names[i].said, sizeof message.command);
 		assert_int_equal(ask_for(&message, NULL, 0, VDM_MESSAGE_WELCOME, &reply), 0);
-		assert_string_equal(LIST_FIRST(&server->sessions)->peer.command, names[i].heard);
+		assert_string_equal(LIST_FIRST(&server->host.sessions)->peer.command, names[i].heard);
 		close(client);
 		settle();
 		connect_client();
@@ -349,7 +349,7 @@ static void violations_end_the_session(void **state)
 		}
 		assert_int_equal(ask(&message, fds, fd_count, &reply), -ENOTCONN);
 		assert_int_equal(held(RESOURCE_SESSIONS), 0);
-		assert_int_equal(server->violated, i + 1);
+		assert_int_equal(server->host.violated, i + 1);
 		close(client);
 		settle();
 		expect_fds(fds_before);
@@ -399,7 +399,7 @@ static void surplus_descriptors_are_closed(void **state)
 		memcpy(CMSG_DATA(rights) + i * sizeof(int), &(int){0}, sizeof(int));
 	assert_int_equal(sendmsg(client, &header, 0), sizeof message);
 	run_loop();
-	assert_int_equal(server->violated, 1);
+	assert_int_equal(server->host.violated, 1);
 	assert_int_equal(held(RESOURCE_SESSIONS), 0);
 }
 
@@ -477,7 +477,7 @@ static void wrong_memory_for_a_ring_is_refused(void **state)
 		{size, size, F_SEAL_FUTURE_WRITE, -EPERM, "F_SEAL_SHRINK"},
 		{4096, 4096, all, -EFBIG, "4096"},
 		{size, 4096, all, -ENODATA, "fallocate"},
-		{size, size, all, server->holes_fd >= 0 ? -ENODATA : 0, "fallocate", (off_t)size}, /* beyond the end */
+		{size, size, all, server->host.holes_fd >= 0 ? -ENODATA : 0, "fallocate", (off_t)size}, /* beyond the end */
 		{size, size, all, 0, ""}, /* as it is to be */
 	};
 	struct vdm_packet reply;
@@ -572,7 +572,7 @@ static void limits_of_a_user_hold_over_his_sessions(void **state)
 	assert_int_equal(region_add(fd[3], 4096, 0, &id), -EDQUOT);
 	close(first);
 	while (held(RESOURCE_SESSIONS) > 1)
-		sd_event_run(server->event, UINT64_MAX);
+		sd_event_run(server->host.event, UINT64_MAX);
 	assert_int_equal(ring_create(2, 0, &reply), 0);
 	assert_int_equal(region_add(fd[3], 4096, 0, &id), 0);
 	for (unsigned i = 0; i < 4; i++)
@@ -593,11 +593,11 @@ static void sessions_of_a_user_are_limited(void **state)
 	assert_int_equal(reply.message.refused.error, -EDQUOT);
 	assert_non_null(strstr(reply.message.refused.text, "sessions_per_user"));
 	assert_int_equal(held(RESOURCE_SESSIONS), 2);
-	assert_int_equal(server->refused, 1);
+	assert_int_equal(server->host.refused, 1);
 	close(first);
 	close(second);
 	while (held(RESOURCE_SESSIONS) > 0)
-		sd_event_run(server->event, UINT64_MAX);
+		sd_event_run(server->host.event, UINT64_MAX);
 }
 
 /* Descriptors on their way are the daemon's, by number: nobody may let them pile up, nor leave them behind. */
@@ -613,15 +613,15 @@ static void answers_with_descriptors_have_to_be_read(void **state)
 	assert_int_equal(vdm_packet_send(client, &message.header, NULL, 0), 0);
 	assert_int_equal(vdm_packet_send(client, &message.header, NULL, 0), 0);
 	run_loop();
-	assert_int_equal(server->violated, 1);
+	assert_int_equal(server->host.violated, 1);
 	for (unsigned i = 0; i < 3; i++) { /* three looks */
-		sd_event_run(server->event, UINT64_MAX);
+		sd_event_run(server->host.event, UINT64_MAX);
 		assert_int_equal(held(RESOURCE_SESSIONS), 1); /* it is paid for */
 	}
 	assert_int_equal(vdm_packet_receive(client, &reply, 0), 0);
 	vdm_packet_close(&reply);
 	while (held(RESOURCE_SESSIONS) > 0)
-		sd_event_run(server->event, UINT64_MAX);
+		sd_event_run(server->host.event, UINT64_MAX);
 }
 
 /* Nor does it help to leave one's own end of the socket in it. */
@@ -638,7 +638,7 @@ static void a_socket_does_not_keep_itself_open(void **state)
 	close(client);
 	client = -1;
 	for (unsigned i = 0; i < 50 && held(RESOURCE_SESSIONS) > 0; i++)
-		sd_event_run(server->event, UINT64_MAX);
+		sd_event_run(server->host.event, UINT64_MAX);
 	assert_int_equal(held(RESOURCE_SESSIONS), 0);
 }
 
@@ -671,7 +671,7 @@ static void reports_are_emptied(void **state)
 static void no_reports_while_closing_takes_too_long(void **state)
 {
 	struct vdm_message_status message = {{VDM_MESSAGE_STATUS, sizeof message}};
-	struct user *user = LIST_FIRST(&server->users.list);
+	struct user *user = LIST_FIRST(&server->host.users.list);
 
 	(void)state;
 	greet();
@@ -679,7 +679,7 @@ static void no_reports_while_closing_takes_too_long(void **state)
 	assert_int_equal(vdm_packet_send(client, &message.header, NULL, 0), 0);
 	run_loop();
 	user->reaping -= 2000;
-	assert_int_equal(server->violated, 1);
+	assert_int_equal(server->host.violated, 1);
 }
 
 /* A client that does not read its answers does not make the daemon wait. */
@@ -699,7 +699,7 @@ static void a_client_that_does_not_read_is_ended(void **state)
 	close(client);
 	client = -1;
 	while (held(RESOURCE_SESSIONS) > 0)
-		sd_event_run(server->event, UINT64_MAX);
+		sd_event_run(server->host.event, UINT64_MAX);
 }
 
 /* To a client the hang-up proves that nothing moves its bytes any more. */
@@ -738,7 +738,7 @@ static void a_session_hangs_up_when_nothing_is_in_progress_any_more(void **state
 	assert_int_equal(ask_for(&message, &file, 1, VDM_MESSAGE_RING_CREATED, &ring), 0);
 	sem_init(&copy_began, 0, 0);
 	sem_init(&copy_may_end, 0, 0);
-	engine_set_kernels(server->engine, &slow);
+	engine_set_kernels(server->host.engine, &slow);
 
 	struct vdm_descriptor *copy = vdm_descriptors(submission);
 
@@ -751,12 +751,12 @@ static void a_session_hangs_up_when_nothing_is_in_progress_any_more(void **state
 	sem_wait(&copy_began);
 	assert_int_equal(vdm_packet_send(client, &nonsense, NULL, 0), 0);
 	run_loop();
-	assert_int_equal(server->violated, 1);
+	assert_int_equal(server->host.violated, 1);
 	assert_false(hung_up());
 	sem_post(&copy_may_end);
 	while (!hung_up())
-		sd_event_run(server->event, 1000);
-	engine_set_kernels(server->engine, &standard);
+		sd_event_run(server->host.event, 1000);
+	engine_set_kernels(server->host.engine, &standard);
 	vdm_packet_close(&ring);
 	munmap(submission, vdm_submission_size(4));
 	close(file);
