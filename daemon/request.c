@@ -69,7 +69,7 @@ static int handle_hello(struct session *session, struct vdm_packet *packet, cons
 	const struct session_host *host = session->host;
 	char text[VDM_REFUSAL_TEXT];
 
-	if (session->greeted) {
+	if (session->state != SESSION_GREETING) {
 		*reason = "it greeted twice";
 		return -EPROTO;
 	}
@@ -96,11 +96,16 @@ static int handle_hello(struct session *session, struct vdm_packet *packet, cons
 		.offload_threshold = host->config->offload_threshold,
 	};
 
-	session->greeted = true;
 	take_command(&session->peer, hello->command);
 	log_message(LOG_DEBUG, &session->peer, "connected");
-	sd_event_source_set_enabled(session->on_silence, SD_EVENT_OFF);
+	session_open(session);
 	return vdm_packet_send(session->socket, &welcome.header, NULL, 0);
+}
+
+static void close_client_fds(const int fds[VDM_RING_FD_COUNT])
+{
+	for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
+		close(fds[i]);
 }
 
 static int check_ring(const struct session *session, const struct vdm_message_ring_create *request, int fd,
@@ -120,36 +125,6 @@ static int check_ring(const struct session *session, const struct vdm_message_ri
 		return refuse(text, -EDQUOT, "the session has as many rings as it may, %llu: raise "
 			      "rings_per_session in vdmd's configuration", (unsigned long long)rings);
 	return ring_check(fd, request->entries, session->host->holes_fd, text);
-}
-
-/* Stores the ring, which is charged and in the session's list, and the client's descriptors. */
-static int make_ring(struct session *session, const struct vdm_message_ring_create *request, int fd,
-		     int client_fds[VDM_RING_FD_COUNT], struct ring **made, char text[VDM_REFUSAL_TEXT])
-{
-	int result = check_ring(session, request, fd, text);
-
-	if (result)
-		return result;
-
-	struct ring *ring = calloc(1, sizeof *ring);
-
-	if (!ring)
-		return refuse(text, -ENOMEM, "vdmd cannot make a ring: %s", strerror(ENOMEM));
-	result = charge_ring(&ring->charge, &session->book, request->entries, text);
-	if (!result) {
-		result = ring_make(ring, fd, request->entries, request->first_sequence, client_fds);
-		if (result)
-			refuse(text, result, "vdmd cannot make a ring: %s", strerror(-result));
-	}
-	if (result) {
-		charge_release(&ring->charge);
-		free(ring);
-		return result;
-	}
-	ring->id = ++session->rings_made;
-	LIST_INSERT_HEAD(&session->rings, ring, entry);
-	*made = ring;
-	return 0;
 }
 
 static int serve_ring(struct session *session, struct ring *ring, const struct vdm_message_ring_create *request)
@@ -174,10 +149,34 @@ static int serve_ring(struct session *session, struct ring *ring, const struct v
 				&ring->queue);
 }
 
+/* Make a ring of zeroed memory that is served from now on, with the client's descriptors. On failure none are left. */
+static int make_ring(struct session *session, struct ring *ring, const struct vdm_message_ring_create *request, int fd,
+		     int client_fds[VDM_RING_FD_COUNT], char text[VDM_REFUSAL_TEXT])
+{
+	int result = check_ring(session, request, fd, text);
+
+	if (!result)
+		result = charge_ring(&ring->charge, &session->book, request->entries, text);
+	if (result)
+		return result;
+	result = ring_make(ring, fd, request->entries, request->first_sequence, client_fds);
+	if (result)
+		return refuse(text, result, "vdmd cannot make a ring: %s", strerror(-result));
+	result = serve_ring(session, ring, request);
+	if (result) {
+		ring_unmake(ring);
+		close_client_fds(client_fds);
+		return refuse(text, result, "vdmd cannot serve another ring: %s", strerror(-result));
+	}
+	ring->id = ++session->rings_made;
+	LIST_INSERT_HEAD(&session->rings, ring, entry);
+	return 0;
+}
+
 static int handle_ring_create(struct session *session, struct vdm_packet *packet, const char **reason)
 {
 	const struct vdm_message_ring_create *request = &packet->message.ring_create;
-	int fds[VDM_RING_FD_COUNT];
+	int client_fds[VDM_RING_FD_COUNT];
 	char text[VDM_REFUSAL_TEXT];
 
 	if (request->flags || !vdm_ring_priority_valid(request->priority)) {
@@ -185,29 +184,27 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 		return -EPROTO;
 	}
 
-	struct ring *ring = NULL;
-	int result = make_ring(session, request, packet->fds[0], fds, &ring, text);
+	struct ring *ring = calloc(1, sizeof *ring);
+	int result = ring ? make_ring(session, ring, request, packet->fds[0], client_fds, text)
+			  : refuse(text, -ENOMEM, "vdmd is out of memory");
 
-	if (result)
-		return reply_refused(session, VDM_MESSAGE_RING_CREATE, result, text);
-	result = serve_ring(session, ring, request);
 	if (result) {
-		session_remove_ring(session, ring, false);
-		refuse(text, result, "vdmd cannot serve another ring: %s", strerror(-result));
-		result = reply_refused(session, VDM_MESSAGE_RING_CREATE, result, text);
-	} else {
-		struct vdm_message_ring_created created = {
-			.header = {VDM_MESSAGE_RING_CREATED, sizeof created},
-			.ring = ring->id,
-			.entries = ring->entries,
-			.first_sequence = request->first_sequence,
-		};
-
-		close(vdm_packet_take(packet, 0)); /* a memfd that is mapped: that takes no time */
-		result = vdm_packet_send(session->socket, &created.header, fds, VDM_RING_FD_COUNT);
+		if (ring)
+			charge_release(&ring->charge);
+		free(ring);
+		return reply_refused(session, VDM_MESSAGE_RING_CREATE, result, text);
 	}
-	for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
-		close(fds[i]);
+
+	struct vdm_message_ring_created created = {
+		.header = {VDM_MESSAGE_RING_CREATED, sizeof created},
+		.ring = ring->id,
+		.entries = ring->entries,
+		.first_sequence = request->first_sequence,
+	};
+
+	close(vdm_packet_take(packet, 0)); /* a memfd that is mapped: that takes no time */
+	result = vdm_packet_send(session->socket, &created.header, client_fds, VDM_RING_FD_COUNT);
+	close_client_fds(client_fds);
 	return result;
 }
 
@@ -224,7 +221,7 @@ static int handle_ring_destroy(struct session *session, struct vdm_packet *packe
 	LIST_FOREACH(ring, &session->rings, entry) {
 		if (ring->id != request->ring)
 			continue;
-		return session_release_for_client(session, ring, NULL);
+		return session_remove_for_client(session, ring, NULL);
 	}
 	return reply_refused(session, VDM_MESSAGE_RING_DESTROY,
 			     refuse(text, -ENOENT, "there is no ring %u", request->ring), text);
@@ -325,7 +322,7 @@ static int handle_region_remove(struct session *session, struct vdm_packet *pack
 	LIST_FOREACH(region, &session->regions, entry) {
 		if (region->id != request->region)
 			continue;
-		return session_release_for_client(session, NULL, region);
+		return session_remove_for_client(session, NULL, region);
 	}
 	return reply_refused(session, VDM_MESSAGE_REGION_REMOVE,
 			     refuse(text, -ENOENT, "there is no region %u", request->region), text);
@@ -381,13 +378,13 @@ int request_handle(struct session *session, struct vdm_packet *packet, const cha
 		*reason = "a message is of a type that clients do not send";
 		return -EPROTO;
 	}
-	if (!session->greeted && greets_in_another_version(packet))
+	if (session->state == SESSION_GREETING && greets_in_another_version(packet))
 		return refuse_version(session, packet->message.hello.version);
 	if (packet->size != handlers[type].size) {
 		*reason = "a message has not the size of its type";
 		return -EPROTO;
 	}
-	if (!session->greeted && type != VDM_MESSAGE_HELLO) {
+	if (session->state == SESSION_GREETING && type != VDM_MESSAGE_HELLO) {
 		*reason = "a request came before the greeting";
 		return -EPROTO;
 	}

@@ -26,11 +26,16 @@
 /* Messages of one client that are handled before another's turn. */
 #define MESSAGES_AT_ONCE 16
 
-/* How often to look whether a client has read its last answer. */
-#define UNREAD_LOOK_US (100 * 1000ull)
+/*
+ * SIOCOUTQ counts the kernel's buffer of an unread answer, which is larger than this. An answer that is being read at this
+ * moment may still count one byte, when its event has come already (sock_wfree in net/core of Linux's source).
+ */
+#define SMALLEST_ANSWER 256
 
-/* A client that connects has so long to say what it is. */
+/* How long a client that has connected may take to say what it is. */
 #define GREETING_US (10 * 1000000ull)
+
+static void session_free(struct session *session);
 
 /* A descriptor for the process that connected; -1 if it cannot be had, or the process has ended. */
 static int open_peer(int socket, pid_t pid)
@@ -44,40 +49,123 @@ static int open_peer(int socket, pid_t pid)
 	return (int)syscall(SYS_pidfd_open, pid, 0);
 }
 
-/* Whether the next message has to wait. */
-static bool session_waits(const struct session *session)
+/*
+ * Enter a state, with the sources of events that it needs. Returns 0, or a negative errno if the socket cannot be
+ * listened to.
+ */
+static int set_state(struct session *session, enum session_state state)
 {
-	return session->ending || session->leaving_ring || session->leaving_region;
+#define TO(state) (1u << SESSION_##state)
+	static const struct {
+		unsigned next; /* states that may follow */
+		bool listens;
+	} states[] = {
+		[SESSION_GREETING] = {TO(OPEN) | TO(ENDING), true},
+		[SESSION_OPEN] = {TO(WAITING) | TO(ENDING), true},
+		[SESSION_WAITING] = {TO(OPEN) | TO(ENDING), false},
+		[SESSION_ENDING] = {TO(UNREAD) | TO(GONE), false},
+		[SESSION_UNREAD] = {TO(GONE), true},
+		[SESSION_GONE] = {0, false},
+	};
+#undef TO
+
+	if (!(states[session->state].next & 1u << state)) {
+		log_message(LOG_CRIT, &session->peer, "a session goes from state %d to %d", session->state, state);
+		abort();
+	}
+	session->state = state;
+	session->on_silence = sd_event_source_disable_unref(session->on_silence);
+	if (state >= SESSION_ENDING)
+		session->on_peer_end = sd_event_source_disable_unref(session->on_peer_end);
+
+	int result = sd_event_source_set_enabled(session->on_socket,
+						 states[state].listens ? SD_EVENT_ON : SD_EVENT_OFF);
+
+	return result < 0 ? result : 0;
 }
 
-static int on_message(sd_event_source *source, int fd, uint32_t events, void *context)
+void session_open(struct session *session)
+{
+	set_state(session, SESSION_OPEN);
+}
+
+/* Receive a message and handle it. Returns 0, or a negative errno if there is none, or the session has ended. */
+static int handle_message(struct session *session)
+{
+	const char *reason = "a message was malformed";
+	struct vdm_packet packet;
+	int result = vdm_packet_receive(session->socket, &packet, 0);
+
+	if (result == -EAGAIN)
+		return result;
+	if (result == 0 || result == -EMFILE)
+		result = session->host->events.message(session, &packet, &reason);
+	reaper_close(session->host->reaper, session->user, packet.fds, packet.fd_count);
+	if (result == -EPROTO || result == -EMSGSIZE)
+		session_violated(session, reason);
+	else if (result)
+		session_end(session);
+	return result;
+}
+
+static void handle_messages(struct session *session)
+{
+	for (unsigned i = 0; i < MESSAGES_AT_ONCE; i++)
+		if (handle_message(session) || session->state == SESSION_WAITING)
+			return;
+}
+
+/*
+ * Discard a message that came after the end. It may hold the client's own end of the socket, which would stay open, with
+ * the unread answers. Returns whether there was one that could be received.
+ */
+static bool discard_message(struct session *session)
+{
+	struct vdm_packet packet;
+
+	if (!reaper_finds_messages(session->socket))
+		return false;
+
+	int result = vdm_packet_receive(session->socket, &packet, 0);
+
+	reaper_close(session->host->reaper, session->user, packet.fds, packet.fd_count);
+	return result == 0 || result == -EMSGSIZE || result == -EPROTO || result == -EMFILE || result == -ENOTCONN;
+}
+
+/*
+ * Ask for an event now, and for one whenever the client reads an answer or closes its end: Linux then wakes those that
+ * poll for room in our end (unix_write_space in net/unix of its source). Level-triggered, that would be ready all the time.
+ */
+static int watch_reader(struct session *session)
+{
+	return sd_event_source_set_io_events(session->on_socket, EPOLLOUT | EPOLLET);
+}
+
+/* An event of that kind has come. */
+static void look_at_reader(struct session *session)
+{
+	unsigned discarded = 0;
+
+	while (discarded < MESSAGES_AT_ONCE && discard_message(session))
+		discarded++;
+
+	bool wait = discarded == MESSAGES_AT_ONCE ? watch_reader(session) >= 0 : session_has_unread_answers(session);
+
+	if (!wait)
+		session_free(session);
+}
+
+static int on_socket(sd_event_source *source, int fd, uint32_t events, void *context)
 {
 	struct session *session = context;
 
 	(void)source;
+	(void)fd;
 	(void)events;
-	for (unsigned i = 0; i < MESSAGES_AT_ONCE; i++) {
-		const char *reason = "a message was malformed";
-		struct vdm_packet packet;
-		int result = vdm_packet_receive(fd, &packet, 0);
-
-		if (result == -EAGAIN)
-			return 0;
-		if (result == 0 || result == -EMFILE) {
-			result = session->host->events.message(session, &packet, &reason);
-		}
-		reaper_close(session->host->reaper, session->user, packet.fds, packet.fd_count);
-		if (result == -EPROTO || result == -EMSGSIZE) {
-			session_violated(session, reason);
-			return 0;
-		}
-		if (result) {
-			session_end(session);
-			return 0;
-		}
-		if (session_waits(session))
-			return 0;
-	}
+	if (session->state == SESSION_UNREAD)
+		look_at_reader(session);
+	else
+		handle_messages(session);
 	return 0;
 }
 
@@ -92,19 +180,16 @@ static int on_peer_end(sd_event_source *source, int fd, uint32_t events, void *c
 
 static int on_silence(sd_event_source *source, uint64_t usec, void *context)
 {
-	struct session *session = context;
-
 	(void)source;
 	(void)usec;
-	if (!session->greeted)
-		session_violated(session, "no greeting came after connecting");
+	session_violated(context, "no greeting came after connecting");
 	return 0;
 }
 
 static int watch(struct session *session)
 {
 	sd_event *event = session->host->event;
-	int result = sd_event_add_io(event, &session->on_message, session->socket, EPOLLIN, on_message,
+	int result = sd_event_add_io(event, &session->on_socket, session->socket, EPOLLIN, on_socket,
 				     session);
 
 	if (result >= 0)
@@ -167,52 +252,77 @@ static void add_engine_counters(struct vdm_report_counters *sum, const struct en
 	sum->bytes += more->bytes;
 }
 
-/* A worker has let go of what was to be removed. */
-static void on_released(void *context)
+/* Give back a ring: 0, or -EAGAIN as long as a worker uses it. */
+static int remove_ring(struct session *session, struct ring *ring)
 {
-	session_released(context);
-}
-
-int session_remove_ring(struct session *session, struct ring *ring, bool empty)
-{
-	const struct engine_waiter waiter = {on_released, session};
-	struct engine_counters counters = {0};
-	int result = ring->queue ? engine_queue_remove(ring->queue, &waiter, &counters) : 0;
+	const struct engine_waiter waiter = {session_released, session};
+	struct engine_counters counters;
+	int result = engine_queue_remove(ring->queue, &waiter, &counters);
 
 	if (result)
 		return result;
 	add_engine_counters(&session->ended, &counters);
 	LIST_REMOVE(ring, entry);
-	ring_reap(ring, session->host->reaper, session->user, empty);
+	ring_reap(ring, session->host->reaper, session->user, !session->host->stopping);
 	charge_release(&ring->charge);
 	free(ring);
 	return 0;
 }
 
-int session_remove_region(struct session *session, struct region *region)
+/* Give back a region: 0, or -EAGAIN as long as a worker uses it. */
+static int remove_region(struct session *session, struct region *region)
 {
-	const struct engine_waiter waiter = {on_released, session};
+	const struct engine_waiter waiter = {session_released, session};
 	int result = engine_region_remove(session->memory, region->id, &waiter);
 
-	if (result == -EAGAIN)
+	if (result)
 		return result;
-	region_unmap(session->host->prefault, session->host->reaper, session->user, region);
 	LIST_REMOVE(region, entry);
+	region_unmap(session->host->prefault, session->host->reaper, session->user, region);
 	charge_release(&region->charge);
 	free(region);
 	return 0;
 }
 
-int session_release_for_client(struct session *session, struct ring *ring, struct region *region)
+/* Give back all rings, and then all regions: 0, or -EAGAIN as long as a worker uses one of them. */
+static int remove_all(struct session *session)
+{
+	struct ring *ring, *next_ring;
+	struct region *region, *next_region;
+
+	for (ring = LIST_FIRST(&session->rings); ring; ring = next_ring) {
+		next_ring = LIST_NEXT(ring, entry);
+		remove_ring(session, ring);
+	}
+	if (!LIST_EMPTY(&session->rings))
+		return -EAGAIN;
+	for (region = LIST_FIRST(&session->regions); region; region = next_region) {
+		next_region = LIST_NEXT(region, entry);
+		remove_region(session, region);
+	}
+	return LIST_EMPTY(&session->regions) ? 0 : -EAGAIN;
+}
+
+/* Remove what the client gives back, and answer; or wait for a worker to let go of it. */
+static int remove_leaving(struct session *session)
 {
 	struct vdm_message_done done = {.header = {VDM_MESSAGE_DONE, sizeof done}};
-	int result = ring ? session_remove_ring(session, ring, true) : session_remove_region(session, region);
-	bool later = result == -EAGAIN;
+	int result = session->leaving_ring ? remove_ring(session, session->leaving_ring)
+					   : remove_region(session, session->leaving_region);
 
-	session->leaving_ring = later ? ring : NULL;
-	session->leaving_region = later ? region : NULL;
-	sd_event_source_set_enabled(session->on_message, later ? SD_EVENT_OFF : SD_EVENT_ON);
-	return later ? 0 : vdm_packet_send(session->socket, &done.header, NULL, 0);
+	if (result == -EAGAIN)
+		return session->state == SESSION_WAITING ? 0 : set_state(session, SESSION_WAITING);
+	session->leaving_ring = NULL;
+	session->leaving_region = NULL;
+	result = session->state == SESSION_WAITING ? set_state(session, SESSION_OPEN) : 0;
+	return result ? result : vdm_packet_send(session->socket, &done.header, NULL, 0);
+}
+
+int session_remove_for_client(struct session *session, struct ring *ring, struct region *region)
+{
+	session->leaving_ring = ring;
+	session->leaving_region = region;
+	return remove_leaving(session);
 }
 
 void report_counters_add(struct vdm_report_counters *sum, const struct vdm_report_counters *more)
@@ -257,36 +367,17 @@ void session_drop_report(struct session *session)
 
 bool session_has_unread_answers(const struct session *session)
 {
-	int unread;
+	int bytes;
 
-	return ioctl(session->socket, SIOCOUTQ, &unread) < 0 || unread > 0;
+	return ioctl(session->socket, SIOCOUTQ, &bytes) < 0 || bytes >= SMALLEST_ANSWER;
 }
 
-/* Give back its rings and regions: 0, or -EAGAIN as long as a worker is at one of them. */
-static int remove_all(struct session *session)
-{
-	struct ring *ring, *next_ring;
-	struct region *region, *next_region;
-
-	for (ring = LIST_FIRST(&session->rings); ring; ring = next_ring) {
-		next_ring = LIST_NEXT(ring, entry);
-		session_remove_ring(session, ring, !session->host->stopping);
-	}
-	if (!LIST_EMPTY(&session->rings))
-		return -EAGAIN;
-	for (region = LIST_FIRST(&session->regions); region; region = next_region) {
-		next_region = LIST_NEXT(region, entry);
-		session_remove_region(session, region);
-	}
-	return LIST_EMPTY(&session->regions) ? 0 : -EAGAIN;
-}
-
-/* When nothing is left of it but its socket. */
 static void session_free(struct session *session)
 {
 	struct session_host *host = session->host;
 
-	sd_event_source_disable_unref(session->on_unread);
+	set_state(session, SESSION_GONE);
+	sd_event_source_disable_unref(session->on_socket);
 	session_drop_report(session);
 	reaper_close_socket(host->reaper, session->user, session->socket);
 	if (session->memory)
@@ -301,74 +392,44 @@ static void session_free(struct session *session)
 	host->events.changed(host->events.context);
 }
 
-/* What came after its end is not handled. It may hold the client's own end of the socket, which then is not closed, and
- * its answers not given up, before it has been taken from here. */
-static void discard_messages(struct session *session)
-{
-	for (unsigned i = 0; i < MESSAGES_AT_ONCE && reaper_finds_messages(session->socket); i++) {
-		struct vdm_packet packet;
-
-		vdm_packet_receive(session->socket, &packet, 0);
-		reaper_close(session->host->reaper, session->user, packet.fds, packet.fd_count);
-	}
-}
-
-/* Descriptors that are on their way count as ours, also after our end of the socket has been closed (unix(7),
- * ETOOMANYREFS): a client that does not read his last answer goes on paying for his session. */
-static int on_unread(sd_event_source *source, uint64_t usec, void *context)
-{
-	(void)usec;
-	discard_messages(context);
-	if (session_has_unread_answers(context)) {
-		sd_event_source_set_time_relative(source, UNREAD_LOOK_US);
-		return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-	}
-	session_free(context);
-	return 0;
-}
-
-/* When its rings and regions are gone: not before does it hang up, for that tells the client so. */
-static void session_close(struct session *session)
+/*
+ * Hang up when the rings and regions are gone, not earlier: to the client that proves that nothing moves its bytes any
+ * more. Descriptors in unread answers count as ours, also after our end of the socket has been closed (unix(7),
+ * ETOOMANYREFS). So a client that does not read its last answer goes on paying for its session.
+ */
+static void hang_up(struct session *session)
 {
 	if (session->socket >= 0)
 		shutdown(session->socket, SHUT_RDWR);
-	if (session->on_unread && !session->host->stopping)
-		return; /* it waits already */
-	if (session->socket >= 0 && !session->host->stopping && session_has_unread_answers(session) &&
-	    sd_event_add_time_relative(session->host->event, &session->on_unread, CLOCK_MONOTONIC, UNREAD_LOOK_US,
-				       UNREAD_LOOK_US / 10, on_unread, session) >= 0)
-		return;
-	session_free(session);
+
+	bool wait = session->socket >= 0 && !session->host->stopping && session_has_unread_answers(session);
+
+	if (!wait || watch_reader(session) < 0 || set_state(session, SESSION_UNREAD) < 0)
+		session_free(session);
+}
+
+void session_released(void *context)
+{
+	struct session *session = context;
+
+	if (session->state == SESSION_WAITING && remove_leaving(session) < 0)
+		session_end(session);
+	else if (session->state == SESSION_ENDING && remove_all(session) == 0)
+		hang_up(session);
 }
 
 void session_end(struct session *session)
 {
-	if (session->ending) {
-		session_released(session);
+	if (session->state == SESSION_UNREAD) {
+		session_free(session);
 		return;
 	}
-	session->ending = true;
-	session->on_message = sd_event_source_disable_unref(session->on_message);
-	session->on_peer_end = sd_event_source_disable_unref(session->on_peer_end);
-	session->on_silence = sd_event_source_disable_unref(session->on_silence);
-	int result = remove_all(session);
-
+	if (session->state != SESSION_ENDING)
+		set_state(session, SESSION_ENDING);
 	if (session->peer_fd >= 0)
 		close(session->peer_fd);
 	session->peer_fd = -1;
-	if (!result)
-		session_close(session);
-}
-
-void session_released(struct session *session)
-{
-	if (session->ending) {
-		if (remove_all(session) == 0)
-			session_close(session);
-	} else if (session_waits(session) &&
-		   session_release_for_client(session, session->leaving_ring, session->leaving_region) < 0) {
-		session_end(session);
-	}
+	session_released(session);
 }
 
 void session_violated(struct session *session, const char *reason)
@@ -402,7 +463,7 @@ void session_take_notes(struct session *session)
 	/* acquire; partner: session_note_violation(), release */
 	const char *reason = atomic_load_explicit(&session->violation, memory_order_acquire);
 
-	if (session->ending)
+	if (session->state >= SESSION_ENDING)
 		return;
 	/* acquire; partner: session_note_over_limit(), release */
 	if (atomic_exchange_explicit(&session->over_limit, false, memory_order_acquire))

@@ -49,16 +49,26 @@ struct session_host {
 	struct vdm_report_counters ended; /* of rings that are gone */
 };
 
+enum session_state {
+	SESSION_GREETING, /* the client has connected, and has to say what it is */
+	SESSION_OPEN,     /* its messages are handled */
+	SESSION_WAITING,  /* a worker uses what the client gives back: the answer, and the next message, wait for that */
+	SESSION_ENDING,   /* its rings and regions are being removed, as workers let go of them */
+	SESSION_UNREAD,   /* it has hung up, and the client has not read the last answer */
+	SESSION_GONE      /* nothing is left of it */
+};
+
 struct session {
 	LIST_ENTRY(session) entry;      /* session_host::sessions */
 	struct session_host *host;
 	struct user *user;
 	struct log_peer peer;
 	uint64_t began_ns;              /* CLOCK_MONOTONIC */
-	bool greeted;
+	enum session_state state;       /* changed by set_state() alone */
 	int socket;
-	int peer_fd;                    /* pidfd; -1 if there is none */
-	sd_event_source *on_message, *on_peer_end, *on_silence;
+	int peer_fd;                    /* pidfd; -1: none */
+	sd_event_source *on_socket;     /* messages; in SESSION_UNREAD, what the client reads */
+	sd_event_source *on_peer_end, *on_silence;
 
 	struct limits limits;           /* as at its start */
 	struct engine_memory *memory;
@@ -71,11 +81,9 @@ struct session {
 	void *report;                   /* the last one that it asked for: its pages are ours; NULL if there is none */
 	size_t report_size;
 
-	/* What a worker still had in use when it was to be removed; then nothing else is done for the client. */
+	/* In SESSION_WAITING, what the client gives back: one of them is not NULL. */
 	struct ring *leaving_ring;
 	struct region *leaving_region;
-	bool ending;                    /* all of it is being removed */
-	sd_event_source *on_unread;     /* ...but for its socket, while the client has not read our last answer */
 
 	/* Notes of workers; see session_note_violation() and session_note_over_limit(). */
 	_Atomic(const char *) violation;
@@ -89,11 +97,23 @@ struct session {
 int session_begin(struct session_host *host, struct user *user, const struct log_peer *peer, int socket,
 		  char text[VDM_REFUSAL_TEXT]);
 
-/* End it and give back everything: at once, or as soon as no worker is at it, in session_released(). */
+/* The client has greeted, and named itself in session->peer. */
+void session_open(struct session *session);
+
+/*
+ * Remove a ring or a region, of which the other is NULL, for the client, and answer: at once, or when no worker uses it
+ * any more. Returns 0, or a negative errno if the client does not read the answer.
+ */
+int session_remove_for_client(struct session *session, struct ring *ring, struct region *region);
+
+/* End it and give back everything: at once, or as workers let go of it. If the daemon stops, wait for no reader. */
 void session_end(struct session *session);
 
-/* A worker has let go of something that this session may wait for: go on. That may end the session. */
-void session_released(struct session *session);
+/* End it because the client broke the protocol. */
+void session_violated(struct session *session, const char *reason);
+
+/* A worker has let go of what this session may wait for: go on. That may end the session. */
+void session_released(void *session);
 
 /*
  * Callbacks of a queue, whose context is the session, on a worker's thread: the client has broken the protocol, with the
@@ -108,23 +128,11 @@ void session_take_notes(struct session *session);
 /* Empty the report that it was given: the client may keep the file for as long as it likes, and we pay for its pages. */
 void session_drop_report(struct session *session);
 
-/* End it because the client broke the protocol. */
-void session_violated(struct session *session, const char *reason);
-
 /*
  * Descriptors that are on their way count as the sender's, by user id (unix(7), ETOOMANYREFS): a client that lets
  * them pile up would use up what all have.
  */
 bool session_has_unread_answers(const struct session *session);
-
-/* Give back a ring or a region of it: 0, or -EAGAIN as long as a worker is at it. `empty`: the client has done with the
- * ring, see ring_reap(). */
-int session_remove_ring(struct session *session, struct ring *ring, bool empty);
-int session_remove_region(struct session *session, struct region *region);
-
-/* The same for a client that asked for it, with the answer; now or later. Returns 0, or a negative errno if the client
- * does not listen. */
-int session_release_for_client(struct session *session, struct ring *ring, struct region *region);
 
 void report_counters_add(struct vdm_report_counters *sum, const struct vdm_report_counters *more);
 

@@ -164,7 +164,7 @@ static void greet(int client)
 	REQUIRE(vdm_packet_send(client, &hello.header, NULL, 0) == 0);
 	run_loop();
 	drain(client);
-	REQUIRE(LIST_FIRST(&server->host.sessions)->greeted);
+	REQUIRE(LIST_FIRST(&server->host.sessions)->state == SESSION_OPEN);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
