@@ -214,11 +214,16 @@ static int set_text(const struct key *key, char *text, size_t size, const char *
 	return 0;
 }
 
+static const void *value_of(const struct key *key, const struct config *config, const struct limits *limits)
+{
+	const void *base = !strcmp(key->section, "limits") ? (const void *)limits : (const void *)config;
+
+	return (const char *)base + key->offset;
+}
+
 static uint64_t *number_of(const struct key *key, struct config *config, struct limits *limits)
 {
-	char *base = !strcmp(key->section, "limits") ? (char *)limits : (char *)config;
-
-	return (uint64_t *)(base + key->offset);
+	return (uint64_t *)(uintptr_t)value_of(key, config, limits);
 }
 
 int config_set(struct config *config, const char *section, const char *name, const char *value,
@@ -380,26 +385,39 @@ int config_read(struct config *config, const char *path, bool required, char err
 	return result == -ENOENT && !required ? 0 : result;
 }
 
-static void print_key(const struct key *key, uint64_t number, const char *text, FILE *file)
+/* `value` is text for KIND_TEXT, and a number for the other kinds. */
+static void print_key(const struct key *key, const void *value, FILE *file)
 {
+	const uint64_t *number = value;
 	char bytes[32];
 
 	fprintf(file, "%s = ", key->name);
 	switch (key->kind) {
 	case KIND_TEXT:
-		fprintf(file, "%s\n", text);
+		fprintf(file, "%s\n", (const char *)value);
 		break;
 	case KIND_COUNT:
-		fprintf(file, "%llu\n", (unsigned long long)number);
+		fprintf(file, "%llu\n", (unsigned long long)*number);
 		break;
 	case KIND_BYTES:
-		format_bytes(number, bytes);
+		format_bytes(*number, bytes);
 		fprintf(file, "%s\n", bytes);
 		break;
 	case KIND_CHOICE:
-		fprintf(file, "%s\n", key->choices[number]);
+		fprintf(file, "%s\n", key->choices[*number]);
 		break;
 	}
+}
+
+static void print_user(const struct user_config *user, FILE *file)
+{
+	fprintf(file, "\n[user %u]\n", (unsigned)user->uid);
+	for (size_t i = 0; i < USER_KEY_COUNT; i++)
+		if (user->given & USER_KEY_BIT(i))
+			print_key(&user_keys[i], (const char *)user + user_keys[i].offset, file);
+	for (size_t i = 0; i < KEY_COUNT; i++)
+		if (user->given & 1ull << i)
+			print_key(&keys[i], value_of(&keys[i], NULL, &user->limits), file);
 }
 
 void config_print(const struct config *config, FILE *file)
@@ -408,30 +426,16 @@ void config_print(const struct config *config, FILE *file)
 
 	for (size_t i = 0; i < KEY_COUNT; i++) {
 		const struct key *key = &keys[i];
-		uint64_t number = 0;
 
 		if (strcmp(key->section, section)) {
 			fprintf(file, "%s[%s]\n", *section ? "\n" : "", key->section);
 			section = key->section;
 		}
-		if (key->kind != KIND_TEXT)
-			number = *number_of(key, (struct config *)(uintptr_t)config,
-					    (struct limits *)(uintptr_t)&config->limits);
 		fprintf(file, "; %s\n", key->meaning);
-		print_key(key, number, config->socket, file);
+		print_key(key, value_of(key, config, &config->limits), file);
 	}
-	for (size_t u = 0; u < config->user_count; u++) {
-		struct user_config *user = &config->users[u];
-
-		fprintf(file, "\n[user %u]\n", (unsigned)user->uid);
-		for (size_t i = 0; i < USER_KEY_COUNT; i++)
-			if (user->given & USER_KEY_BIT(i))
-				print_key(&user_keys[i], *(uint64_t *)((char *)user + user_keys[i].offset), "", file);
-		for (size_t i = 0; i < KEY_COUNT; i++)
-			if (user->given & 1ull << i)
-				print_key(&keys[i], *number_of(&keys[i], NULL, &user->limits), "",
-					  file);
-	}
+	for (size_t u = 0; u < config->user_count; u++)
+		print_user(&config->users[u], file);
 }
 
 void config_apply(struct config *config, struct config *fresh,
@@ -473,7 +477,7 @@ struct user_config config_for_user(const struct config *config, uid_t uid)
 
 		if (!strcmp(key->section, "limits") && !(result.given & 1ull << i))
 			*number_of(key, NULL, &result.limits) =
-				*number_of(key, NULL, (struct limits *)(uintptr_t)&config->limits);
+				*(const uint64_t *)value_of(key, NULL, &config->limits);
 	}
 	return result;
 }

@@ -81,10 +81,34 @@ static void leave_stale_socket(void)
 	close(fd);
 }
 
+enum { DAEMONS = 2 };
+
+/* A daemon that starts when all have come to the barrier. Exits with 1 if it got the socket, 0 if another one did. */
+static void start_daemon(pthread_barrier_t *meet)
+{
+	struct listener listener;
+
+	pthread_barrier_wait(meet);
+	int result = open_listener(&listener);
+
+	pthread_barrier_wait(meet);
+	if (!result)
+		listener_close(&listener);
+	_exit(result == 0 ? 1 : result == -EADDRINUSE ? 0 : 100);
+}
+
+static unsigned exit_status_of_a_child(void)
+{
+	int status;
+
+	assert_true(wait(&status) > 0 && WIFEXITED(status));
+	return (unsigned)WEXITSTATUS(status);
+}
+
 /* Several that find a stale socket at the same moment: one of them gets its place. */
 static void of_daemons_that_start_at_once_one_stays(void **state)
 {
-	enum { ROUNDS = 300, DAEMONS = 2 };
+	enum { ROUNDS = 300 };
 	pthread_barrier_t *meet = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pthread_barrierattr_t shared;
 
@@ -97,25 +121,11 @@ static void of_daemons_that_start_at_once_one_stays(void **state)
 		unsigned stayed = 0;
 
 		leave_stale_socket();
-		for (unsigned i = 0; i < DAEMONS; i++) {
-			if (fork() == 0) {
-				struct listener listener;
-
-				pthread_barrier_wait(meet);
-				int result = open_listener(&listener);
-
-				pthread_barrier_wait(meet);
-				if (!result)
-					listener_close(&listener);
-				_exit(result == 0 ? 1 : result == -EADDRINUSE ? 0 : 100);
-			}
-		}
-		for (unsigned i = 0; i < DAEMONS; i++) {
-			int status;
-
-			assert_true(wait(&status) > 0 && WIFEXITED(status));
-			stayed += (unsigned)WEXITSTATUS(status);
-		}
+		for (unsigned i = 0; i < DAEMONS; i++)
+			if (fork() == 0)
+				start_daemon(meet);
+		for (unsigned i = 0; i < DAEMONS; i++)
+			stayed += exit_status_of_a_child();
 		assert_int_equal(stayed, 1);
 	}
 	munmap(meet, 4096);
