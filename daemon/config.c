@@ -12,6 +12,8 @@
 #include "ini_file.h"
 #include "proto/ring.h"
 
+static_assert(CONFIG_ERROR_TEXT == INI_ERROR_TEXT, "one is passed on as the other");
+
 /* Below it a copy is over sooner here than a request gets there and back; measured with vdm-bench. */
 #define DEFAULT_OFFLOAD_THRESHOLD "64K"
 

@@ -12,12 +12,10 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-#include "ini_file.h"
-
 #define CONFIG_DEFAULT_FILE "/etc/vdmd.conf"
 
 /* Long enough for every message of config_*(). */
-#define CONFIG_ERROR_TEXT INI_ERROR_TEXT
+#define CONFIG_ERROR_TEXT 512
 
 /* Limits. Those of a user hold for all of his sessions together. */
 struct limits {

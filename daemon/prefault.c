@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/queue.h>
@@ -13,6 +12,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "detached_thread.h"
 
 /* Linux 5.14; older C libraries do not know them. */
 #ifndef MADV_POPULATE_READ
@@ -69,6 +70,7 @@ static void *prefault_main(void *argument)
 {
 	struct prefault *prefault = argument;
 
+	pthread_setname_np(pthread_self(), "vdm-prefault");
 	/* of this thread alone, as Linux has it: setpriority(2), Bugs */
 	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19);
 	pthread_mutex_lock(&prefault->lock);
@@ -150,22 +152,11 @@ void prefault_free(struct prefault *prefault)
 	free(prefault);
 }
 
-/* Holding the lock. */
+/* Start the thread if it does not run. Returns whether it does. Holding the lock. */
 static bool start(struct prefault *prefault)
 {
-	sigset_t all, before;
-	pthread_t thread;
-
-	if (prefault->running)
-		return true;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	prefault->running = pthread_create(&thread, NULL, prefault_main, prefault) == 0;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (prefault->running) {
-		pthread_setname_np(thread, "vdm-prefault");
-		pthread_detach(thread);
-	}
+	if (!prefault->running)
+		prefault->running = detached_thread_start(prefault_main, prefault) == 0;
 	return prefault->running;
 }
 

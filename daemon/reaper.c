@@ -3,91 +3,104 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
-#include <semaphore.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "detached_close.h"
+#include "detached_thread.h"
+#include "user.h"
 
 #define MAX_THREADS       16
 #define THREADS_PER_USER  4
 
-/* A user may have so much waiting; and so much if nothing of it has come to an end for a while. */
-#define MOST_WAITING 1024
-#define MOST_STUCK   64
-#define STUCK_NS     2000000000ull
+/* The jobs that a user may have; and as long as none has been finished for STUCK_NS. */
+#define MOST_JOBS  1024
+#define MOST_STUCK 64
+#define STUCK_NS   2000000000ull
 
-/* Descriptors of one user that may wait; see bury(). */
+/* Descriptors of one user that may wait; see close_by_copy(). */
 #define MOST_DESCRIPTORS 256
 
-/* At the end, what is stuck is left to the kernel, which does not wait when a process exits (socket(7)). */
+/* How long the daemon's end waits. What is stuck is left to the kernel, which does not linger at exit (socket(7)). */
 #define PATIENCE_MS 200
 
-STAILQ_HEAD(reaping_list, reaping);
+/* What is done together, in this order: pages given back, memory unmapped, descriptors closed. */
+struct reaper_job {
+	STAILQ_ENTRY(reaper_job) entry; /* reaper::waiting, then reaper::done */
+	struct user *user;              /* NULL: none */
+	struct {
+		void *base;
+		size_t size;
+		bool empty;
+	} memory[2];
+	unsigned memory_count;
+	struct charge charge;           /* for descriptors that the user has passed */
+	unsigned fd_count;
+	int fds[];
+};
+
+STAILQ_HEAD(job_list, reaper_job);
 
 struct reaper {
 	pthread_mutex_t lock;
 	pthread_cond_t work, idle;
-	struct reaping_list waiting, done;
+	struct job_list waiting, done;
 	unsigned threads, free_threads;
-	struct reaper_share nobodys;
+	struct reaper_share unowned;
 	bool stopping;
 	int done_fd;                 /* eventfd: look at `done` */
 	sd_event_source *on_done;
 };
 
 /* Descriptors that the user has passed, of those that are to be closed. */
-static unsigned passed(const struct reaping *reaping)
+static unsigned passed(const struct reaper_job *job)
 {
-	return (unsigned)reaping->charge.amount[RESOURCE_DESCRIPTORS];
+	return (unsigned)job->charge.amount[RESOURCE_DESCRIPTORS];
 }
 
-static struct reaper_share *share_of(struct reaper *reaper, const struct reaping *reaping)
+static struct reaper_share *share_of(struct reaper *reaper, const struct reaper_job *job)
 {
-	return reaping->user ? &reaping->user->reaper_share : &reaper->nobodys;
+	return job->user ? &job->user->reaper_share : &reaper->unowned;
 }
 
 /* The first whose user has not too many threads already. Holding the lock. */
-static struct reaping *take(struct reaper *reaper)
+static struct reaper_job *take(struct reaper *reaper)
 {
-	struct reaping *reaping;
+	struct reaper_job *job;
 
-	STAILQ_FOREACH(reaping, &reaper->waiting, entry) {
-		struct reaper_share *share = share_of(reaper, reaping);
+	STAILQ_FOREACH(job, &reaper->waiting, entry) {
+		struct reaper_share *share = share_of(reaper, job);
 
 		if (share->threads >= THREADS_PER_USER)
 			continue;
-		STAILQ_REMOVE(&reaper->waiting, reaping, reaping, entry);
+		STAILQ_REMOVE(&reaper->waiting, job, reaper_job, entry);
 		share->threads++;
-		share->descriptors -= passed(reaping);
-		return reaping;
+		share->descriptors -= passed(job);
+		return job;
 	}
 	return NULL;
 }
 
-static void reap(struct reaping *reaping)
+static void do_job(struct reaper_job *job)
 {
-	for (unsigned i = 0; i < reaping->memory_count; i++) {
-		void *base = reaping->memory[i].base;
-		size_t size = reaping->memory[i].size;
+	for (unsigned i = 0; i < job->memory_count; i++) {
+		void *base = job->memory[i].base;
+		size_t size = job->memory[i].size;
 
 		/* punching through a mapping needs one that may be written, madvise(2) */
-		if (reaping->memory[i].empty && mprotect(base, size, PROT_READ | PROT_WRITE) == 0)
+		if (job->memory[i].empty && mprotect(base, size, PROT_READ | PROT_WRITE) == 0)
 			madvise(base, size, MADV_REMOVE);
 		munmap(base, size);
 	}
-	for (unsigned i = 0; i < reaping->fd_count; i++)
-		if (reaping->fds[i] >= 0)
-			close(reaping->fds[i]);
+	for (unsigned i = 0; i < job->fd_count; i++)
+		close(job->fds[i]);
 }
 
 static void *reaper_main(void *argument)
@@ -96,14 +109,14 @@ static void *reaper_main(void *argument)
 
 	pthread_mutex_lock(&reaper->lock);
 	for (;;) {
-		struct reaping *reaping = take(reaper);
+		struct reaper_job *job = take(reaper);
 
-		if (reaping) {
+		if (job) {
 			pthread_mutex_unlock(&reaper->lock);
-			reap(reaping);
+			do_job(job);
 			pthread_mutex_lock(&reaper->lock);
-			share_of(reaper, reaping)->threads--;
-			STAILQ_INSERT_TAIL(&reaper->done, reaping, entry);
+			share_of(reaper, job)->threads--;
+			STAILQ_INSERT_TAIL(&reaper->done, job, entry);
 			eventfd_write(reaper->done_fd, 1);
 			continue;
 		}
@@ -120,17 +133,17 @@ static void *reaper_main(void *argument)
 }
 
 /* It is done: give its user back. On the event loop's thread. */
-static void finish(struct reaping *reaping)
+static void finish(struct reaper_job *job)
 {
-	struct user *user = reaping->user;
+	struct user *user = job->user;
 
 	if (user) {
-		user->reaping--;
-		charge_release(&reaping->charge);
-		user->reaped_ns = monotonic_ns();
+		user->reaper_jobs--;
+		charge_release(&job->charge);
+		user->reaper_progress_ns = monotonic_ns();
 		user_put(user);
 	}
-	free(reaping);
+	free(job);
 }
 
 /* The same for all that are done. */
@@ -138,14 +151,14 @@ static void collect(struct reaper *reaper)
 {
 	for (;;) {
 		pthread_mutex_lock(&reaper->lock);
-		struct reaping *reaping = STAILQ_FIRST(&reaper->done);
+		struct reaper_job *job = STAILQ_FIRST(&reaper->done);
 
-		if (reaping)
+		if (job)
 			STAILQ_REMOVE_HEAD(&reaper->done, entry);
 		pthread_mutex_unlock(&reaper->lock);
-		if (!reaping)
+		if (!job)
 			return;
-		finish(reaping);
+		finish(job);
 	}
 }
 
@@ -221,181 +234,124 @@ void reaper_free(struct reaper *reaper)
 	free(reaper);
 }
 
-struct reaping *reaping_new(struct user *user, unsigned fds)
+struct reaper_job *reaper_job_new(struct user *user, unsigned fds)
 {
-	struct reaping *reaping = calloc(1, sizeof *reaping + fds * sizeof(int));
+	struct reaper_job *job = calloc(1, sizeof *job + fds * sizeof(int));
 
-	if (reaping)
-		reaping->user = user;
-	return reaping;
+	if (job)
+		job->user = user;
+	return job;
 }
 
-/* Descriptors that are given up all at once. */
-struct burial {
-	sem_t copied, closed;
-	int error;
-	unsigned count;
-	int fds[]; /* ascending */
-};
-
-/*
- * On a thread of its own: with a table of descriptors of its own, in which the files stay open until it ends. Nobody
- * waits for that; and nothing lingers, as when a process exits (socket(7)).
- */
-static void *undertake(void *argument)
+void reaper_job_add_memory(struct reaper_job *job, void *base, size_t size, bool empty)
 {
-	struct burial *burial = argument;
-	unsigned next = 0;
-
-	burial->error = unshare(CLONE_FILES) < 0 ? errno : 0;
-	bool alone = !burial->error;
-
-	sem_post(&burial->copied);
-	while (sem_wait(&burial->closed) < 0)
-		;
-	/* what else there is in the table does not stay open for as long as those may take */
-	for (unsigned i = 0; alone && i < burial->count; next = (unsigned)burial->fds[i++] + 1)
-		if ((unsigned)burial->fds[i] > next)
-			syscall(SYS_close_range, next, (unsigned)burial->fds[i] - 1, 0);
-	if (alone)
-		syscall(SYS_close_range, next, ~0u, 0);
-	sem_destroy(&burial->copied);
-	sem_destroy(&burial->closed);
-	free(burial);
-	return NULL;
+	job->memory[job->memory_count].base = base;
+	job->memory[job->memory_count].size = size;
+	job->memory[job->memory_count++].empty = empty;
 }
 
-static int ascending(const void *a, const void *b)
+void reaper_job_add_fd(struct reaper_job *job, int fd)
 {
-	return *(const int *)a - *(const int *)b;
+	job->fds[job->fd_count++] = fd;
 }
 
-/* Take what has been passed from the list: as many descriptors as the share counts. Holding the lock. */
-static void take_descriptors(struct reaper *reaper, const struct reaper_share *share, struct reaping_list *taken)
+/* Move the jobs with a user's descriptors from one list to another, and copy these descriptors. Holding the lock. */
+static unsigned take_passed(struct reaper *reaper, const struct reaper_share *share, struct job_list *taken, int *fds)
 {
-	struct reaping *reaping, *next;
+	struct reaper_job *job, *next;
+	unsigned count = 0;
 
-	for (reaping = STAILQ_FIRST(&reaper->waiting); reaping; reaping = next) {
-		next = STAILQ_NEXT(reaping, entry);
-		if (share_of(reaper, reaping) != share || passed(reaping) == 0)
+	for (job = STAILQ_FIRST(&reaper->waiting); job; job = next) {
+		next = STAILQ_NEXT(job, entry);
+		if (share_of(reaper, job) != share || passed(job) == 0)
 			continue;
-		STAILQ_REMOVE(&reaper->waiting, reaping, reaping, entry);
-		STAILQ_INSERT_TAIL(taken, reaping, entry);
+		STAILQ_REMOVE(&reaper->waiting, job, reaper_job, entry);
+		STAILQ_INSERT_TAIL(taken, job, entry);
+		memcpy(fds + count, job->fds, job->fd_count * sizeof *fds);
+		count += job->fd_count;
 	}
+	return count;
 }
 
 /*
- * A user has so much waiting behind what is slow that others would come to feel it: close it here, while another thread
- * has the same files open and closes them last. What cannot be done so goes on waiting. Holding the lock.
+ * A user has so many descriptors waiting behind slow ones that other users would run out of them: close these all at
+ * once. If that fails they go on waiting. Holding the lock.
  */
-static void bury(struct reaper *reaper, struct reaper_share *share)
+static void close_by_copy(struct reaper *reaper, struct reaper_share *share)
 {
-	struct burial *burial = calloc(1, sizeof *burial + share->descriptors * sizeof(int));
-	struct reaping_list taken = STAILQ_HEAD_INITIALIZER(taken);
-	sigset_t all, before;
-	struct reaping *reaping;
-	pthread_t thread;
+	int *fds = malloc(share->descriptors * sizeof *fds);
+	struct job_list taken = STAILQ_HEAD_INITIALIZER(taken);
+	struct reaper_job *job;
 
-	if (!burial)
+	if (!fds)
 		return;
-	take_descriptors(reaper, share, &taken);
-	STAILQ_FOREACH(reaping, &taken, entry) {
-		memcpy(burial->fds + burial->count, reaping->fds, reaping->fd_count * sizeof(int));
-		burial->count += reaping->fd_count;
-	}
-	qsort(burial->fds, burial->count, sizeof(int), ascending);
-	sem_init(&burial->copied, 0, 0);
-	sem_init(&burial->closed, 0, 0);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int error = pthread_create(&thread, NULL, undertake, burial);
 
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (error) {
-		free(burial);
-		STAILQ_CONCAT(&reaper->waiting, &taken);
-		return;
-	}
-	pthread_detach(thread);
-	while (sem_wait(&burial->copied) < 0)
-		;
-	if (burial->error) {
+	unsigned count = take_passed(reaper, share, &taken, fds);
+
+	if (detached_close(fds, count) < 0) {
 		STAILQ_CONCAT(&reaper->waiting, &taken);
 	} else {
-		for (unsigned i = 0; i < burial->count; i++)
-			close(burial->fds[i]);
-		share->descriptors -= burial->count;
-		while ((reaping = STAILQ_FIRST(&taken))) {
+		share->descriptors -= count;
+		while ((job = STAILQ_FIRST(&taken))) {
 			STAILQ_REMOVE_HEAD(&taken, entry);
-			finish(reaping);
+			finish(job);
 		}
 	}
-	sem_post(&burial->closed);
+	free(fds);
 }
 
-/* Another thread, unless there is one that waits. Holding the lock. */
+/* Have a thread look at the list: one that waits, or a new one. Holding the lock. */
 static void engage_thread(struct reaper *reaper)
 {
-	sigset_t all, before;
-	pthread_t thread;
-
-	if (reaper->free_threads > 0) {
+	if (reaper->free_threads > 0)
 		pthread_cond_signal(&reaper->work);
-		return;
-	}
-	if (reaper->threads == MAX_THREADS)
-		return; /* one of them will come to it */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	if (pthread_create(&thread, NULL, reaper_main, reaper) == 0) {
-		pthread_detach(thread);
+	else if (reaper->threads < MAX_THREADS && detached_thread_start(reaper_main, reaper) == 0)
 		reaper->threads++;
-	}
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	/* else a thread that is busy will look at it */
 }
 
-void reaper_submit(struct reaper *reaper, struct reaping *reaping)
+void reaper_submit(struct reaper *reaper, struct reaper_job *job)
 {
-	if (reaping->user) {
-		if (reaping->user->reaping++ == 0)
-			reaping->user->reaped_ns = monotonic_ns();
-		user_ref(reaping->user);
+	if (job->user) {
+		if (job->user->reaper_jobs++ == 0)
+			job->user->reaper_progress_ns = monotonic_ns();
+		user_ref(job->user);
 	}
 	pthread_mutex_lock(&reaper->lock);
-	struct reaper_share *share = share_of(reaper, reaping);
+	struct reaper_share *share = share_of(reaper, job);
 
-	STAILQ_INSERT_TAIL(&reaper->waiting, reaping, entry);
-	share->descriptors += passed(reaping);
+	STAILQ_INSERT_TAIL(&reaper->waiting, job, entry);
+	share->descriptors += passed(job);
 	if (share->descriptors > MOST_DESCRIPTORS)
-		bury(reaper, share);
+		close_by_copy(reaper, share);
 	engage_thread(reaper);
 	pthread_mutex_unlock(&reaper->lock);
 }
 
 bool reaper_overloaded(const struct user *user)
 {
-	return user->reaping > MOST_WAITING ||
-	       (user->reaping > MOST_STUCK && monotonic_ns() - user->reaped_ns > STUCK_NS);
+	return user->reaper_jobs > MOST_JOBS ||
+	       (user->reaper_jobs > MOST_STUCK && monotonic_ns() - user->reaper_progress_ns > STUCK_NS);
 }
 
 void reaper_close(struct reaper *reaper, struct user *user, int *fds, unsigned count)
 {
-	struct reaping *reaping = NULL;
+	struct reaper_job *job = NULL;
 
 	for (unsigned i = 0; i < count; i++) {
 		if (fds[i] < 0)
 			continue;
-		if (!reaping)
-			reaping = reaping_new(user, count - i);
-		if (reaping)
-			reaping->fds[reaping->fd_count++] = fds[i];
+		if (!job)
+			job = reaper_job_new(user, count - i);
+		if (job)
+			reaper_job_add_fd(job, fds[i]);
 		else
 			close(fds[i]);
 		fds[i] = -1;
 	}
-	if (reaping) {
-		charge_descriptors(&reaping->charge, user ? &user->book : NULL, reaping->fd_count);
-		reaper_submit(reaper, reaping);
+	if (job) {
+		charge_descriptors(&job->charge, user ? &user->book : NULL, job->fd_count);
+		reaper_submit(reaper, job);
 	}
 }
 

@@ -10,6 +10,8 @@
 
 #include "holes.h"
 #include "memfd.h"
+#include "prefault.h"
+#include "reaper.h"
 #include "refusal.h"
 
 /* A client that has closed a file leaves its pages to who unmaps it last: 60 ms for a GiB, which the event loop does not
@@ -66,7 +68,7 @@ int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 	return 0;
 }
 
-int region_map(struct prefault *prefault, int holes_fd, int fd, uint64_t size, uint32_t flags, struct region *region,
+int region_map(struct region *region, struct prefault *prefault, int holes_fd, int fd, uint64_t size, uint32_t flags,
 	       char text[VDM_REFUSAL_TEXT])
 {
 	const bool read_only = flags & VDM_REGION_READ_ONLY;
@@ -89,19 +91,17 @@ int region_map(struct prefault *prefault, int holes_fd, int fd, uint64_t size, u
 	return 0;
 }
 
-void region_unmap(struct prefault *prefault, struct reaper *reaper, struct user *user, struct region *region)
+void region_dispose(struct region *region, struct prefault *prefault, struct reaper *reaper, struct user *user)
 {
 	if (!prefault_end(prefault, region->prefault))
-		return; /* its thread is at it, and does it */
+		return; /* its thread is at a piece, and unmaps the memory afterwards */
 
-	struct reaping *reaping = region->size >= SLOW_BYTES ? reaping_new(user, 0) : NULL;
+	struct reaper_job *job = region->size >= SLOW_BYTES ? reaper_job_new(user, 0) : NULL;
 
-	if (!reaping) {
+	if (!job) {
 		munmap(region->base, region->size);
 		return;
 	}
-	reaping->memory[0].base = region->base;
-	reaping->memory[0].size = region->size;
-	reaping->memory_count = 1;
-	reaper_submit(reaper, reaping);
+	reaper_job_add_memory(job, region->base, region->size, false);
+	reaper_submit(reaper, job);
 }

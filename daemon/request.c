@@ -14,8 +14,11 @@
 
 #include "base/barrier.h"
 #include "engine/engine.h"
+#include "proto/ring.h"
 #include "reaper.h"
 #include "refusal.h"
+#include "region.h"
+#include "ring.h"
 #include "session.h"
 #include "status.h"
 
@@ -258,14 +261,14 @@ static int enter_region(struct session *session, const struct vdm_message_region
 
 	if (result)
 		return result;
-	result = region_map(session->host->prefault, session->host->holes_fd, fd, request->size, request->flags,
-			    region, text);
+	result = region_map(region, session->host->prefault, session->host->holes_fd, fd, request->size,
+			    request->flags, text);
 
 	if (!result) {
 		result = engine_region_add(session->memory, region->base, region->size,
 					  !(request->flags & VDM_REGION_READ_ONLY), &region->id);
 		if (result) {
-			region_unmap(session->host->prefault, session->host->reaper, session->user, region);
+			region_dispose(region, session->host->prefault, session->host->reaper, session->user);
 			refuse(text, result, "vdmd has no room for another region");
 		}
 	}

@@ -10,6 +10,8 @@
 
 #include "holes.h"
 #include "memfd.h"
+#include "proto/ring.h"
+#include "reaper.h"
 #include "refusal.h"
 
 static void close_if_open(int *fd)
@@ -116,22 +118,17 @@ void ring_unmake(struct ring *ring)
 	close_if_open(&ring->signal_fd);
 }
 
-void ring_reap(struct ring *ring, struct reaper *reaper, struct user *user, bool empty)
+void ring_dispose(struct ring *ring, struct reaper *reaper, struct user *user, bool empty)
 {
-	struct reaping *reaping = reaping_new(user, 2);
+	struct reaper_job *job = reaper_job_new(user, 2);
 
-	if (!reaping) {
+	if (!job) {
 		ring_unmake(ring);
 		return;
 	}
-	reaping->memory[0].base = ring->submission;
-	reaping->memory[0].size = vdm_submission_size(ring->entries);
-	reaping->memory[1].base = ring->completion;
-	reaping->memory[1].size = vdm_completion_size(ring->entries);
-	reaping->memory[1].empty = empty;
-	reaping->memory_count = 2;
-	reaping->fds[0] = ring->doorbell_fd;
-	reaping->fds[1] = ring->signal_fd;
-	reaping->fd_count = 2;
-	reaper_submit(reaper, reaping);
+	reaper_job_add_memory(job, ring->submission, vdm_submission_size(ring->entries), false);
+	reaper_job_add_memory(job, ring->completion, vdm_completion_size(ring->entries), empty);
+	reaper_job_add_fd(job, ring->doorbell_fd);
+	reaper_job_add_fd(job, ring->signal_fd);
+	reaper_submit(reaper, job);
 }

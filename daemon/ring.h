@@ -6,17 +6,19 @@
 #ifndef VDM_DAEMON_RING_H
 #define VDM_DAEMON_RING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "engine/engine.h"
 #include "books.h"
-#include "reaper.h"
 #include "proto/control.h"
-#include "proto/ring.h"
+
+struct engine_queue;
+struct reaper;
+struct user;
 
 struct ring {
-	LIST_ENTRY(ring) entry; /* in its session */
+	LIST_ENTRY(ring) entry; /* session::rings */
 	uint32_t id;
 	uint32_t entries;
 	void *submission;       /* the client's, mapped read-only */
@@ -27,15 +29,15 @@ struct ring {
 	struct charge charge;
 };
 
-LIST_HEAD(ring_list, ring);
-
-/* Check the file for a ring's submissions: of enough memory that nobody can take away or punch out. Returns 0, or a
- * negative errno with the rule that it breaks in `text`. */
+/*
+ * Check the file for a ring's submissions: it has enough memory, which can be neither taken away nor punched out. Returns
+ * 0, or a negative errno with the rule that it breaks in `text`.
+ */
 int ring_check(int fd, uint32_t entries, int holes_fd, char text[VDM_REFUSAL_TEXT]);
 
 /*
  * Map the memory of a zeroed ring, and make what the daemon has to make of it. The file stays the caller's. Stores the
- * descriptors for the client, in the order of enum vdm_ring_fd; they are the caller's to close. Returns 0 or a negative
+ * descriptors for the client, in the order of enum vdm_ring_fd; they are the caller's to close. Returns 0; or a negative
  * errno, and then there is nothing to undo.
  */
 int ring_make(struct ring *ring, int submission_fd, uint32_t entries, uint32_t first_sequence,
@@ -45,10 +47,10 @@ int ring_make(struct ring *ring, int submission_fd, uint32_t entries, uint32_t f
 void ring_unmake(struct ring *ring);
 
 /*
- * The same in the background; and with `empty` give back the pages of its completions, which would otherwise stay
- * charged to us for as long as the client keeps the files open. For a client that has done with the ring, or that
- * we have done with: completions that it has not read are lost.
+ * Have the reaper unmap and close everything of it. With `empty` the reaper also punches out the pages of its completions,
+ * which would otherwise stay charged to the daemon for as long as the client keeps the file open. Completions that the
+ * client has not read are lost.
  */
-void ring_reap(struct ring *ring, struct reaper *reaper, struct user *user, bool empty);
+void ring_dispose(struct ring *ring, struct reaper *reaper, struct user *user, bool empty);
 
 #endif

@@ -17,6 +17,8 @@
 #include "engine/engine.h"
 #include "reaper.h"
 #include "refusal.h"
+#include "region.h"
+#include "ring.h"
 
 /* Linux 6.5; older C libraries do not know it. */
 #ifndef SO_PEERPIDFD
@@ -263,7 +265,7 @@ static int remove_ring(struct session *session, struct ring *ring)
 		return result;
 	add_engine_counters(&session->ended, &counters);
 	LIST_REMOVE(ring, entry);
-	ring_reap(ring, session->host->reaper, session->user, !session->host->stopping);
+	ring_dispose(ring, session->host->reaper, session->user, !session->host->stopping);
 	charge_release(&ring->charge);
 	free(ring);
 	return 0;
@@ -278,7 +280,7 @@ static int remove_region(struct session *session, struct region *region)
 	if (result)
 		return result;
 	LIST_REMOVE(region, entry);
-	region_unmap(session->host->prefault, session->host->reaper, session->user, region);
+	region_dispose(region, session->host->prefault, session->host->reaper, session->user);
 	charge_release(&region->charge);
 	free(region);
 	return 0;
@@ -351,14 +353,11 @@ void session_counters(const struct session *session, struct vdm_report_counters 
 
 void session_drop_report(struct session *session)
 {
-	struct reaping *reaping = session->report ? reaping_new(session->user, 0) : NULL;
+	struct reaper_job *job = session->report ? reaper_job_new(session->user, 0) : NULL;
 
-	if (reaping) {
-		reaping->memory[0].base = session->report;
-		reaping->memory[0].size = session->report_size;
-		reaping->memory[0].empty = !session->host->stopping;
-		reaping->memory_count = 1;
-		reaper_submit(session->host->reaper, reaping);
+	if (job) {
+		reaper_job_add_memory(job, session->report, session->report_size, !session->host->stopping);
+		reaper_submit(session->host->reaper, job);
 	} else if (session->report) {
 		munmap(session->report, session->report_size);
 	}

@@ -15,11 +15,16 @@
 
 #include "log.h"
 #include "proto/status.h"
-#include "region.h"
-#include "ring.h"
 #include "user.h"
 
+struct engine;
+struct engine_memory;
+struct prefault;
+struct reaper;
+struct region;
+struct ring;
 struct session;
+struct vdm_packet;
 LIST_HEAD(session_list, session);
 
 /* What a session tells the server. */
@@ -72,9 +77,9 @@ struct session {
 
 	struct limits limits;           /* as at its start */
 	struct engine_memory *memory;
-	struct ring_list rings;
+	LIST_HEAD(, ring) rings;
 	uint32_t rings_made;
-	struct region_list regions;
+	LIST_HEAD(, region) regions;
 	struct book book;               /* of its own charge, its rings and its regions */
 	struct charge charge;
 	struct vdm_report_counters ended; /* of its rings that are gone */

@@ -26,8 +26,8 @@ struct user {
 	LIST_ENTRY(user) entry;          /* users::list */
 	uid_t uid;
 	unsigned references;             /* sessions, and what is being reaped */
-	unsigned reaping;                /* what is being reaped */
-	uint64_t reaped_ns;              /* when something last was, or there was nothing to reap */
+	unsigned reaper_jobs;
+	uint64_t reaper_progress_ns;     /* when a job was last finished, or there was none */
 	struct reaper_share reaper_share;
 	struct book book;                /* of all its sessions, and of what is being reaped */
 	uint64_t handshakes;             /* left as of handshakes_ns */

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "base/clock.h"
+#include "daemon/user.h"
 
 static sd_event *event;
 static struct reaper *reaper;
@@ -77,16 +77,16 @@ static void a_socket_that_lingers_delays_its_own_user_alone(void **state)
 	int copy = ends[0];
 
 	reaper_close(reaper, &quick, &ends[0], 1);
-	while (quick.reaping > 0)
+	while (quick.reaper_jobs > 0)
 		sd_event_run(event, UINT64_MAX);
 	assert_int_equal(fcntl(copy, F_GETFD), -1);
 	assert_int_equal(quick.references, 1);
-	assert_int_equal(slow.reaping, 20);
+	assert_int_equal(slow.reaper_jobs, 20);
 	assert_int_equal(slow.book.used[RESOURCE_DESCRIPTORS], 20);
 	/* with the other ends gone there is nothing to linger for */
 	for (unsigned i = 0; i < 20; i++)
 		close(other[i]);
-	while (slow.reaping > 0)
+	while (slow.reaper_jobs > 0)
 		sd_event_run(event, UINT64_MAX);
 	assert_int_equal(slow.references, 1);
 	assert_int_equal(slow.book.used[RESOURCE_DESCRIPTORS], 0);
@@ -106,7 +106,7 @@ static void nobodys_sockets_delay_nobody(void **state)
 	}
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
 	reaper_close(reaper, &quick, ends, 2);
-	while (quick.reaping > 0)
+	while (quick.reaper_jobs > 0)
 		sd_event_run(event, UINT64_MAX);
 	for (unsigned i = 0; i < 20; i++)
 		close(other[i]);
@@ -146,7 +146,7 @@ static void many_that_linger_are_given_up(void **state)
 	assert_in_range(users[1].book.used[RESOURCE_DESCRIPTORS], 4, 256 + 4);
 	for (unsigned i = 0; i < 1000; i++)
 		close(other[i]);
-	while (users[0].reaping > 0 || users[1].reaping > 0)
+	while (users[0].reaper_jobs > 0 || users[1].reaper_jobs > 0)
 		sd_event_run(event, UINT64_MAX);
 }
 
@@ -175,8 +175,8 @@ static void an_empty_socket_is_closed_at_once(void **state)
 			assert_int_equal(send(ends[1], "text", 4, 0), 4);
 		shutdown(ends[0], SHUT_RDWR);
 		reaper_close_socket(reaper, &user, ends[0]);
-		assert_int_equal(user.reaping, messages ? 1 : 0);
-		while (user.reaping > 0)
+		assert_int_equal(user.reaper_jobs, messages ? 1 : 0);
+		while (user.reaper_jobs > 0)
 			sd_event_run(event, UINT64_MAX);
 		assert_int_equal(fcntl(ends[0], F_GETFD), -1);
 		close(ends[1]);

@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include "daemon/prefault.h"
+
 #define BYTES 65536u
 
 static struct prefault *prefault;
@@ -67,9 +69,9 @@ static void an_honest_memfd_is_admitted(void **state)
 
 	(void)state;
 	assert_int_equal(region_check(fd, BYTES, 0, &region, text), 0);
-	assert_int_equal(region_map(prefault, -1, fd, BYTES, 0, &region, text), 0);
+	assert_int_equal(region_map(&region, prefault, -1, fd, BYTES, 0, text), 0);
 	memset(region.base, 1, BYTES);
-	region_unmap(prefault, NULL, NULL, &region);
+	region_dispose(&region, prefault, NULL, NULL);
 	close(fd);
 }
 
@@ -150,9 +152,9 @@ static void read_only_files_make_read_only_regions(void **state)
 	int read_only = open(link, O_RDONLY | O_CLOEXEC);
 
 	assert_int_equal(region_check(read_only, BYTES, VDM_REGION_READ_ONLY, &region, text), 0);
-	assert_int_equal(region_map(prefault, -1, read_only, BYTES, VDM_REGION_READ_ONLY, &region, text), 0);
+	assert_int_equal(region_map(&region, prefault, -1, read_only, BYTES, VDM_REGION_READ_ONLY, text), 0);
 	assert_int_equal(((char *)region.base)[BYTES - 1], 0);
-	region_unmap(prefault, NULL, NULL, &region);
+	region_dispose(&region, prefault, NULL, NULL);
 	close(read_only);
 
 	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);

@@ -24,7 +24,9 @@
 #include <cmocka.h>
 
 #include "daemon/server.h"
+#include "engine/engine.h"
 #include "proto/control.h"
+#include "proto/ring.h"
 #include "proto/submission.h"
 
 static struct server *server;
@@ -721,10 +723,10 @@ static void no_reports_while_closing_takes_too_long(void **state)
 
 	(void)state;
 	greet();
-	user->reaping += 2000;
+	user->reaper_jobs += 2000;
 	assert_int_equal(vdm_packet_send(client, &message.header, NULL, 0), 0);
 	run_loop();
-	user->reaping -= 2000;
+	user->reaper_jobs -= 2000;
 	assert_int_equal(server->host.violated, 1);
 }
 
