@@ -48,8 +48,8 @@ static int begin_session(struct session_host *host, struct user *user, const str
 		return refuse(text, -EDQUOT, "vdmd has as many sessions as it may, %llu: raise sessions in [limits] of "
 			      "its configuration", (unsigned long long)sessions);
 	if (reaper_overloaded(user))
-		return refuse(text, -EDQUOT, "what this user has passed to vdmd takes too long to close: wait until it "
-			      "is");
+		return refuse(text, -EDQUOT, "closing the descriptors that this user has passed to vdmd takes too long: try "
+			      "again later");
 
 	int result = user_handshake(user, text);
 

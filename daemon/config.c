@@ -14,7 +14,7 @@
 
 static_assert(CONFIG_ERROR_TEXT == INI_ERROR_TEXT, "one is passed on as the other");
 
-/* Below it a copy is over sooner here than a request gets there and back; measured with vdm-bench. */
+/* A smaller copy ends sooner in the client than a request and its answer take; measured with vdm-bench. */
 #define DEFAULT_OFFLOAD_THRESHOLD "64K"
 
 enum kind { KIND_TEXT, KIND_COUNT, KIND_BYTES, KIND_CHOICE };
@@ -36,7 +36,7 @@ struct key {
 #define MAX_COUNT    1000000
 #define MAX_BYTES    (1ull << 50)
 
-/* As much of a wrong value as an error shows. */
+/* Shows the beginning of a wrong value. */
 #define SHOWN "%.80s"
 
 static const char *const levels[] = {
@@ -95,7 +95,7 @@ static const struct key keys[] = {
 };
 #define KEY_COUNT (sizeof keys / sizeof *keys)
 
-/* That a [user NAME] section may have beside limits. */
+/* Keys that a [user NAME] section may have beside limits. */
 static const struct key user_keys[] = {
 	{"user", "weight", KIND_COUNT, offsetof(struct user_config, weight), .minimum = 1, .maximum = 1000},
 	{"user", "priority", KIND_CHOICE, offsetof(struct user_config, priority), .choices = priorities,
@@ -119,7 +119,7 @@ static int complain(char error[CONFIG_ERROR_TEXT], const char *format, ...)
 	return -EINVAL;
 }
 
-/* A number with at most the suffixes that are allowed. */
+/* Parse a number, with a suffix of bytes if `suffix` allows one. */
 static bool parse_number(const char *text, bool suffix, uint64_t *number)
 {
 	static const char suffixes[] = "KMGT";
@@ -305,7 +305,7 @@ static struct user_config *user_section(struct config *config, const char *name,
 	return users;
 }
 
-/* One setting of a [user NAME] section. */
+/* Set one key of a [user NAME] section. */
 static int set_for_user(struct user_config *user, const char *name, const char *value, char error[CONFIG_ERROR_TEXT])
 {
 	uint64_t *number = NULL, bit = 0;
@@ -333,12 +333,12 @@ static int set_for_user(struct user_config *user, const char *name, const char *
 	return parse_value(key, value, number, error);
 }
 
-/* What reading a file needs to know beside the configuration. */
+/* The state of reading a file. */
 struct reading {
 	struct config *config;
 	uint64_t given;            /* bits of the keys seen */
 	const char *section;       /* "vdmd", "limits" or "user"; NULL before the first */
-	struct user_config *user;  /* of section "user"; in config->users, which moves when there is another */
+	struct user_config *user;  /* of section "user"; config->users moves when it grows */
 };
 
 static int begin_section(void *context, const char *name, char error[CONFIG_ERROR_TEXT])

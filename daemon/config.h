@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What can be configured: one table of keys, from which the file is read, the command line checked and
- * `vdmd --print-config` printed, so that the three cannot disagree. See vdmd.conf(5).
+ * The configuration, see vdmd.conf(5). One table of keys is used to read the file, to check the command line and to print
+ * `vdmd --print-config`, so that the three cannot disagree.
  */
 #ifndef VDM_DAEMON_CONFIG_H
 #define VDM_DAEMON_CONFIG_H
@@ -17,7 +17,7 @@
 /* Long enough for every message of config_*(). */
 #define CONFIG_ERROR_TEXT 512
 
-/* Limits. Those of a user hold for all of his sessions together. */
+/* Limits. Those of a user hold for all sessions of that user together. */
 struct limits {
 	uint64_t sessions;              /* of all users */
 	uint64_t sessions_per_user;
@@ -34,17 +34,17 @@ struct limits {
 	uint64_t handshakes_per_second; /* of one user */
 };
 
-/* Bytes of a user's name that are kept, to be shown. */
+/* Bytes of a user's name that are kept for messages. */
 #define CONFIG_NAME_TEXT 33
 
 /* What a [user NAME] section says. */
 struct user_config {
 	uid_t uid;
-	char name[CONFIG_NAME_TEXT];    /* as the section has it: a name or a user id */
+	char name[CONFIG_NAME_TEXT];    /* as in the section: a name or a user id */
 	uint64_t weight;
 	uint64_t priority;              /* enum config_priority */
-	struct limits limits;           /* those that are given */
-	uint64_t given;                 /* bits of the keys that it has */
+	struct limits limits;           /* those that the section gives */
+	uint64_t given;                 /* bits of the keys that the section gives */
 };
 
 enum config_priority { CONFIG_PRIORITY_LOW, CONFIG_PRIORITY_NORMAL, CONFIG_PRIORITY_HIGH };
@@ -88,10 +88,10 @@ void config_print(const struct config *config, FILE *file);
 void config_apply(struct config *config, struct config *fresh,
 		  void (*restart)(const char *section, const char *name));
 
-/* What holds for a user: what the user's section says, over what holds for everybody. */
+/* The settings of a user: those of its section, and [limits] for what the section does not give. */
 struct user_config config_for_user(const struct config *config, uid_t uid);
 
-/* Whether the user's section gives that limit, and not [limits]. */
+/* Whether the section of the user sets this limit. Otherwise [limits] does. */
 bool config_is_users_own(const struct user_config *user, const char *limit);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Lines are read here, and split by inih, which by itself cuts a long line in two, joins an indented one to the line before, and
- * tells neither of a section without settings nor of the line that a section begins at.
+ * This reads the lines, and inih splits them. By itself inih cuts a long line in two, joins an indented line to the one
+ * before, and reports neither an empty section nor the line at which a section begins.
  */
 #include "ini_file.h"
 
@@ -16,14 +16,14 @@ struct reading {
 	FILE *file;
 	const struct ini_handlers *handlers;
 	void *context;
-	int line;                    /* the number of the last one read */
-	char *text;                  /* it; getline(3)'s */
+	int line;                    /* the number of the last line read */
+	char *text;                  /* that line, of getline(3) */
 	size_t capacity;
-	int result;                  /* of the first that was refused; then no more are read */
+	int result;                  /* of the first line that was refused, which ends the reading */
 	char error[INI_ERROR_TEXT];
 };
 
-/* A comment begins the line, or follows a blank. */
+/* Cut off a comment, which begins the line or follows a blank. */
 static void cut_comment(char *line)
 {
 	for (char *c = line; *c; c++) {
@@ -34,7 +34,7 @@ static void cut_comment(char *line)
 	}
 }
 
-/* Without the blanks around it, so that no line continues another. */
+/* Remove blanks from both ends, so that inih joins no lines. */
 static void trim(char *line)
 {
 	size_t blanks = strspn(line, " \t\r\n\v\f"), length = strlen(line + blanks);
@@ -50,7 +50,7 @@ static int begin_section(struct reading *reading, const char *line)
 	size_t length = strlen(line);
 
 	if (line[length - 1] != ']')
-		return 0; /* inih says what is wrong */
+		return 0; /* inih refuses it */
 	snprintf(name, sizeof name, "%.*s", (int)(length - 2), line + 1);
 	trim(name);
 	return reading->handlers->section(reading->context, name, reading->error);
@@ -62,7 +62,7 @@ static int refuse_line(struct reading *reading, const char *why)
 	return -EINVAL;
 }
 
-/* As fgets(3), for inih. */
+/* Reads lines for inih, as fgets(3) would. */
 static char *read_line(char *line, int size, void *stream)
 {
 	struct reading *reading = stream;
@@ -90,16 +90,16 @@ static int set(void *context, const char *section, const char *name, const char 
 {
 	struct reading *reading = context;
 
-	(void)section; /* cut to 49 bytes */
+	(void)section; /* inih has cut it to 49 bytes */
 	if (*name)
 		reading->result = reading->handlers->setting(reading->context, name, value, reading->error);
 	return *name && !reading->result;
 }
 
-/* Returns 0, or the number of the line that is wrong. */
+/* Read all lines. Returns 0, or the number of the line that is wrong. */
 static int read_lines(struct reading *reading)
 {
-	/* inih's number is that of the first line that `set` refused, or that it could not split itself */
+	/* inih returns the number of the first line that set() refused or that inih could not split */
 	int refused = ini_parse_stream(read_line, reading, set, reading);
 
 	if (refused > 0 && (!reading->result || refused < reading->line)) {
@@ -124,7 +124,7 @@ int ini_read(const char *path, const struct ini_handlers *handlers, void *contex
 
 	int line = read_lines(&reading);
 
-	/* a directory, for one, can be opened */
+	/* a directory can be opened */
 	if (!line && ferror(reading.file)) {
 		reading.result = errno ? -errno : -EIO;
 		snprintf(error, INI_ERROR_TEXT, "%.150s: cannot be read: %s", path, strerror(-reading.result));

@@ -17,7 +17,7 @@
 #include "lock_file.h"
 #include "refusal.h"
 
-/* The owner and the group of the socket may connect; everybody else may not. */
+/* The owner and the group of the socket may connect, and no other user. */
 #define SOCKET_UMASK 0117
 
 static int complain(char *text, size_t size, int error, const char *format, ...)
@@ -46,15 +46,15 @@ static int take_passed(struct listener *listener, int count, char *error, size_t
 		return complain(error, size, -EINVAL, "the service manager passed %d sockets: one is "
 						      "expected", count);
 	if (sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0)
-		return complain(error, size, -EINVAL, "the service manager passed a descriptor that is no "
-				"listening Unix socket of sequential packets: the socket unit has to say "
+		return complain(error, size, -EINVAL, "the service manager passed a descriptor that is not a "
+				"listening Unix socket of type SOCK_SEQPACKET: the socket unit has to say "
 				"ListenSequentialPacket=");
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	listener->fd = fd;
 	return 0;
 }
 
-/* Whether somebody listens at that address. */
+/* Whether a daemon listens at that address. */
 static int is_alive(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -103,7 +103,7 @@ static int bind_or_replace(int fd, const struct sockaddr_un *address, char *erro
 							     "choose another path", path);
 		if (is_alive(address))
 			return complain_running(path, error, size);
-		/* left behind by one that was killed */
+		/* a daemon that was killed has left it */
 		unlink(path);
 		result = bind_socket(fd, address);
 	}

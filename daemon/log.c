@@ -12,11 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Per user. Enough to see what happens, too few to drown the rest. */
+/* Per user: enough to see what happens, too few to hide other messages. */
 #define LIMIT_MESSAGES 10
 #define LIMIT_SECONDS  30
 
-/* Users share these by their number, and outlive their sessions in them: reconnecting gains nothing. */
+/* Users share these, by user id. A limit outlives the user's sessions, so that reconnecting gains nothing. */
 #define LIMITS 64
 
 static struct log_limit {

@@ -10,21 +10,24 @@
 #include <sys/types.h>
 #include <syslog.h>
 
-/* Whom a message is about. */
+/* The client that a message is about. */
 struct log_peer {
 	pid_t pid;
 	uid_t uid;
-	char command[16]; /* what it calls itself, printable; empty before it has greeted */
+	char command[16]; /* what the client calls itself, printable; empty before it has greeted */
 };
 
+/* Find out whether stderr is the journal. */
 void log_open(void);
+
+/* Write no messages that are less important than `level`, of syslog(3). */
 void log_set_level(int level);
 
-/* Write one message; `level` as syslog(3), `peer` may be NULL. */
+/* Write one message. `level` is one of syslog(3). `peer` may be NULL. */
 void log_message(int level, const struct log_peer *peer, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* The same about a client's doing, and at most a few in a while for each user, so that none can fill the log. */
+/* Write a message that a client can cause: at most a few in a while for each user, so that no user can fill the log. */
 void log_limited(int level, const struct log_peer *peer, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -16,18 +16,20 @@
 #include "options.h"
 #include "server.h"
 
-/* What has been submitted is still served for so long at the end; the whole has to take less than a second. */
+/* How long the end serves what has been submitted. The whole end has to take less than a second. */
 #define DRAIN_MS 500
 
-/* Socket and pidfd, and a ring's two: less is of no use. And the event loop's, the workers', the log's. */
+/* Socket and pidfd of a session, and the two of its ring; those of event loop, workers and log. */
 #define DESCRIPTORS_PER_SESSION 4
 #define DESCRIPTORS_OF_OWN      32
 
-/* When the event loop has no memory, it is tried again after so long. */
+/* How long to wait when the event loop has no memory. */
 #define MEMORY_RETRY_NS 100000000
 
-/* With a mistake in the configuration, clients are told for so long before the daemon exits. systemd's default start
- * limit is five in ten seconds. */
+/*
+ * How long a daemon with a mistake in its configuration tells that to clients, before it exits. systemd's default limit is
+ * five starts in ten seconds.
+ */
 #define TURN_AWAY_SECONDS 5
 
 struct service {
@@ -45,7 +47,7 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *signa
 	service->server->announcing = false;
 	acceptor_close(&service->server->acceptor);
 	if (engine_drain(service->server->host.engine, DRAIN_MS) < 0)
-		log_message(LOG_NOTICE, NULL, "clients still submit: the rest is theirs to do");
+		log_message(LOG_NOTICE, NULL, "clients still submit operations: they execute the rest themselves");
 	return sd_event_exit(service->server->host.event, 0);
 }
 
@@ -96,14 +98,14 @@ static int add_handlers(struct service *service)
 		result = sd_event_add_signal(event, NULL, SIGINT, on_stop, service);
 	if (result >= 0)
 		result = sd_event_add_signal(event, NULL, SIGHUP, on_reload, service);
-	/* the only timer of an idle daemon, and only where somebody asks for it */
+	/* the only timer of an idle daemon, where the service manager asks for it */
 	if (result >= 0 && sd_watchdog_enabled(0, &interval) > 0)
 		result = sd_event_add_time_relative(event, NULL, CLOCK_MONOTONIC, interval / 3, 0,
 						    on_watchdog, service);
 	return result;
 }
 
-/* Signals are taken by the event loop alone. Before any thread is started, for they inherit this. */
+/* The event loop alone takes signals. Called before any thread is started, as threads inherit the mask. */
 static void block_signals(void)
 {
 	sigset_t set;
@@ -116,7 +118,7 @@ static void block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* Each session and each ring takes two descriptors: have as many as we may. */
+/* Each session and each ring takes two descriptors, so use the hard limit. */
 static void raise_descriptor_limit(void)
 {
 	struct rlimit limit;
@@ -127,10 +129,7 @@ static void raise_descriptor_limit(void)
 	}
 }
 
-/*
- * Limits that cannot be reached are better known at the start than when a client is refused. Returns whether one client
- * at least can be served.
- */
+/* Warn at the start if there are too few descriptors for the limits. Returns whether at least one client can be served. */
 static bool descriptors_suffice(const struct config *config)
 {
 	const uint64_t needed = config->limits.sessions * DESCRIPTORS_PER_SESSION + DESCRIPTORS_OF_OWN;
@@ -182,21 +181,21 @@ static int start(struct service *service, struct config *config)
 	return result < 0 ? result : 0;
 }
 
-/* Until a handler ends it. */
+/* Run the event loop until a handler ends it. */
 static int run_loop(sd_event *event)
 {
 	int result;
 
-	/* it makes room for the events of newcomers (sd_event_wait(3)), and has lost nothing when it cannot */
+	/* sd_event_wait(3) allocates memory for events; when that fails no event is lost */
 	for (bool first = true; (result = sd_event_loop(event)) == -ENOMEM; first = false) {
 		if (first)
-			log_message(LOG_ERR, NULL, "the event loop is out of memory, and goes on when there is some");
+			log_message(LOG_ERR, NULL, "the event loop is out of memory: it goes on when there is some");
 		nanosleep(&(struct timespec){.tv_nsec = MEMORY_RETRY_NS}, NULL);
 	}
 	return result;
 }
 
-/* The mistake is for the operator to read. Clients have to ask. */
+/* Show the mistake to the operator alone. Clients are told where to look. */
 static void turn_away(const char *mistake)
 {
 	sd_notifyf(0, "STATUS=Cannot serve: %s", mistake);

@@ -12,7 +12,7 @@
 
 #include "refusal.h"
 
-/* st_blocks of stat(2) counts these. */
+/* The unit of st_blocks, stat(2), in bytes. */
 #define BLOCK 512
 
 int memfd_check_kind(int fd, int seals, struct stat *status, char text[VDM_REFUSAL_TEXT])
@@ -37,16 +37,18 @@ int memfd_refuse_holes(char text[VDM_REFUSAL_TEXT])
 
 int memfd_check_pages(const struct stat *status, int seals, uint64_t size, char text[VDM_REFUSAL_TEXT])
 {
-	/* Not sealed here: that could wait for a lock of the file for as long as the client likes to hold it. */
+	/* It is not sealed here: F_ADD_SEALS waits for a lock of the file, which the client may hold. */
 	if (!(seals & F_SEAL_SHRINK))
 		return refuse(text, -EPERM, "the memfd is not sealed against shrinking: create it with "
 					    "MFD_ALLOW_SEALING, and add F_SEAL_SHRINK");
-	/* So its size, asked for after the seals, is a fact that lasts. */
+	/* The size was read after the seals, so the file keeps at least that. */
 	if (status->st_size < 0 || (uint64_t)status->st_size < size)
 		return refuse(text, -EFBIG, "%llu bytes are needed but the memfd has %lld",
 			      (unsigned long long)size, (long long)status->st_size);
-	/* Of the whole file, and with what there is beyond its end: which pages of it there are is not to be had without
-	 * changing its offset. For the rest see holes.h. */
+	/*
+	 * This counts the whole file, and pages beyond its end, too. To find out which pages there are would change the
+	 * file's offset. For holes that this does not see, see holes.h.
+	 */
 	if (status->st_blocks * BLOCK < status->st_size)
 		return memfd_refuse_holes(text);
 	return 0;

@@ -90,7 +90,7 @@ static int set_from(struct config *config, const char *name, const char *value,
 	return value ? config_set(config, "vdmd", name, value, error) : 0;
 }
 
-/* On the command line a path may be relative to where one is. */
+/* On the command line, a path may be relative to the current directory. */
 static int set_socket(struct config *config, const char *path, char error[CONFIG_ERROR_TEXT])
 {
 	char *absolute, *here;

@@ -21,26 +21,26 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/* Half a millisecond's work: while it is done, others wait who want to map or unmap memory. */
+/* Half a millisecond of work, during which other threads cannot map or unmap memory. */
 #define PIECE ((size_t)2 << 20)
 
-/* At the end, a thread that is stuck is left to the kernel. */
+/* How long the daemon's end waits for the thread. A thread that is stuck is left to the kernel. */
 #define PATIENCE_NS 200000000
 
-/* Each has a descriptor. Regions beyond are mapped when they are touched. */
+/* Each job has a descriptor. The pages of further regions are mapped when they are touched. */
 #define MOST_JOBS 64
 
 #define BLOCK 512 /* st_blocks of stat(2) counts these */
 
 struct prefault_job {
-	TAILQ_ENTRY(prefault_job) entry; /* in prefault->jobs, while there is something to do */
+	TAILQ_ENTRY(prefault_job) entry; /* prefault::jobs, unless in_progress or finished */
 	char *base;
 	size_t size, done;
 	int fd;
 	bool writable;
-	bool at_it;      /* the thread is at a piece, without the lock */
-	bool finished;   /* not in the list any more */
-	bool abandoned;  /* its memory is to be unmapped */
+	bool in_progress; /* the thread maps a piece, without the lock */
+	bool finished;    /* all that can be mapped is */
+	bool abandoned;   /* the thread has to unmap the memory and free the job */
 };
 
 struct prefault {
@@ -51,13 +51,13 @@ struct prefault {
 	bool running, stopping;
 };
 
-/* One piece. Returns whether there is more. */
+/* Map one piece. Returns whether there is more to map. */
 static bool populate(struct prefault_job *job)
 {
 	size_t left = job->size - job->done, length = left < PIECE ? left : PIECE;
 	struct stat status;
 
-	/* A page that has been punched out meanwhile would be charged to this process. */
+	/* Pages that were punched out since would be charged to this process. */
 	if (fstat(job->fd, &status) < 0 || status.st_blocks * BLOCK < status.st_size)
 		return false;
 	if (madvise(job->base + job->done, length, job->writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) < 0)
@@ -71,7 +71,7 @@ static void *prefault_main(void *argument)
 	struct prefault *prefault = argument;
 
 	pthread_setname_np(pthread_self(), "vdm-prefault");
-	/* of this thread alone, as Linux has it: setpriority(2), Bugs */
+	/* Linux sets it for this thread alone: setpriority(2), BUGS */
 	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19);
 	pthread_mutex_lock(&prefault->lock);
 	while (!prefault->stopping) {
@@ -82,18 +82,18 @@ static void *prefault_main(void *argument)
 			continue;
 		}
 		TAILQ_REMOVE(&prefault->jobs, job, entry);
-		job->at_it = true;
+		job->in_progress = true;
 		pthread_mutex_unlock(&prefault->lock);
 		bool more = populate(job);
 
 		pthread_mutex_lock(&prefault->lock);
-		job->at_it = false;
+		job->in_progress = false;
 		if (more && !job->abandoned) {
 			TAILQ_INSERT_TAIL(&prefault->jobs, job, entry);
 			continue;
 		}
 		prefault->count--;
-		close(job->fd); /* not the last one that there is, or of a memfd: it does not wait for anybody */
+		close(job->fd); /* of a memfd: closing that waits for no other process */
 		job->finished = true;
 		if (job->abandoned) {
 			pthread_mutex_unlock(&prefault->lock);
@@ -145,7 +145,7 @@ void prefault_free(struct prefault *prefault)
 
 	pthread_mutex_unlock(&prefault->lock);
 	if (stuck)
-		return; /* it goes on using this until the process exits */
+		return; /* the thread uses this until the process exits */
 	pthread_cond_destroy(&prefault->work);
 	pthread_cond_destroy(&prefault->ended);
 	pthread_mutex_destroy(&prefault->lock);
@@ -190,7 +190,7 @@ bool prefault_end(struct prefault *prefault, struct prefault_job *job)
 	if (!job)
 		return true;
 	pthread_mutex_lock(&prefault->lock);
-	bool ours = !job->at_it;
+	bool ours = !job->in_progress;
 
 	job->abandoned = true;
 	if (ours && !job->finished) {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Mapping the pages of regions before they are needed. A worker that touches a page for the first time spends 1.5 us in
- * the kernel, in which it could move 30 KB; so a thread of low priority goes through new regions, a piece of each in
- * turn, and sleeps when there is none. Only pages that the client has allocated: it is he who pays for them.
+ * the kernel, in which it could move 30 KB. So a thread of low priority goes through new regions, a piece of each in
+ * turn, and sleeps when there are none. It maps only pages that the client has allocated and is charged for.
  *
- * The thread may be delayed by what a client does to his file. Nobody waits for it: who is at a mapping last, unmaps it.
+ * A client can delay the thread by what it does to its file. No other thread waits: if the thread is in a mapping when
+ * the region goes, the thread unmaps it.
  */
 #ifndef VDM_DAEMON_PREFAULT_H
 #define VDM_DAEMON_PREFAULT_H
@@ -15,16 +16,19 @@
 struct prefault;
 struct prefault_job;
 
+/* Returns 0 or a negative errno. The thread is started with the first job. */
 int prefault_new(struct prefault **prefault);
+
+/* Stop the thread and free everything, unless the thread is stuck. NULL is allowed. */
 void prefault_free(struct prefault *prefault);
 
 /*
- * Go through a mapping of a whole memfd, of which `fd` stays the caller's. Returns NULL if that cannot be done, which
- * does no harm. Before the memory is unmapped, prefault_end() has to be asked.
+ * Go through a mapping of a whole memfd, whose descriptor stays the caller's. Returns NULL if that cannot be done: then
+ * pages are mapped when they are touched. Call prefault_end() before unmapping the memory.
  */
 struct prefault_job *prefault_begin(struct prefault *prefault, void *base, size_t size, bool writable, int fd);
 
-/* End it. Whether the memory is the caller's to unmap; or else the thread is at it, and does that. The job may be NULL. */
+/* End a job, which may be NULL. Returns whether the caller has to unmap the memory; otherwise the thread does. */
 bool prefault_end(struct prefault *prefault, struct prefault_job *job);
 
 #endif

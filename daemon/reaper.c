@@ -20,12 +20,12 @@
 #define MAX_THREADS       16
 #define THREADS_PER_USER  4
 
-/* The jobs that a user may have; and as long as none has been finished for STUCK_NS. */
+/* Most jobs of a user: at any time, and while none of them has been finished for STUCK_NS. */
 #define MOST_JOBS  1024
 #define MOST_STUCK 64
 #define STUCK_NS   2000000000ull
 
-/* Descriptors of one user that may wait; see close_by_copy(). */
+/* Most descriptors of one user that wait. Then close_by_copy() closes them. */
 #define MOST_DESCRIPTORS 256
 
 /* How long the daemon's end waits. What is stuck is left to the kernel, which does not linger at exit (socket(7)). */
@@ -70,7 +70,7 @@ static struct reaper_share *share_of(struct reaper *reaper, const struct reaper_
 	return job->user ? &job->user->reaper_share : &reaper->unowned;
 }
 
-/* The first whose user has not too many threads already. Holding the lock. */
+/* Take the first job whose user does not have its share of threads already. Holding the lock. */
 static struct reaper_job *take(struct reaper *reaper)
 {
 	struct reaper_job *job;
@@ -94,7 +94,7 @@ static void do_job(struct reaper_job *job)
 		void *base = job->memory[i].base;
 		size_t size = job->memory[i].size;
 
-		/* punching through a mapping needs one that may be written, madvise(2) */
+		/* MADV_REMOVE needs a writable mapping, madvise(2) */
 		if (job->memory[i].empty && mprotect(base, size, PROT_READ | PROT_WRITE) == 0)
 			madvise(base, size, MADV_REMOVE);
 		munmap(base, size);
@@ -121,7 +121,7 @@ static void *reaper_main(void *argument)
 			continue;
 		}
 		if (reaper->stopping || reaper->free_threads > 0)
-			break; /* one that waits is enough */
+			break; /* one waiting thread is enough */
 		reaper->free_threads++;
 		pthread_cond_wait(&reaper->work, &reaper->lock);
 		reaper->free_threads--;
@@ -132,7 +132,7 @@ static void *reaper_main(void *argument)
 	return NULL;
 }
 
-/* It is done: give its user back. On the event loop's thread. */
+/* A job is done: release its charge and its user. On the event loop's thread. */
 static void finish(struct reaper_job *job)
 {
 	struct user *user = job->user;
@@ -146,7 +146,7 @@ static void finish(struct reaper_job *job)
 	free(job);
 }
 
-/* The same for all that are done. */
+/* Finish all jobs that threads have done. */
 static void collect(struct reaper *reaper)
 {
 	for (;;) {
@@ -355,8 +355,10 @@ void reaper_close(struct reaper *reaper, struct user *user, int *fds, unsigned c
 	}
 }
 
-/* Whether there is a message in it, which may be empty and yet bring descriptors: with SO_PASSCRED each has a control
- * message, and that does not fit here (unix(7), recvmsg(2)). */
+/*
+ * An empty message may bring descriptors, and looks like the end of the connection. With SO_PASSCRED each message has a
+ * control message, too, for which there is no room here, and that is reported (unix(7), recvmsg(2)).
+ */
 bool reaper_finds_messages(int socket)
 {
 	struct msghdr message = {0};

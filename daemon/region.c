@@ -14,8 +14,10 @@
 #include "reaper.h"
 #include "refusal.h"
 
-/* A client that has closed a file leaves its pages to who unmaps it last: 60 ms for a GiB, which the event loop does not
- * have. */
+/*
+ * The last process that unmaps a file frees its pages: 60 ms for a GiB. The client may leave that to us, and the event loop
+ * does not have the time for more than this.
+ */
 #define SLOW_BYTES ((size_t)1 << 20)
 
 static int check_kind(int fd, uint32_t flags, int seals, struct stat *status, char text[VDM_REFUSAL_TEXT])
@@ -72,19 +74,21 @@ int region_map(struct region *region, struct prefault *prefault, int holes_fd, i
 	       char text[VDM_REFUSAL_TEXT])
 {
 	const bool read_only = flags & VDM_REGION_READ_ONLY;
-	/* What is only read is the same through a private mapping, and of those alone can holes be kept if the file cannot
-	 * be written through the descriptor: the kernel wants VM_MAYWRITE, mm/userfaultfd.c of Linux. */
+	/*
+	 * A private mapping reads the same bytes. Of a file that the descriptor cannot write, holes can be kept in a private
+	 * mapping alone: the kernel wants VM_MAYWRITE, mm/userfaultfd.c of Linux.
+	 */
 	void *base = mmap(NULL, size, read_only ? PROT_READ : PROT_READ | PROT_WRITE,
 			  read_only && holes_fd >= 0 ? MAP_PRIVATE : MAP_SHARED, fd, 0);
 
 	if (base == MAP_FAILED)
 		return refuse(text, -errno, "vdmd cannot map the memfd: %s", strerror(errno));
-	/* other processes' data does not belong into a core file of this one */
+	/* clients' data does not belong into a core file of the daemon */
 	madvise(base, size, MADV_DONTDUMP);
-	/* where the system allows them for shared memory: transparent_hugepage/shmem_enabled */
+	/* effective where transparent_hugepage/shmem_enabled allows it */
 	madvise(base, size, MADV_HUGEPAGE);
 	if (holes_fd >= 0)
-		holes_keep(holes_fd, base, size); /* or else they are filled, and MemoryMax= of the unit bounds it */
+		holes_keep(holes_fd, base, size); /* if that fails they are filled, within MemoryMax= of the unit */
 	region->base = base;
 	region->size = size;
 	region->prefault = prefault_begin(prefault, base, size, !read_only, fd);

@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One handler for each message that a client may send. The message is in private memory already. A handler
- * looks at size and descriptors first, then at reserved bits, and only then acts; what is malformed ends the
- * session, what cannot be granted is refused with a sentence, and both leave nothing behind.
+ * One handler for each message that a client may send. The message has been copied to private memory, and its size and
+ * the number of its descriptors have been checked. A handler checks reserved bits before it acts. A malformed message ends
+ * the session. A request that cannot be granted is refused with a sentence. Both leave nothing behind.
  */
 #include "request.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/barrier.h"
 #include "engine/engine.h"
+#include "log.h"
 #include "proto/ring.h"
 #include "reaper.h"
 #include "refusal.h"
@@ -22,21 +25,27 @@
 #include "session.h"
 #include "status.h"
 
-/* Optional parts of the protocol that this daemon has. */
+/* The optional parts of the protocol that this daemon has. */
 static uint64_t features(void)
 {
 	return VDM_FEATURE_TAKE_BACK | (barrier_is_asymmetric() ? VDM_FEATURE_BARRIER : 0);
 }
 
-static int reply_refused(struct session *session, uint32_t request, int error,
-			 const char *text)
+static int reply_refused(struct session *session, uint32_t request, int error, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+static int reply_refused(struct session *session, uint32_t request, int error, const char *format, ...)
 {
-	log_limited(error == -EDQUOT ? LOG_WARNING : LOG_DEBUG, &session->peer,
-		    "refused: %s", text);
+	char text[VDM_REFUSAL_TEXT];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof text, format, arguments);
+	va_end(arguments);
+	log_limited(error == -EDQUOT ? LOG_WARNING : LOG_DEBUG, &session->peer, "refused: %s", text);
 	return refusal_send(session->socket, request, error, text);
 }
 
-/* A client names itself as it likes, also with what would forge a line of the log. */
+/* Copy the name that the client gives itself, without characters that could forge a line of the log. */
 static void take_command(struct log_peer *peer, const char command[VDM_COMMAND_TEXT])
 {
 	static_assert(sizeof peer->command == VDM_COMMAND_TEXT, "copied");
@@ -47,7 +56,7 @@ static void take_command(struct log_peer *peer, const char command[VDM_COMMAND_T
 			*c = '?';
 }
 
-/* Whether this is the greeting of a library that speaks another version, of whatever size that may be. */
+/* Whether a library of another version greets. Its greeting may have another size. */
 static bool greets_in_another_version(const struct vdm_packet *packet)
 {
 	const struct vdm_message_hello *hello = &packet->message.hello;
@@ -58,34 +67,29 @@ static bool greets_in_another_version(const struct vdm_packet *packet)
 
 static int refuse_version(struct session *session, uint32_t version)
 {
-	char text[VDM_REFUSAL_TEXT];
-	int error = refuse(text, -EPROTONOSUPPORT, "vdmd %s speaks version %d of the protocol and the client's library "
-			   "version %u: install libvdm and vdmd of one release, and restart the one that is older",
-			   VDM_VERSION, VDM_PROTOCOL_VERSION, version);
-
-	return reply_refused(session, VDM_MESSAGE_HELLO, error, text);
+	return reply_refused(session, VDM_MESSAGE_HELLO, -EPROTONOSUPPORT,
+			     "vdmd %s speaks version %d of the protocol and the client's library version %u: install "
+			     "libvdm and vdmd of one release, and restart the one that is older",
+			     VDM_VERSION, VDM_PROTOCOL_VERSION, version);
 }
 
 static int handle_hello(struct session *session, struct vdm_packet *packet, const char **reason)
 {
 	const struct vdm_message_hello *hello = &packet->message.hello;
 	const struct session_host *host = session->host;
-	char text[VDM_REFUSAL_TEXT];
 
 	if (session->state != SESSION_GREETING) {
 		*reason = "it greeted twice";
 		return -EPROTO;
 	}
 	if (hello->magic != VDM_PROTOCOL_MAGIC || hello->reserved) {
-		*reason = "its greeting is not one";
+		*reason = "its greeting is malformed";
 		return -EPROTO;
 	}
 	if (hello->features & ~features())
-		return reply_refused(session, VDM_MESSAGE_HELLO,
-				     refuse(text, -EOPNOTSUPP, "vdmd %s does not have the features 0x%llx "
-					    "that the client needs", VDM_VERSION,
-					    (unsigned long long)(hello->features & ~features())),
-				     text);
+		return reply_refused(session, VDM_MESSAGE_HELLO, -EOPNOTSUPP,
+				     "vdmd %s does not have the features 0x%llx that the client needs", VDM_VERSION,
+				     (unsigned long long)(hello->features & ~features()));
 
 	struct vdm_message_welcome welcome = {
 		.header = {VDM_MESSAGE_WELCOME, sizeof welcome},
@@ -133,7 +137,7 @@ static int check_ring(const struct session *session, const struct vdm_message_ri
 static int serve_ring(struct session *session, struct ring *ring, const struct vdm_message_ring_create *request)
 {
 	static_assert(VDM_RING_PRIORITY_LOW == (int)ENGINE_PRIORITY_LOW &&
-			      VDM_RING_PRIORITY_HIGH == (int)ENGINE_PRIORITY_HIGH, "passed on as they are");
+			      VDM_RING_PRIORITY_HIGH == (int)ENGINE_PRIORITY_HIGH, "both enums have the same values");
 	return engine_queue_add(session->host->engine,
 				&(struct engine_queue_options){
 					.account = session->user->account,
@@ -152,7 +156,7 @@ static int serve_ring(struct session *session, struct ring *ring, const struct v
 				&ring->queue);
 }
 
-/* Make a ring of zeroed memory that is served from now on, with the client's descriptors. On failure none are left. */
+/* Make a zeroed ring that is served from now on, with the descriptors for the client. On failure only the charge is left. */
 static int make_ring(struct session *session, struct ring *ring, const struct vdm_message_ring_create *request, int fd,
 		     int client_fds[VDM_RING_FD_COUNT], char text[VDM_REFUSAL_TEXT])
 {
@@ -188,14 +192,16 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 	}
 
 	struct ring *ring = calloc(1, sizeof *ring);
-	int result = ring ? make_ring(session, ring, request, packet->fds[0], client_fds, text)
-			  : refuse(text, -ENOMEM, "vdmd is out of memory");
+
+	if (!ring)
+		return reply_refused(session, VDM_MESSAGE_RING_CREATE, -ENOMEM, "vdmd is out of memory");
+
+	int result = make_ring(session, ring, request, packet->fds[0], client_fds, text);
 
 	if (result) {
-		if (ring)
-			charge_release(&ring->charge);
+		charge_release(&ring->charge);
 		free(ring);
-		return reply_refused(session, VDM_MESSAGE_RING_CREATE, result, text);
+		return reply_refused(session, VDM_MESSAGE_RING_CREATE, result, "%s", text);
 	}
 
 	struct vdm_message_ring_created created = {
@@ -205,7 +211,7 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 		.first_sequence = request->first_sequence,
 	};
 
-	close(vdm_packet_take(packet, 0)); /* a memfd that is mapped: that takes no time */
+	close(vdm_packet_take(packet, 0)); /* a memfd that is mapped: closing it takes no time */
 	result = vdm_packet_send(session->socket, &created.header, client_fds, VDM_RING_FD_COUNT);
 	close_client_fds(client_fds);
 	return result;
@@ -214,20 +220,16 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 static int handle_ring_destroy(struct session *session, struct vdm_packet *packet, const char **reason)
 {
 	const struct vdm_message_ring_destroy *request = &packet->message.ring_destroy;
-	char text[VDM_REFUSAL_TEXT];
 	struct ring *ring;
 
 	if (request->reserved) {
 		*reason = "reserved bits of a ring's request are set";
 		return -EPROTO;
 	}
-	LIST_FOREACH(ring, &session->rings, entry) {
-		if (ring->id != request->ring)
-			continue;
-		return session_remove_for_client(session, ring, NULL);
-	}
-	return reply_refused(session, VDM_MESSAGE_RING_DESTROY,
-			     refuse(text, -ENOENT, "there is no ring %u", request->ring), text);
+	LIST_FOREACH(ring, &session->rings, entry)
+		if (ring->id == request->ring)
+			return session_remove_for_client(session, ring, NULL);
+	return reply_refused(session, VDM_MESSAGE_RING_DESTROY, -ENOENT, "there is no ring %u", request->ring);
 }
 
 static int check_region(const struct session *session, const struct vdm_message_region_add *request,
@@ -254,27 +256,24 @@ static int check_region(const struct session *session, const struct vdm_message_
 	return 0;
 }
 
-static int enter_region(struct session *session, const struct vdm_message_region_add *request, int fd,
-			struct region *region, char text[VDM_REFUSAL_TEXT])
+/* Make a zeroed region, which operations can name from now on. On failure only the charge is left. */
+static int make_region(struct session *session, struct region *region, const struct vdm_message_region_add *request,
+		       int fd, char text[VDM_REFUSAL_TEXT])
 {
-	int result = charge_region(&region->charge, &session->book, request->size, text);
+	const struct session_host *host = session->host;
+	int result = check_region(session, request, fd, region, text);
 
+	if (!result)
+		result = charge_region(&region->charge, &session->book, request->size, text);
+	if (!result)
+		result = region_map(region, host->prefault, host->holes_fd, fd, request->size, request->flags, text);
 	if (result)
 		return result;
-	result = region_map(region, session->host->prefault, session->host->holes_fd, fd, request->size,
-			    request->flags, text);
-
-	if (!result) {
-		result = engine_region_add(session->memory, region->base, region->size,
-					  !(request->flags & VDM_REGION_READ_ONLY), &region->id);
-		if (result) {
-			region_dispose(region, session->host->prefault, session->host->reaper, session->user);
-			refuse(text, result, "vdmd has no room for another region");
-		}
-	}
+	result = engine_region_add(session->memory, region->base, region->size,
+				   !(request->flags & VDM_REGION_READ_ONLY), &region->id);
 	if (result) {
-		charge_release(&region->charge);
-		return result;
+		region_dispose(region, host->prefault, host->reaper, session->user);
+		return refuse(text, result, "vdmd has no room for another region");
 	}
 	LIST_INSERT_HEAD(&session->regions, region, entry);
 	return 0;
@@ -291,17 +290,19 @@ static int handle_region_add(struct session *session, struct vdm_packet *packet,
 	}
 
 	struct region *region = calloc(1, sizeof *region);
-	int result = region ? check_region(session, request, packet->fds[0], region, text)
-			    : refuse(text, -ENOMEM, "vdmd is out of memory");
 
-	if (!result)
-		result = enter_region(session, request, packet->fds[0], region, text);
+	if (!region)
+		return reply_refused(session, VDM_MESSAGE_REGION_ADD, -ENOMEM, "vdmd is out of memory");
+
+	int result = make_region(session, region, request, packet->fds[0], text);
+
 	if (result) {
+		charge_release(&region->charge);
 		free(region);
-		return reply_refused(session, VDM_MESSAGE_REGION_ADD, result, text);
+		return reply_refused(session, VDM_MESSAGE_REGION_ADD, result, "%s", text);
 	}
 
-	close(vdm_packet_take(packet, 0)); /* as above */
+	close(vdm_packet_take(packet, 0)); /* a memfd that is mapped: closing it takes no time */
 
 	struct vdm_message_region_added added = {
 		.header = {VDM_MESSAGE_REGION_ADDED, sizeof added},
@@ -315,26 +316,21 @@ static int handle_region_add(struct session *session, struct vdm_packet *packet,
 static int handle_region_remove(struct session *session, struct vdm_packet *packet, const char **reason)
 {
 	const struct vdm_message_region_remove *request = &packet->message.region_remove;
-	char text[VDM_REFUSAL_TEXT];
 	struct region *region;
 
 	if (request->reserved) {
 		*reason = "reserved bits of a region's request are set";
 		return -EPROTO;
 	}
-	LIST_FOREACH(region, &session->regions, entry) {
-		if (region->id != request->region)
-			continue;
-		return session_remove_for_client(session, NULL, region);
-	}
-	return reply_refused(session, VDM_MESSAGE_REGION_REMOVE,
-			     refuse(text, -ENOENT, "there is no region %u", request->region), text);
+	LIST_FOREACH(region, &session->regions, entry)
+		if (region->id == request->region)
+			return session_remove_for_client(session, NULL, region);
+	return reply_refused(session, VDM_MESSAGE_REGION_REMOVE, -ENOENT, "there is no region %u", request->region);
 }
 
 static int handle_status(struct session *session, struct vdm_packet *packet, const char **reason)
 {
 	struct vdm_message_status_reply reply = {.header = {VDM_MESSAGE_STATUS_REPLY, sizeof reply}};
-	char text[VDM_REFUSAL_TEXT];
 	void *report;
 
 	(void)packet;
@@ -344,9 +340,7 @@ static int handle_status(struct session *session, struct vdm_packet *packet, con
 	int fd = status_report(session->host, session->peer.uid, &report, &reply.size);
 
 	if (fd < 0)
-		return reply_refused(session, VDM_MESSAGE_STATUS,
-				     refuse(text, fd, "vdmd cannot write a report: %s", strerror(-fd)),
-				     text);
+		return reply_refused(session, VDM_MESSAGE_STATUS, fd, "vdmd cannot write a report: %s", strerror(-fd));
 	session->report = report;
 	session->report_size = reply.size;
 
@@ -384,7 +378,7 @@ int request_handle(struct session *session, struct vdm_packet *packet, const cha
 	if (session->state == SESSION_GREETING && greets_in_another_version(packet))
 		return refuse_version(session, packet->message.hello.version);
 	if (packet->size != handlers[type].size) {
-		*reason = "a message has not the size of its type";
+		*reason = "a message does not have the size of its type";
 		return -EPROTO;
 	}
 	if (session->state == SESSION_GREETING && type != VDM_MESSAGE_HELLO) {
@@ -393,9 +387,9 @@ int request_handle(struct session *session, struct vdm_packet *packet, const cha
 	}
 	if (packet->truncated)
 		return reply_refused(session, type, -EMFILE, "vdmd is out of descriptors (LimitNOFILE)");
-	/* a report, too, is one more for the reaper to empty */
+	/* a report is one more job for the reaper, too */
 	if ((packet->fd_count > 0 || handlers[type].answers_with_fds) && reaper_overloaded(session->user)) {
-		*reason = "the descriptors that its user has passed take too long to close";
+		*reason = "closing the descriptors that its user has passed takes too long";
 		return -EPROTO;
 	}
 	if (handlers[type].answers_with_fds && session_has_unread_answers(session)) {
@@ -403,7 +397,7 @@ int request_handle(struct session *session, struct vdm_packet *packet, const cha
 		return -EPROTO;
 	}
 	if (packet->fd_count != handlers[type].fds) {
-		*reason = "a message has not the number of descriptors of its type";
+		*reason = "a message does not have the number of descriptors of its type";
 		return -EPROTO;
 	}
 	return handlers[type].handle(session, packet, reason);

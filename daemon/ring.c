@@ -29,12 +29,12 @@ int ring_check(int fd, uint32_t entries, int holes_fd, char text[VDM_REFUSAL_TEX
 
 	if (result)
 		return result;
-	/* A worker that polls the ring waits for a page that is being punched out, and with it everybody. */
+	/* A worker that polls the ring would wait for a page that is being punched out, and all clients for the worker. */
 	if (!(seals & (F_SEAL_FUTURE_WRITE | F_SEAL_WRITE)))
 		return refuse(text, -EPERM, "pages of the memfd for submissions can be punched out: map it, and then "
 					    "add F_SEAL_FUTURE_WRITE");
 	result = memfd_check_pages(&status, seals, vdm_submission_size(entries), text);
-	/* those that are there may lie beyond the end */
+	/* the pages that were counted may lie beyond the end */
 	if (!result && holes_fd >= 0 && holes_find(holes_fd, fd, vdm_submission_size(entries)) == -ENODATA)
 		result = memfd_refuse_holes(text);
 	return result;
@@ -71,13 +71,13 @@ static int make_channels(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
 	client_fds[VDM_RING_FD_DOORBELL] = fcntl(ring->doorbell_fd, F_DUPFD_CLOEXEC, 0);
 	if (client_fds[VDM_RING_FD_DOORBELL] < 0)
 		return -errno;
-	/* Why no eventfd for this one: see enum vdm_ring_fd. */
+	/* enum vdm_ring_fd says why this is no eventfd */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
 		return -errno;
-	/* nothing is to be received at our end: it would have to be closed with it */
+	/* the client could send descriptors to our end, which would be closed with it */
 	shutdown(ends[0], SHUT_RD);
-	/* and one signal that is not read is as good as many, which stay for as long as the client keeps its end: as few
-	 * as the kernel allows, socket(7) */
+	/* one unread signal is as good as many, and they use memory for as long as the client keeps its end: allow as few
+	 * as the kernel does, socket(7) */
 	setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &(int){0}, sizeof(int));
 	ring->signal_fd = ends[0];
 	client_fds[VDM_RING_FD_EVENT] = ends[1];

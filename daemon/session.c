@@ -25,7 +25,7 @@
 #define SO_PEERPIDFD 77
 #endif
 
-/* Messages of one client that are handled before another's turn. */
+/* Messages of one client that are handled before other events have their turn. */
 #define MESSAGES_AT_ONCE 16
 
 /*
@@ -39,7 +39,7 @@
 
 static void session_free(struct session *session);
 
-/* A descriptor for the process that connected; -1 if it cannot be had, or the process has ended. */
+/* Open a pidfd of the process that connected. Returns -1 if that fails or the process has ended. */
 static int open_peer(int socket, pid_t pid)
 {
 	socklen_t size = sizeof(int);
@@ -47,7 +47,7 @@ static int open_peer(int socket, pid_t pid)
 
 	if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) == 0)
 		return fd;
-	/* Before Linux 6.5 by its number, which can only be another's if it has ended already. */
+	/* Before Linux 6.5, by its number, which another process can only have if this one has ended. */
 	return (int)syscall(SYS_pidfd_open, pid, 0);
 }
 

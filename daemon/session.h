@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A session: one connection, and everything that it holds. It ends when the client hangs up, when the process
- * that connected ends (even if a child of it still has the socket), or when it breaks the protocol; and
- * everything is given back.
+ * A session: one connection, and everything that it holds. It ends when the client hangs up, when the process that
+ * connected ends (even if a child still has the socket), or when the client breaks the protocol. Then everything is given
+ * back, as workers let go of it.
  */
 #ifndef VDM_DAEMON_SESSION_H
 #define VDM_DAEMON_SESSION_H
@@ -29,7 +29,7 @@ LIST_HEAD(session_list, session);
 
 /* What a session tells the server. */
 struct session_events {
-	/* A message has come. Returns as request_handle() does. */
+	/* A message has come, with the results of request_handle() */
 	int (*message)(struct session *session, struct vdm_packet *packet, const char **reason);
 	void (*changed)(void *context); /* there is a session more or less */
 	void *context;
@@ -55,12 +55,12 @@ struct session_host {
 };
 
 enum session_state {
-	SESSION_GREETING, /* the client has connected, and has to say what it is */
-	SESSION_OPEN,     /* its messages are handled */
-	SESSION_WAITING,  /* a worker uses what the client gives back: the answer, and the next message, wait for that */
-	SESSION_ENDING,   /* its rings and regions are being removed, as workers let go of them */
-	SESSION_UNREAD,   /* it has hung up, and the client has not read the last answer */
-	SESSION_GONE      /* nothing is left of it */
+	SESSION_GREETING, /* the client has connected and has to greet */
+	SESSION_OPEN,     /* messages are handled */
+	SESSION_WAITING,  /* a worker uses what the client gives back, so answer and further messages wait */
+	SESSION_ENDING,   /* rings and regions are being removed, as workers let go of them */
+	SESSION_UNREAD,   /* only the socket is left, which has hung up, with an answer that the client has not read */
+	SESSION_GONE      /* nothing is left */
 };
 
 struct session {
@@ -75,7 +75,7 @@ struct session {
 	sd_event_source *on_socket;     /* messages; in SESSION_UNREAD, what the client reads */
 	sd_event_source *on_peer_end, *on_silence;
 
-	struct limits limits;           /* as at its start */
+	struct limits limits;           /* of the user when the session began */
 	struct engine_memory *memory;
 	LIST_HEAD(, ring) rings;
 	uint32_t rings_made;
@@ -83,7 +83,7 @@ struct session {
 	struct book book;               /* of its own charge, its rings and its regions */
 	struct charge charge;
 	struct vdm_report_counters ended; /* of its rings that are gone */
-	void *report;                   /* the last one that it asked for: its pages are ours; NULL if there is none */
+	void *report;                   /* mapping of the last report that was asked for; NULL: there is none */
 	size_t report_size;
 
 	/* In SESSION_WAITING, what the client gives back: one of them is not NULL. */
@@ -111,7 +111,10 @@ void session_open(struct session *session);
  */
 int session_remove_for_client(struct session *session, struct ring *ring, struct region *region);
 
-/* End it and give back everything: at once, or as workers let go of it. If the daemon stops, wait for no reader. */
+/*
+ * End it and give back everything, as workers let go of it. The client is waited for to read the last answer, unless the
+ * daemon stops.
+ */
 void session_end(struct session *session);
 
 /* End it because the client broke the protocol. */
@@ -121,8 +124,8 @@ void session_violated(struct session *session, const char *reason);
 void session_released(void *session);
 
 /*
- * Callbacks of a queue, whose context is the session, on a worker's thread: the client has broken the protocol, with the
- * reason; an operation was refused because of the bytes that its user has in flight.
+ * Callbacks of a queue, on a worker's thread, with the session as context. The client has broken the protocol, for a reason
+ * that is a constant string; an operation was refused because of the bytes that its user has in flight.
  */
 void session_note_violation(void *session, const char *reason);
 void session_note_over_limit(void *session);
@@ -130,18 +133,19 @@ void session_note_over_limit(void *session);
 /* Act upon these notes. That may end the session. */
 void session_take_notes(struct session *session);
 
-/* Empty the report that it was given: the client may keep the file for as long as it likes, and we pay for its pages. */
+/* Give back the pages of the last report, which are charged to the daemon for as long as the client keeps the file. */
 void session_drop_report(struct session *session);
 
 /*
- * Descriptors that are on their way count as the sender's, by user id (unix(7), ETOOMANYREFS): a client that lets
- * them pile up would use up what all have.
+ * Whether the client has left an answer unread. Descriptors in unread messages count as those of the sender's user id
+ * (unix(7), ETOOMANYREFS), so a client that let them pile up would use up what all clients share.
  */
 bool session_has_unread_answers(const struct session *session);
 
+/* Add counters to a sum. */
 void report_counters_add(struct vdm_report_counters *sum, const struct vdm_report_counters *more);
 
-/* What its rings have done since it began, and how many operations are in flight. */
+/* What its rings have done since it began, and how many of their operations are in flight. */
 void session_counters(const struct session *session, struct vdm_report_counters *counters,
 		      uint64_t *in_flight);
 

@@ -93,7 +93,7 @@ void users_sweep(struct users *users, bool all)
 	}
 }
 
-/* A bucket of handshakes that is full after a quiet second. */
+/* Handshakes are earned at the rate of the limit, and kept for a second. */
 int user_handshake(struct user *user, char text[VDM_REFUSAL_TEXT])
 {
 	const uint64_t limit = user->settings.limits.handshakes_per_second, now = monotonic_ns();

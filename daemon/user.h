@@ -18,18 +18,18 @@ struct engine;
 
 /* What the reaper does for one user; guarded by the reaper's lock. */
 struct reaper_share {
-	unsigned threads;     /* that are at them */
-	unsigned descriptors; /* that the user has passed, and that wait for one */
+	unsigned threads;     /* that do a job of the user */
+	unsigned descriptors; /* that the user has passed and that wait for a thread */
 };
 
 struct user {
 	LIST_ENTRY(user) entry;          /* users::list */
 	uid_t uid;
-	unsigned references;             /* sessions, and what is being reaped */
-	unsigned reaper_jobs;
+	unsigned references;             /* of sessions and reaper's jobs */
+	unsigned reaper_jobs;            /* that are not finished */
 	uint64_t reaper_progress_ns;     /* when a job was last finished, or there was none */
 	struct reaper_share reaper_share;
-	struct book book;                /* of all its sessions, and of what is being reaped */
+	struct book book;                /* of its sessions and reaper's jobs */
 	uint64_t handshakes;             /* left as of handshakes_ns */
 	uint64_t handshakes_ns;
 	struct user_config settings;     /* in force */

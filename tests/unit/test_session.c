@@ -617,7 +617,7 @@ static void leave_an_answer_unread(void)
 }
 
 /* Descriptors on their way count as the daemon's, so the client that leaves them there goes on paying. */
-static void a_session_stays_until_its_last_answer_is_read(void **state)
+static void answers_with_descriptors_have_to_be_read(void **state)
 {
 	struct vdm_packet reply;
 
@@ -828,7 +828,7 @@ int main(void)
 		TEST(a_session_that_ends_gives_everything_back),
 		TEST(limits_of_a_user_hold_over_his_sessions),
 		TEST(sessions_of_a_user_are_limited),
-		TEST(a_session_stays_until_its_last_answer_is_read),
+		TEST(answers_with_descriptors_have_to_be_read),
 		TEST(a_session_stays_until_all_its_answers_are_read),
 		TEST(a_session_stays_no_longer_than_its_client),
 		TEST(the_daemon_ends_without_its_answers_being_read),
