@@ -29,7 +29,7 @@ LIST_HEAD(session_list, session);
 
 /* What a session tells the server. */
 struct session_events {
-	/* A message has come, with the results of request_handle() */
+	/* Handle a message; request_handle() */
 	int (*message)(struct session *session, struct vdm_packet *packet, const char **reason);
 	void (*changed)(void *context); /* there is a session more or less */
 	void *context;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Show what a running vdmd does: its totals, and one line for each session that the caller may see. */
+/* Show what a running vdmd does: its totals, and a line for each session that the user may see. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 
 enum { EXIT_NO_DAEMON = 1, EXIT_USAGE = 2 };
 
-/* Of the JSON; raised when a key changes its meaning or goes away, not when one is added. */
+/* The version of the JSON: raised when a key changes its meaning or goes, not when one is added. */
 #define SCHEMA 1
 
 static void print_help(void)
@@ -36,7 +36,7 @@ static uint64_t operations(const struct vdm_status_counts *counts)
 	return counts->nop + counts->memcpy + counts->memmove + counts->memset + counts->flush;
 }
 
-/* "1.5 GiB": three digits and a unit, at most 9 characters. */
+/* "1.5 GiB": up to three digits and a unit, at most 9 characters. */
 static const char *bytes_text(uint64_t bytes, char text[16])
 {
 	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
@@ -67,7 +67,7 @@ static const char *age_text(uint64_t ns, char text[16])
 	return text;
 }
 
-/* The name is the client's own choice, so that control characters would be its to send to a terminal. */
+/* The client chooses the name, which must not send control characters to a terminal. */
 static void print_command(const char command[16])
 {
 	for (size_t i = 0; i < 16 && command[i]; i++)
@@ -108,8 +108,10 @@ static void print_table(const struct vdm_status *status)
 	}
 }
 
-/* At most `size` bytes, as a JSON string. Bytes that are not ASCII are shown as Latin-1, so that the
- * output is valid whatever a process is called. */
+/*
+ * Print at most `size` bytes as a JSON string. Bytes beyond ASCII are printed as Latin-1, so that the
+ * output is valid whatever the client is called.
+ */
 static void json_string(const char *text, size_t size)
 {
 	putchar('"');
@@ -131,7 +133,7 @@ static void json_number(const char *key, uint64_t value)
 	printf("\"%s\": %" PRIu64 ", ", key, value);
 }
 
-/* Last of its object, therefore without a comma. */
+/* The last keys of an object, so no comma follows. */
 static void json_counts(const struct vdm_status_counts *counts)
 {
 	printf("\"operations\": {\"nop\": %" PRIu64 ", \"memcpy\": %" PRIu64 ", \"memmove\": %" PRIu64

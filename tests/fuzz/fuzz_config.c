@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Configuration files of every kind: refused with a sentence, or read into something that reads back the same. */
+/* Configuration files of every kind are refused with a sentence, or read. What is printed of these reads back. */
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Conversations of every kind with a session: whatever is sent, with whatever descriptors, the session is
+ * Conversations of every kind with a session. Whatever is sent, with whatever descriptors, the session is
  * served or ended, and leaves nothing behind.
  *
  * An input is a byte, odd if the client has greeted before, and then a sequence of messages: a byte with the length
@@ -59,7 +59,7 @@ static int connect_client(void)
 static void hang_up(int client)
 {
 	close(client);
-	/* also until everything of its has been closed */
+	/* until its descriptors have been closed, too */
 	users_sweep(&server->host.users, true);
 	for (unsigned i = 0; i < 1000 && (held(RESOURCE_SESSIONS) > 0 || !LIST_EMPTY(&server->host.users.list)); i++) {
 		sd_event_run(server->host.event, 10000);
@@ -92,7 +92,7 @@ static void set_up(void)
 	REQUIRE(fallocate(good, 0, 0, 16384) == 0);
 	REQUIRE(fcntl(good, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
 	REQUIRE(fallocate(unsealable, 0, 0, 16384) == 0);
-	hang_up(connect_client()); /* so that what is opened once is open */
+	hang_up(connect_client()); /* opens what the event loop keeps */
 }
 
 static void close_passed(struct msghdr *header)
@@ -109,7 +109,7 @@ static void close_passed(struct msghdr *header)
 	}
 }
 
-/* Replies are read and thrown away. */
+/* Read all answers and throw them away. */
 static void drain(int client)
 {
 	union {
@@ -191,7 +191,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size_t have = length < size ? length : size;
 
 		memcpy(&message, data, have < sizeof message ? have : sizeof message);
-		/* mostly of the size that it says, or all would end at that check */
+		/* mostly of the right size, or all messages would end at that check */
 		if (how < 128)
 			message.header.size = (uint32_t)length;
 		send_message(client, &message, length < sizeof message ? length : sizeof message, how);
@@ -201,7 +201,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		drain(client);
 	}
 	hang_up(client);
-	/* the thread that maps pages closes its own */
+	/* the thread that maps pages closes its own descriptors */
 	for (unsigned i = 0; i < 1000 && count_fds() != fds_before; i++)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	REQUIRE(count_fds() == fds_before);

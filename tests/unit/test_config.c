@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* daemon/config.c and daemon/ini_file.c: what is read is what is printed, and what is wrong is named by file and line. */
+/* daemon/config.c and daemon/ini_file.c: what is printed reads back, and mistakes are named by file and line. */
 #include "daemon/config.h"
 
 #include <errno.h>
@@ -70,7 +70,7 @@ static void values_are_read(void **state)
 	config_free(&config);
 }
 
-static void a_users_section_goes_before_the_limits_for_everybody(void **state)
+static void a_users_section_goes_before_the_limits_of_all(void **state)
 {
 	char error[CONFIG_ERROR_TEXT];
 	struct user_config user;
@@ -143,7 +143,7 @@ static void mistakes_are_named_by_file_and_line(void **state)
 	}
 }
 
-/* As long as a reader may be tempted to cut it in two, whose second half would be a setting. */
+/* Of any length: the second half of a line that is cut in two would be a setting. */
 static void a_line_is_read_whole_or_refused(void **state)
 {
 	char error[CONFIG_ERROR_TEXT], text[8192];
@@ -281,7 +281,7 @@ int main(void)
 		cmocka_unit_test(defaults_hold_without_a_file),
 		cmocka_unit_test(a_file_that_is_asked_for_has_to_be_there),
 		cmocka_unit_test(values_are_read),
-		cmocka_unit_test(a_users_section_goes_before_the_limits_for_everybody),
+		cmocka_unit_test(a_users_section_goes_before_the_limits_of_all),
 		cmocka_unit_test(mistakes_are_named_by_file_and_line),
 		cmocka_unit_test(a_line_is_read_whole_or_refused),
 		cmocka_unit_test(a_setting_that_is_too_long_is_refused),

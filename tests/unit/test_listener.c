@@ -105,7 +105,7 @@ static unsigned exit_status_of_a_child(void)
 	return (unsigned)WEXITSTATUS(status);
 }
 
-/* Several that find a stale socket at the same moment: one of them gets its place. */
+/* Of several daemons that find a stale socket at one moment, one gets its place. */
 static void of_daemons_that_start_at_once_one_stays(void **state)
 {
 	enum { ROUNDS = 300 };
@@ -131,7 +131,7 @@ static void of_daemons_that_start_at_once_one_stays(void **state)
 	munmap(meet, 4096);
 }
 
-/* Who waits for the lock of a daemon that ends has the file that is being removed. */
+/* A daemon that waits for the lock of another one that ends has opened the file that is being removed. */
 static void a_lock_that_was_removed_meanwhile_is_none(void **state)
 {
 	struct listener listener;
@@ -151,7 +151,7 @@ static void a_lock_that_was_removed_meanwhile_is_none(void **state)
 	}
 }
 
-/* Others may be able to put something in its place. */
+/* Other users may be able to put something in its place. */
 static void a_lock_that_is_no_plain_file_is_named(void **state)
 {
 	struct listener listener;
@@ -258,7 +258,7 @@ static void a_passed_socket_is_used_and_another_kind_is_refused(void **state)
 	}
 }
 
-/* A daemon that cannot serve says so to those who wait and to those who come, and leaves nobody in the queue. */
+/* A daemon that cannot serve tells all clients, those that wait and those that come. It leaves none in the queue. */
 static void a_daemon_that_cannot_serve_says_so(void **state)
 {
 	const struct vdm_message_hello hello = {.header = {VDM_MESSAGE_HELLO, sizeof hello}};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* daemon/log.c: levels, whom a message is about, and how many there may be. */
+/* daemon/log.c: levels, the client that a message is about, and how many messages there may be. */
 #include "daemon/log.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* daemon/prefault.c: pages are mapped before they are touched, and unmapped once, whoever is at them. */
+/* daemon/prefault.c: pages are mapped before they are touched, and unmapped once, by the thread or by the caller. */
 #include "daemon/prefault.h"
 
 #include <fcntl.h>
@@ -58,7 +58,7 @@ static void end_and_unmap(struct prefault_job *job, void *base)
 		munmap(base, BYTES);
 }
 
-/* KiB of the mapping at `base` that have been mapped by pages, as /proc/self/smaps has it; -1: there is none. */
+/* KiB of the mapping at `base` that have pages, of /proc/self/smaps; -1: there is no such mapping. */
 static long mapped_kib(const void *base)
 {
 	FILE *file = fopen("/proc/self/smaps", "re");
@@ -78,7 +78,7 @@ static long mapped_kib(const void *base)
 	return kib;
 }
 
-/* It hangs if that takes minutes. */
+/* Waits for minutes. */
 static bool comes_to(const void *base, long kib)
 {
 	for (int i = 0; i < 60000; i++) {
@@ -107,7 +107,7 @@ static void pages_are_mapped_without_being_touched(void **state)
 	}
 }
 
-/* They would be charged to who maps them. */
+/* They would be charged to the process that maps them. */
 static void pages_that_are_not_there_are_left_alone(void **state)
 {
 	int fd = memory_file(BYTES), other = memory_file(BYTES);
@@ -118,7 +118,7 @@ static void pages_that_are_not_there_are_left_alone(void **state)
 	struct prefault_job *job = prefault_begin(prefault, base, BYTES, true, fd);
 	struct prefault_job *later = prefault_begin(prefault, second, BYTES, true, other);
 
-	assert_true(comes_to(second, BYTES >> 10)); /* and so it has been at the first one */
+	assert_true(comes_to(second, BYTES >> 10)); /* so the thread has been at the first one, too */
 	assert_int_equal(mapped_kib(base), 0);
 	end_and_unmap(job, base);
 	end_and_unmap(later, second);
@@ -126,7 +126,7 @@ static void pages_that_are_not_there_are_left_alone(void **state)
 	close(other);
 }
 
-/* At any moment, and whoever is last unmaps: under sanitizers, this is also the test for doing it twice. */
+/* At any moment. Under sanitizers, this also tests that memory is not unmapped twice. */
 static void what_is_given_up_is_unmapped(void **state)
 {
 	enum { REGIONS = 100 };
@@ -157,7 +157,7 @@ static void without_a_job_it_is_just_unmapped(void **state)
 
 static void there_is_an_end_to_how_many_wait(void **state)
 {
-	enum { MANY = 20000 }; /* those take longer to map than to ask for, whoever has the CPU */
+	enum { MANY = 20000 }; /* mapping these takes longer than asking for it, whichever thread has the CPU */
 	static struct prefault_job *job[MANY];
 	static void *base[MANY];
 	int fd = memory_file(BYTES);
@@ -179,7 +179,7 @@ static void there_is_an_end_to_how_many_wait(void **state)
 
 static atomic_bool holding, held;
 
-/* Instead of the C library's: as a client can make it, it takes long. */
+/* Instead of the C library's: it takes long, as a client can make it. */
 int madvise(void *address, size_t length, int advice)
 {
 	while (atomic_load(&holding)) {
@@ -199,7 +199,7 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 	return result;
 }
 
-/* At the end a thread that is stuck is waited for in vain, and not for longer when the wall clock changes. */
+/* A thread that is stuck is waited for in vain, and not for longer when the wall clock changes. */
 static void the_end_does_not_wait_for_the_wall_clock(void **state)
 {
 	static struct prefault *stuck; /* it stays until the process ends */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* daemon/reaper.c: what is slow to close keeps nobody waiting but its owner. */
+/* daemon/reaper.c: what is slow to close delays its own user alone. */
 #include "daemon/reaper.h"
 
 #include <arpa/inet.h>
@@ -35,7 +35,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* The two ends of a TCP connection with more underway than fits, so that closing one lingers until the other is closed (or for an hour). */
+/* The two ends of a full TCP connection: closing one lingers until the other is closed, or for an hour. */
 static int lingering(int *other)
 {
 	const int small = 4096; /* of buffers */
@@ -93,8 +93,8 @@ static void a_socket_that_lingers_delays_its_own_user_alone(void **state)
 	close(ends[1]);
 }
 
-/* Without a user, as when one connects who has ended already: those are as few. */
-static void nobodys_sockets_delay_nobody(void **state)
+/* There is no user when the process that connected has ended already. */
+static void sockets_without_a_user_delay_no_user(void **state)
 {
 	struct user quick = {.references = 1};
 	int fd[20], other[20], ends[2];
@@ -121,7 +121,7 @@ static unsigned count_fds(void)
 	return count;
 }
 
-/* However many there are, they do not stay open here: neither one user's nor nobody's. */
+/* Too many that linger do not stay open in this process, with or without a user. */
 static void many_that_linger_are_given_up(void **state)
 {
 	struct user users[2] = {{.references = 1}, {.references = 1}};
@@ -141,7 +141,7 @@ static void many_that_linger_are_given_up(void **state)
 		fd = lingering(&other[i]);
 		reaper_close(reaper, owners[i % 2 + (i >= 600)], &fd, 1);
 	}
-	/* 300, 500 and 200 of them; of each not more than can wait, and the threads' */
+	/* 300, 500 and 200 of them: of each, as many as may wait, and those that the threads are closing */
 	assert_in_range(count_fds(), before + 1000 + 200 - 4, before + 1000 + 3 * 256);
 	assert_in_range(users[1].book.used[RESOURCE_DESCRIPTORS], 4, 256 + 4);
 	for (unsigned i = 0; i < 1000; i++)
@@ -150,7 +150,7 @@ static void many_that_linger_are_given_up(void **state)
 		sd_event_run(event, UINT64_MAX);
 }
 
-/* A socket is closed here if nothing is closed with it; not if a message waits in it, and be that an empty one. */
+/* A socket without messages is closed at once, but not one in which a message waits, even an empty one. */
 static void an_empty_socket_is_closed_at_once(void **state)
 {
 	struct iovec nothing = {0};
@@ -189,7 +189,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 		TEST(a_socket_that_lingers_delays_its_own_user_alone),
-		TEST(nobodys_sockets_delay_nobody),
+		TEST(sockets_without_a_user_delay_no_user),
 		TEST(many_that_linger_are_given_up),
 		TEST(an_empty_socket_is_closed_at_once),
 	};

@@ -59,8 +59,7 @@ static void connect_client(void)
 	acceptor_admit(&server->acceptor, ends[1]);
 }
 
-/* Run until no session is left, and everything of theirs has been closed. */
-/* The thread that maps pages closes its own descriptor. */
+/* The thread that maps pages closes its own descriptor when it comes to it. */
 static void expect_fds(unsigned expected)
 {
 	for (unsigned i = 0; i < 1000000 && count_fds() != expected; i++)
@@ -68,6 +67,7 @@ static void expect_fds(unsigned expected)
 	assert_int_equal(count_fds(), expected);
 }
 
+/* Run until no session is left, and all of its descriptors have been closed. */
 static void settle(void)
 {
 	for (;;) {
@@ -95,7 +95,7 @@ static int set_up(void **state)
 	config.limits.rings_per_user = 3;
 	config.limits.regions_per_user = 3;
 	assert_int_equal(server_new(&config, &server), 0);
-	/* the first session makes the event loop open what it then keeps */
+	/* the first session makes the event loop open descriptors that it keeps */
 	connect_client();
 	close(client);
 	settle();
@@ -126,7 +126,7 @@ static void run_loop(void)
 		;
 }
 
-/* Send, have it handled, and receive. */
+/* Send a message, have it handled, and receive the answer. */
 static int ask(const void *message, const int *fds, unsigned count, struct vdm_packet *reply)
 {
 	assert_int_equal(vdm_packet_send(client, message, fds, count), 0);
@@ -134,6 +134,7 @@ static int ask(const void *message, const int *fds, unsigned count, struct vdm_p
 	return vdm_packet_receive(client, reply, 0);
 }
 
+/* Returns 0 for the expected answer, or the error of a refusal or of the connection. */
 static int ask_for(const void *message, const int *fds, unsigned count, uint32_t expected,
 		   struct vdm_packet *reply)
 {
@@ -185,7 +186,8 @@ static int ring_create(uint32_t entries, uint32_t flags, struct vdm_packet *repl
 	return result;
 }
 
-static int number(uint32_t type, uint32_t id, uint32_t reserved)
+/* Destroy a ring or remove a region: the two messages have one form. */
+static int give_back(uint32_t type, uint32_t id, uint32_t reserved)
 {
 	struct vdm_message_ring_destroy message = {{type, sizeof message}, id, reserved};
 	struct vdm_packet reply;
@@ -225,7 +227,7 @@ static void greetings(void **state)
 	assert_int_equal(server->host.violated, 1);
 }
 
-/* A library of another release hears what to do, whatever its greeting looked like after the version. */
+/* A library of another release is told what to do, whatever follows the version in its greeting. */
 static void a_greeting_of_another_version_is_refused_with_advice(void **state)
 {
 	union vdm_message message = {.hello = {.magic = VDM_PROTOCOL_MAGIC}};
@@ -247,7 +249,7 @@ static void a_greeting_of_another_version_is_refused_with_advice(void **state)
 	greet();
 }
 
-/* What the log and the status call a client is what it calls itself, without what would forge a line. */
+/* Log and status show the name that the client gives itself, without what could forge a line. */
 static void the_greeting_says_what_the_client_is_called(void **state)
 {
 	static const struct {
@@ -277,81 +279,54 @@ static void the_greeting_says_what_the_client_is_called(void **state)
 	}
 }
 
+#define MESSAGE(member, type) .message.member.header = {VDM_MESSAGE_##type, sizeof(struct vdm_message_##member)}
+#define HELLO(size, magic) .message.hello = {{VDM_MESSAGE_HELLO, size}, magic, VDM_PROTOCOL_VERSION}
+#define HELLO_SIZE sizeof(struct vdm_message_hello)
+
+static const struct {
+	const char *what;
+	union vdm_message message;
+	bool greeted;
+	unsigned fds;
+} violations[] = {
+	{"a greeting without the magic number", HELLO(HELLO_SIZE, 1)},
+	{"a greeting with reserved bits", HELLO(HELLO_SIZE, VDM_PROTOCOL_MAGIC), .message.hello.reserved = 1},
+	{"a greeting that is too short", HELLO(24, VDM_PROTOCOL_MAGIC)},
+	{"a greeting with a descriptor", HELLO(HELLO_SIZE, VDM_PROTOCOL_MAGIC), .fds = 1},
+	{"a second greeting", HELLO(HELLO_SIZE, VDM_PROTOCOL_MAGIC), .greeted = true},
+	{"a request before the greeting", MESSAGE(status, STATUS)},
+	{"a message of type 0", .message.header = {0, 24}, .greeted = true},
+	{"a message beyond the last type", .message.header = {VDM_MESSAGE_TYPE_COUNT, 24}, .greeted = true},
+	{"a message of the largest type", .message.header = {UINT32_MAX, 24}, .greeted = true},
+	{"a message that daemons send", MESSAGE(welcome, WELCOME), .greeted = true},
+	{"a ring with reserved bits", MESSAGE(ring_create, RING_CREATE), .message.ring_create.flags = 1, .greeted = true,
+	 .fds = 1},
+	{"a ring of no priority", MESSAGE(ring_create, RING_CREATE), .message.ring_create.priority = 2, .greeted = true,
+	 .fds = 1},
+	{"a ring without memory", MESSAGE(ring_create, RING_CREATE), .greeted = true},
+	{"a ring with four descriptors", MESSAGE(ring_create, RING_CREATE), .greeted = true, .fds = 4},
+	{"a ring's end with reserved bits", MESSAGE(ring_destroy, RING_DESTROY), .message.ring_destroy.reserved = 1,
+	 .greeted = true},
+	{"a region without a file", MESSAGE(region_add, REGION_ADD), .greeted = true},
+	{"a region with an unknown flag", MESSAGE(region_add, REGION_ADD), .message.region_add.flags = 1u << 31,
+	 .greeted = true, .fds = 1},
+	{"a region's end with reserved bits", MESSAGE(region_remove, REGION_REMOVE), .message.region_remove.reserved = 1,
+	 .greeted = true},
+};
+
 /* Each violation ends the session, is counted, and gives back what came with it. */
 static void violations_end_the_session(void **state)
 {
-	struct vdm_packet reply;
-	int fds[] = {0, 1, 2, 0};
+	const int fds[] = {0, 1, 2, 0};
 
 	(void)state;
-	for (unsigned i = 0; i < 16; i++) {
-		union vdm_message message = {.hello = {{VDM_MESSAGE_HELLO, sizeof message.hello},
-						       VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION}};
-		unsigned fd_count = 0;
+	for (unsigned i = 0; i < sizeof violations / sizeof *violations; i++) {
+		struct vdm_packet reply;
 
-		if (i >= 5)
+		if (violations[i].greeted)
 			greet();
-		if (i >= 5)
-			message.ring_create = (struct vdm_message_ring_create){
-				{VDM_MESSAGE_RING_CREATE, sizeof message.ring_create}, 4, 0, 0, 0};
-		switch (i) {
-		case 0:
-			message.hello.magic++;
-			break;
-		case 1:
-			message.hello.reserved = 1;
-			break;
-		case 2:
-			message.header.size = 24; /* a greeting that is too short */
-			break;
-		case 3:
-			fd_count = 1;
-			break;
-		case 4: /* no greeting */
-			message.status.header = (struct vdm_message_header){VDM_MESSAGE_STATUS, 8};
-			break;
-		case 5:
-			message.ring_create.flags = 1;
-			fd_count = 1;
-			break;
-		case 6:
-			message.ring_create.priority = 2;
-			fd_count = 1;
-			break;
-		case 7:
-			message.header.type = 0;
-			break;
-		case 8:
-			message.header.type = VDM_MESSAGE_TYPE_COUNT;
-			break;
-		case 9:
-			message.header.type = UINT32_MAX;
-			break;
-		case 10:
-			message.header.type = VDM_MESSAGE_WELCOME;
-			break;
-		case 11:
-			fd_count = 4;
-			break;
-		case 13:
-			message.region_remove = (struct vdm_message_region_remove){
-				{VDM_MESSAGE_REGION_REMOVE, sizeof message.region_remove}, 1, 1};
-			break;
-		case 14:
-			message.ring_destroy = (struct vdm_message_ring_destroy){
-				{VDM_MESSAGE_RING_DESTROY, sizeof message.ring_destroy}, 1, 1};
-			break;
-		case 15:
-			message.region_add = (struct vdm_message_region_add){
-				{VDM_MESSAGE_REGION_ADD, sizeof message.region_add}, 4096, 1u << 31, 0};
-			fd_count = 1;
-			break;
-		case 12: /* no descriptor */
-			message.region_add = (struct vdm_message_region_add){
-				{VDM_MESSAGE_REGION_ADD, sizeof message.region_add}, 4096, 0, 0};
-			break;
-		}
-		assert_int_equal(ask(&message, fds, fd_count, &reply), -ENOTCONN);
+		if (ask(&violations[i].message, fds, violations[i].fds, &reply) != -ENOTCONN)
+			fail_msg("%s is not a violation", violations[i].what);
 		assert_int_equal(held(RESOURCE_SESSIONS), 0);
 		assert_int_equal(server->host.violated, i + 1);
 		close(client);
@@ -428,15 +403,15 @@ static void rings(void **state)
 	assert_int_equal(ring_create(2, 0, &reply), -EDQUOT);
 	assert_non_null(strstr(reply.message.refused.text, "rings_per_session"));
 	assert_int_equal(held(RESOURCE_RINGS), 2);
-	assert_int_equal(number(VDM_MESSAGE_RING_DESTROY, id + 100, 0), -ENOENT);
-	assert_int_equal(number(VDM_MESSAGE_RING_DESTROY, id, 0), 0);
-	assert_int_equal(number(VDM_MESSAGE_RING_DESTROY, id, 0), -ENOENT);
+	assert_int_equal(give_back(VDM_MESSAGE_RING_DESTROY, id + 100, 0), -ENOENT);
+	assert_int_equal(give_back(VDM_MESSAGE_RING_DESTROY, id, 0), 0);
+	assert_int_equal(give_back(VDM_MESSAGE_RING_DESTROY, id, 0), -ENOENT);
 	assert_int_equal(held(RESOURCE_RINGS), 1);
 	assert_int_equal(ring_create(2, 0, &reply), 0);
-	assert_int_equal(number(VDM_MESSAGE_RING_DESTROY, id, 1), -ENOTCONN);
+	assert_int_equal(give_back(VDM_MESSAGE_RING_DESTROY, id, 1), -ENOTCONN);
 }
 
-/* The client can neither resize a ring's memory, nor write completions, nor take away pages of the submissions. */
+/* A client can neither resize a ring's memory, nor write completions, nor take away pages of the submissions. */
 static void ring_memory_is_sealed(void **state)
 {
 	struct vdm_message_ring_create message = {{VDM_MESSAGE_RING_CREATE, sizeof message}, 4, 0, 0, 0};
@@ -527,9 +502,9 @@ static void regions(void **state)
 	assert_int_equal(region_add(second, 64 << 10, VDM_REGION_READ_ONLY, &other), 0);
 	assert_int_equal(region_add(third, 4096, 0, &other), -E2BIG);
 	assert_int_equal(held(RESOURCE_MAPPED_BYTES), 128 << 10);
-	assert_int_equal(number(VDM_MESSAGE_REGION_REMOVE, id + 1000, 0), -ENOENT);
-	assert_int_equal(number(VDM_MESSAGE_REGION_REMOVE, id, 0), 0);
-	assert_int_equal(number(VDM_MESSAGE_REGION_REMOVE, id, 0), -ENOENT);
+	assert_int_equal(give_back(VDM_MESSAGE_REGION_REMOVE, id + 1000, 0), -ENOENT);
+	assert_int_equal(give_back(VDM_MESSAGE_REGION_REMOVE, id, 0), 0);
+	assert_int_equal(give_back(VDM_MESSAGE_REGION_REMOVE, id, 0), -ENOENT);
 	assert_int_equal(held(RESOURCE_MAPPED_BYTES), 64 << 10);
 	assert_int_equal(region_add(third, 4096, 1u << 31, &other), -ENOTCONN);
 	close(first);
@@ -552,7 +527,7 @@ static void a_session_that_ends_gives_everything_back(void **state)
 	/* and tear_down() looks */
 }
 
-/* All sessions of a user share what he may have. */
+/* All sessions of a user share its limits. */
 static void limits_of_a_user_hold_over_his_sessions(void **state)
 {
 	int first = client, fd[4];
@@ -673,7 +648,7 @@ static void the_daemon_ends_without_its_answers_being_read(void **state)
 	client = -1;
 }
 
-/* Nor does it help to leave one's own end of the socket in it. */
+/* Even if messages that are left in it hold the other end. */
 static void a_socket_does_not_keep_itself_open(void **state)
 {
 	struct vdm_message_status message = {{VDM_MESSAGE_STATUS, sizeof message}};
@@ -690,7 +665,7 @@ static void a_socket_does_not_keep_itself_open(void **state)
 		sd_event_run(server->host.event, UINT64_MAX);
 }
 
-/* A session has one report at the most: who keeps others keeps empty files. */
+/* A session has one report at the most. A client that keeps earlier ones keeps empty files. */
 static void reports_are_emptied(void **state)
 {
 	struct vdm_message_status message = {{VDM_MESSAGE_STATUS, sizeof message}};
@@ -715,7 +690,7 @@ static void reports_are_emptied(void **state)
 	}
 }
 
-/* Nor does who has so much to be closed get more reports, which would have to wait behind it to be emptied. */
+/* A report would have to wait behind what is being closed before its pages are given back. */
 static void no_reports_while_closing_takes_too_long(void **state)
 {
 	struct vdm_message_status message = {{VDM_MESSAGE_STATUS, sizeof message}};
@@ -750,16 +725,60 @@ static void a_client_that_does_not_read_is_ended(void **state)
 		sd_event_run(server->host.event, UINT64_MAX);
 }
 
-/* To a client the hang-up proves that nothing moves its bytes any more. */
-
 static sem_t copy_began, copy_may_end;
 
-static void *slow_copy(void *dest, const void *src, size_t n, unsigned flags)
+static void *wait_and_copy(void *dest, const void *src, size_t n, unsigned flags)
 {
 	(void)flags;
 	sem_post(&copy_began);
 	sem_wait(&copy_may_end);
 	return memcpy(dest, src, n);
+}
+
+/* An operation that a worker is at until copy_may_end is posted. */
+struct slow_copy {
+	int region_fd, submission_fd;
+	uint32_t region, ring;
+	void *submission;
+	struct vdm_packet created;
+};
+
+static void begin_copy(struct slow_copy *slow)
+{
+	const struct kernels kernels = {.copy = wait_and_copy};
+	const size_t bytes = 64 << 10;
+	struct vdm_message_ring_create message = {{VDM_MESSAGE_RING_CREATE, sizeof message}, 4, 0, 0, 0};
+
+	slow->region_fd = memory_file(bytes);
+	slow->submission_fd = vdm_submission_make(4, 0, &slow->submission);
+	greet();
+	assert_int_equal(region_add(slow->region_fd, bytes, 0, &slow->region), 0);
+	assert_int_equal(ask_for(&message, &slow->submission_fd, 1, VDM_MESSAGE_RING_CREATED, &slow->created), 0);
+	slow->ring = slow->created.message.ring_created.ring;
+	sem_init(&copy_began, 0, 0);
+	sem_init(&copy_may_end, 0, 0);
+	engine_set_kernels(server->host.engine, &kernels);
+
+	struct vdm_descriptor *copy = vdm_descriptors(slow->submission);
+
+	copy->opcode = VDM_OPCODE_MEMCPY;
+	copy->destination_region = copy->source_region = slow->region;
+	copy->source_offset = bytes / 2;
+	copy->length = bytes / 2;
+	atomic_store(&copy->sequence, 1);
+	eventfd_write(slow->created.fds[VDM_RING_FD_DOORBELL], 1);
+	sem_wait(&copy_began);
+}
+
+static void forget_copy(struct slow_copy *slow)
+{
+	const struct kernels standard = {NULL};
+
+	engine_set_kernels(server->host.engine, &standard);
+	vdm_packet_close(&slow->created);
+	munmap(slow->submission, vdm_submission_size(4));
+	close(slow->submission_fd);
+	close(slow->region_fd);
 }
 
 static bool hung_up(void)
@@ -769,34 +788,14 @@ static bool hung_up(void)
 	return poll(&event, 1, 0) > 0 && (event.revents & (POLLRDHUP | POLLHUP));
 }
 
+/* To a client the hang-up proves that nothing moves its bytes any more. */
 static void a_session_hangs_up_when_nothing_is_in_progress_any_more(void **state)
 {
-	const struct kernels slow = {.copy = slow_copy}, standard = {NULL};
 	const struct vdm_message_header nonsense = {VDM_MESSAGE_WELCOME, sizeof nonsense};
-	const size_t bytes = 64 << 10;
-	struct vdm_message_ring_create message = {{VDM_MESSAGE_RING_CREATE, sizeof message}, 4, 0, 0, 0};
-	struct vdm_packet ring;
-	void *submission;
-	uint32_t region;
-	int fd = memory_file(bytes), file = vdm_submission_make(4, 0, &submission);
+	struct slow_copy copy;
 
 	(void)state;
-	greet();
-	assert_int_equal(region_add(fd, bytes, 0, &region), 0);
-	assert_int_equal(ask_for(&message, &file, 1, VDM_MESSAGE_RING_CREATED, &ring), 0);
-	sem_init(&copy_began, 0, 0);
-	sem_init(&copy_may_end, 0, 0);
-	engine_set_kernels(server->host.engine, &slow);
-
-	struct vdm_descriptor *copy = vdm_descriptors(submission);
-
-	copy->opcode = VDM_OPCODE_MEMCPY;
-	copy->destination_region = copy->source_region = region;
-	copy->source_offset = bytes / 2;
-	copy->length = bytes / 2;
-	atomic_store(&copy->sequence, 1);
-	eventfd_write(ring.fds[VDM_RING_FD_DOORBELL], 1);
-	sem_wait(&copy_began);
+	begin_copy(&copy);
 	assert_int_equal(vdm_packet_send(client, &nonsense, NULL, 0), 0);
 	run_loop();
 	assert_int_equal(server->host.violated, 1);
@@ -804,11 +803,70 @@ static void a_session_hangs_up_when_nothing_is_in_progress_any_more(void **state
 	sem_post(&copy_may_end);
 	while (!hung_up())
 		sd_event_run(server->host.event, 1000);
-	engine_set_kernels(server->host.engine, &standard);
-	vdm_packet_close(&ring);
-	munmap(submission, vdm_submission_size(4));
-	close(file);
-	close(fd);
+	forget_copy(&copy);
+}
+
+static int next_answer(struct vdm_packet *reply)
+{
+	for (;;) {
+		int result = vdm_packet_receive(client, reply, 0);
+
+		if (result != -EAGAIN)
+			return result;
+		sd_event_run(server->host.event, 1000);
+	}
+}
+
+/* So is the answer to a ring's or region's end, and later requests are answered after it. */
+static void what_a_worker_uses_is_given_back_when_it_lets_go(void **state)
+{
+	const uint32_t types[] = {VDM_MESSAGE_RING_DESTROY, VDM_MESSAGE_REGION_REMOVE};
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct vdm_message_ring_destroy end = {{types[i], sizeof end}, 0, 0};
+		const struct vdm_message_header status = {VDM_MESSAGE_STATUS, sizeof status};
+		struct slow_copy copy;
+		struct vdm_packet reply;
+
+		begin_copy(&copy);
+		end.ring = i == 0 ? copy.ring : copy.region;
+		assert_int_equal(vdm_packet_send(client, &end.header, NULL, 0), 0);
+		assert_int_equal(vdm_packet_send(client, &status, NULL, 0), 0);
+		run_loop();
+		assert_int_equal(LIST_FIRST(&server->host.sessions)->state, SESSION_WAITING);
+		assert_int_equal(vdm_packet_receive(client, &reply, 0), -EAGAIN);
+		sem_post(&copy_may_end);
+		assert_int_equal(next_answer(&reply), 0);
+		assert_int_equal(reply.message.header.type, VDM_MESSAGE_DONE);
+		assert_int_equal(next_answer(&reply), 0);
+		assert_int_equal(reply.message.header.type, VDM_MESSAGE_STATUS_REPLY);
+		vdm_packet_close(&reply);
+		forget_copy(&copy);
+		close(client);
+		settle();
+		connect_client();
+	}
+}
+
+/* A client that hangs up while it waits for an answer is not answered any more. */
+static void a_session_may_end_while_it_waits(void **state)
+{
+	struct slow_copy copy;
+
+	(void)state;
+	begin_copy(&copy);
+
+	struct vdm_message_ring_destroy end = {{VDM_MESSAGE_RING_DESTROY, sizeof end}, copy.ring, 0};
+
+	assert_int_equal(vdm_packet_send(client, &end.header, NULL, 0), 0);
+	run_loop();
+	session_end(LIST_FIRST(&server->host.sessions));
+	assert_int_equal(LIST_FIRST(&server->host.sessions)->state, SESSION_ENDING);
+	sem_post(&copy_may_end);
+	while (held(RESOURCE_SESSIONS) > 0)
+		sd_event_run(server->host.event, 1000);
+	forget_copy(&copy);
 }
 
 int main(void)
@@ -837,6 +895,8 @@ int main(void)
 		TEST(no_reports_while_closing_takes_too_long),
 		TEST(a_client_that_does_not_read_is_ended),
 		TEST(a_session_hangs_up_when_nothing_is_in_progress_any_more),
+		TEST(what_a_worker_uses_is_given_back_when_it_lets_go),
+		TEST(a_session_may_end_while_it_waits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,7 +48,7 @@ static struct user *get(uid_t uid)
 	return user;
 }
 
-/* And it changes with the configuration. */
+/* Also for users that have sessions already. */
 static void the_configuration_decides_whose_turn_it_is(void **state)
 {
 	struct user_config section = {.uid = 5, .weight = 300, .priority = CONFIG_PRIORITY_HIGH};
@@ -82,13 +82,13 @@ static void sessions_of_a_user_share_one_object(void **state)
 	user_put(first);
 	user_put(first);
 	user_put(other);
-	users_sweep(&users, false); /* what they did in this second is not forgotten */
+	users_sweep(&users, false); /* their handshakes of this second are remembered */
 	assert_false(LIST_EMPTY(&users.list));
 	users_sweep(&users, true);
 	assert_true(LIST_EMPTY(&users.list));
 }
 
-/* A handshake so long after the last one that was counted: not any longer because this thread had no CPU. */
+/* Make a handshake so long after the last one that was counted, and repeat it if this thread had no CPU in between. */
 static int handshake_after(struct user *user, uint64_t ns, char text[VDM_REFUSAL_TEXT])
 {
 	for (;;) {
