@@ -15,7 +15,9 @@
 /* Connections that are accepted before other events have their turn. */
 #define ACCEPTS_AT_ONCE 16
 
-/* How long the listener is ignored when the kernel has no memory or no descriptor for a connection. */
+/*
+ * How long the listener is ignored when the kernel has no memory or no descriptor for a connection.
+ */
 #define RETRY_US 100000
 
 static int open_reserve(void)
@@ -30,7 +32,8 @@ void acceptor_init(struct acceptor *acceptor, struct session_host *host)
 }
 
 /* Tell a client why it gets no session. It reads that in answer to its greeting. */
-static void turn_away(struct acceptor *acceptor, struct user *user, int socket, int error, const char *text)
+static void turn_away(struct acceptor *acceptor, struct user *user, int socket, int error,
+		      const char *text)
 {
 	refusal_send(socket, VDM_MESSAGE_HELLO, error, text);
 	shutdown(socket, SHUT_RDWR);
@@ -39,17 +42,21 @@ static void turn_away(struct acceptor *acceptor, struct user *user, int socket, 
 }
 
 /* Begin a session if the limits allow it: 0, or a negative errno with a sentence. */
-static int begin_session(struct session_host *host, struct user *user, const struct log_peer *peer, int socket,
-			 char text[VDM_REFUSAL_TEXT])
+static int begin_session(struct session_host *host, struct user *user, const struct log_peer *peer,
+			 int socket, char text[VDM_REFUSAL_TEXT])
 {
 	const uint64_t sessions = host->users.book.used[RESOURCE_SESSIONS];
 
 	if (sessions >= host->config->limits.sessions)
-		return refuse(text, -EDQUOT, "vdmd has as many sessions as it may, %llu: raise sessions in [limits] of "
-			      "its configuration", (unsigned long long)sessions);
+		return refuse(
+			text, -EDQUOT,
+			"vdmd has as many sessions as it may, %llu: raise sessions in [limits] of "
+			"its configuration",
+			(unsigned long long)sessions);
 	if (reaper_overloaded(user))
-		return refuse(text, -EDQUOT, "closing the descriptors that this user has passed to vdmd takes too long: try "
-			      "again later");
+		return refuse(text, -EDQUOT,
+			      "closing the descriptors that this user has passed to vdmd takes too "
+			      "long: try again later");
 
 	int result = user_handshake(user, text);
 
@@ -88,8 +95,8 @@ int acceptor_admit(struct acceptor *acceptor, int socket)
 }
 
 /*
- * All descriptors are taken. The one in reserve is given up, so that the next connection can be accepted and refused: if
- * it stayed in the queue, the event loop would spin.
+ * All descriptors are taken. The one in reserve is given up, so that the next connection can be
+ * accepted and refused: if it stayed in the queue, the event loop would spin.
  */
 static int refuse_one(struct acceptor *acceptor)
 {
@@ -133,12 +140,15 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *context)
 /* Ignore the listener for a moment, or until a session ends. */
 static void retry_later(struct acceptor *acceptor)
 {
-	if (sd_event_add_time_relative(acceptor->host->event, &acceptor->on_retry, CLOCK_MONOTONIC, RETRY_US,
-				       RETRY_US / 10, on_retry, acceptor) >= 0)
+	if (sd_event_add_time_relative(acceptor->host->event, &acceptor->on_retry, CLOCK_MONOTONIC,
+				       RETRY_US, RETRY_US / 10, on_retry, acceptor) >= 0)
 		sd_event_source_set_enabled(acceptor->on_connection, SD_EVENT_OFF);
 }
 
-/* Accept one connection and make a session of it, or refuse it. Returns 0, or a negative errno if there is none. */
+/*
+ * Accept one connection and make a session of it, or refuse it. Returns 0, or a negative errno if
+ * there is none.
+ */
 static int accept_one(struct acceptor *acceptor)
 {
 	int fd = accept4(acceptor->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -176,8 +186,8 @@ int acceptor_listen(struct acceptor *acceptor, const struct listener *listener)
 {
 	acceptor->listener = *listener;
 
-	int result = sd_event_add_io(acceptor->host->event, &acceptor->on_connection, listener->fd, EPOLLIN,
-				     on_connection, acceptor);
+	int result = sd_event_add_io(acceptor->host->event, &acceptor->on_connection, listener->fd,
+				     EPOLLIN, on_connection, acceptor);
 
 	return result < 0 ? result : 0;
 }

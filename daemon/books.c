@@ -14,7 +14,10 @@ static const struct {
 	const char *noun, *key;
 	size_t limit; /* offset in struct limits */
 } resources[RESOURCE_COUNT] = {
-#define RESOURCE(noun, key) {noun, #key, offsetof(struct limits, key)}
+#define RESOURCE(noun, key)                                                                        \
+	{                                                                                          \
+		noun, #key, offsetof(struct limits, key)                                           \
+	}
 	[RESOURCE_SESSIONS] = RESOURCE("sessions", sessions_per_user),
 	[RESOURCE_RINGS] = RESOURCE("rings", rings_per_user),
 	[RESOURCE_ENTRIES] = RESOURCE("entries of rings", entries_per_user),
@@ -23,7 +26,8 @@ static const struct {
 	[RESOURCE_DESCRIPTORS] = RESOURCE("descriptors", descriptors_per_user),
 };
 
-int book_refuse(const struct book *book, const char *key, char text[VDM_REFUSAL_TEXT], const char *format, ...)
+int book_refuse(const struct book *book, const char *key, char text[VDM_REFUSAL_TEXT],
+		const char *format, ...)
 {
 	const struct user_config *settings = book->settings;
 	char what[VDM_REFUSAL_TEXT], section[CONFIG_NAME_TEXT + 8] = "limits";
@@ -34,20 +38,23 @@ int book_refuse(const struct book *book, const char *key, char text[VDM_REFUSAL_
 	va_end(arguments);
 	if (config_is_users_own(settings, key))
 		snprintf(section, sizeof section, "user %s", settings->name);
-	return refuse(text, -EDQUOT, "user %u %s %s in [%s] of vdmd's configuration", (unsigned)settings->uid, what, key,
-		      section);
+	return refuse(text, -EDQUOT, "user %u %s %s in [%s] of vdmd's configuration",
+		      (unsigned)settings->uid, what, key, section);
 }
 
-static int check(const struct book *book, enum resource resource, uint64_t amount, char text[VDM_REFUSAL_TEXT])
+static int check(const struct book *book, enum resource resource, uint64_t amount,
+		 char text[VDM_REFUSAL_TEXT])
 {
 	const char *limits = (const char *)&book->settings->limits;
-	const uint64_t limit = *(const uint64_t *)(limits + resources[resource].limit), used = book->used[resource];
+	const uint64_t limit = *(const uint64_t *)(limits + resources[resource].limit),
+		       used = book->used[resource];
 
 	if (amount == 0 || (used <= limit && amount <= limit - used))
 		return 0;
-	return book_refuse(book, resources[resource].key, text, "may have %llu %s and has %llu: %llu more need a higher",
-			   (unsigned long long)limit, resources[resource].noun, (unsigned long long)used,
-			   (unsigned long long)amount);
+	return book_refuse(book, resources[resource].key, text,
+			   "may have %llu %s and has %llu: %llu more need a higher",
+			   (unsigned long long)limit, resources[resource].noun,
+			   (unsigned long long)used, (unsigned long long)amount);
 }
 
 static void enter(struct charge *charge, struct book *first)
@@ -58,7 +65,8 @@ static void enter(struct charge *charge, struct book *first)
 			book->used[i] += charge->amount[i];
 }
 
-static int take(struct charge *charge, struct book *first, struct charge wanted, char text[VDM_REFUSAL_TEXT])
+static int take(struct charge *charge, struct book *first, struct charge wanted,
+		char text[VDM_REFUSAL_TEXT])
 {
 	for (const struct book *book = first; book; book = book->sum) {
 		for (unsigned i = 0; book->settings && i < RESOURCE_COUNT; i++) {
@@ -76,13 +84,15 @@ static int take(struct charge *charge, struct book *first, struct charge wanted,
 /* The descriptors of a session are its socket and its pidfd. */
 int charge_session(struct charge *charge, struct book *book, char text[VDM_REFUSAL_TEXT])
 {
-	const struct charge wanted = {.amount = {[RESOURCE_SESSIONS] = 1, [RESOURCE_DESCRIPTORS] = 2}};
+	const struct charge wanted = {
+		.amount = {[RESOURCE_SESSIONS] = 1, [RESOURCE_DESCRIPTORS] = 2}};
 
 	return take(charge, book, wanted, text);
 }
 
 /* The descriptors of a ring are its doorbell and our end of its event channel. */
-int charge_ring(struct charge *charge, struct book *book, uint32_t entries, char text[VDM_REFUSAL_TEXT])
+int charge_ring(struct charge *charge, struct book *book, uint32_t entries,
+		char text[VDM_REFUSAL_TEXT])
 {
 	const struct charge wanted = {.amount = {[RESOURCE_RINGS] = 1,
 						 [RESOURCE_ENTRIES] = entries,
@@ -92,7 +102,8 @@ int charge_ring(struct charge *charge, struct book *book, uint32_t entries, char
 }
 
 /* The descriptor of a region is its file, while the pages are being mapped. */
-int charge_region(struct charge *charge, struct book *book, uint64_t bytes, char text[VDM_REFUSAL_TEXT])
+int charge_region(struct charge *charge, struct book *book, uint64_t bytes,
+		  char text[VDM_REFUSAL_TEXT])
 {
 	const struct charge wanted = {.amount = {[RESOURCE_REGIONS] = 1,
 						 [RESOURCE_MAPPED_BYTES] = bytes,
@@ -120,8 +131,8 @@ void book_close(const struct book *book)
 	for (unsigned i = 0; i < RESOURCE_COUNT; i++) {
 		if (book->used[i] == 0)
 			continue;
-		log_message(LOG_CRIT, NULL, "a book is closed with %llu %s in it", (unsigned long long)book->used[i],
-			    resources[i].noun);
+		log_message(LOG_CRIT, NULL, "a book is closed with %llu %s in it",
+			    (unsigned long long)book->used[i], resources[i].noun);
 		abort();
 	}
 }

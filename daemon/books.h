@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What is held, and by which user. A session's book is summed up in the book of its user, and that one in the daemon's.
+ * What is held, and by which user. A session's book is summed up in the book of its user, and that
+ * one in the daemon's.
  *
- * A charge lives inside the object that it pays for. It gives back exactly what was taken, once. So no path on which an
- * object is freed has to know what the object cost.
+ * A charge lives inside the object that it pays for. It gives back exactly what was taken, once. So
+ * no path on which an object is freed has to know what the object cost.
  */
 #ifndef VDM_DAEMON_BOOKS_H
 #define VDM_DAEMON_BOOKS_H
@@ -37,27 +38,35 @@ struct charge {
 };
 
 /*
- * Charge an object to a book and to all that sum it up. Returns 0; or -EDQUOT with a sentence that names the limit, and
- * then nothing is charged.
+ * Charge an object to a book and to all that sum it up. Returns 0; or -EDQUOT with a sentence that
+ * names the limit, and then nothing is charged.
  */
 int charge_session(struct charge *charge, struct book *book, char text[VDM_REFUSAL_TEXT]);
-int charge_ring(struct charge *charge, struct book *book, uint32_t entries, char text[VDM_REFUSAL_TEXT]);
-int charge_region(struct charge *charge, struct book *book, uint64_t bytes, char text[VDM_REFUSAL_TEXT]);
+int charge_ring(struct charge *charge, struct book *book, uint32_t entries,
+		char text[VDM_REFUSAL_TEXT]);
+int charge_region(struct charge *charge, struct book *book, uint64_t bytes,
+		  char text[VDM_REFUSAL_TEXT]);
 
 /* Charge descriptors that the daemon has already, whatever the limits are. */
 void charge_descriptors(struct charge *charge, struct book *book, unsigned count);
 
-/* Give back what was charged. A charge that has been released, or that never was made, is left alone. */
+/*
+ * Give back what was charged. A charge that has been released, or that never was made, is left
+ * alone.
+ */
 void charge_release(struct charge *charge);
 
-/* Abort if something is still charged to a book that is about to go: such a leak would lock out its user in the end. */
+/*
+ * Abort if something is still charged to a book that is about to go: such a leak would lock out its
+ * user in the end.
+ */
 void book_close(const struct book *book);
 
 /*
- * Refuse a request because of the limit `key`: -EDQUOT. The sentence names the user, what `format` says, and the section
- * of the configuration that sets the limit.
+ * Refuse a request because of the limit `key`: -EDQUOT. The sentence names the user, what `format`
+ * says, and the section of the configuration that sets the limit.
  */
-int book_refuse(const struct book *book, const char *key, char text[VDM_REFUSAL_TEXT], const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+int book_refuse(const struct book *book, const char *key, char text[VDM_REFUSAL_TEXT],
+		const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 #endif

@@ -14,7 +14,10 @@
 
 static_assert(CONFIG_ERROR_TEXT == INI_ERROR_TEXT, "one is passed on as the other");
 
-/* A smaller copy ends sooner in the client than a request and its answer take; measured with vdm-bench. */
+/*
+ * A smaller copy ends sooner in the client than a request and its answer take; measured with
+ * vdm-bench.
+ */
 #define DEFAULT_OFFLOAD_THRESHOLD "64K"
 
 enum kind { KIND_TEXT, KIND_COUNT, KIND_BYTES, KIND_CHOICE };
@@ -216,9 +219,11 @@ static int set_text(const struct key *key, char *text, size_t size, const char *
 	return 0;
 }
 
-static const void *value_of(const struct key *key, const struct config *config, const struct limits *limits)
+static const void *value_of(const struct key *key, const struct config *config,
+			    const struct limits *limits)
 {
-	const void *base = !strcmp(key->section, "limits") ? (const void *)limits : (const void *)config;
+	const void *base =
+		!strcmp(key->section, "limits") ? (const void *)limits : (const void *)config;
 
 	return (const char *)base + key->offset;
 }

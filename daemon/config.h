@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The configuration, see vdmd.conf(5). One table of keys is used to read the file, to check the command line and to print
- * `vdmd --print-config`, so that the three cannot disagree.
+ * The configuration, see vdmd.conf(5). One table of keys is used to read the file, to check the
+ * command line and to print `vdmd --print-config`, so that the three cannot disagree.
  */
 #ifndef VDM_DAEMON_CONFIG_H
 #define VDM_DAEMON_CONFIG_H

@@ -15,9 +15,9 @@
 /* The thread's copy of the table; the thread frees it. */
 struct table_copy {
 	sem_t copied, closed;
-	int error;     /* of unshare(2); read between the two */
+	int error; /* of unshare(2); read between the two */
 	unsigned count;
-	int fds[];     /* ascending */
+	int fds[]; /* ascending */
 };
 
 static void wait_for(sem_t *semaphore)
@@ -26,7 +26,10 @@ static void wait_for(sem_t *semaphore)
 		; /* EINTR */
 }
 
-/* Close all other descriptors of the copy, which would otherwise stay open for as long as these take. */
+/*
+ * Close all other descriptors of the copy, which would otherwise stay open for as long as these
+ * take.
+ */
 static void close_others(const struct table_copy *copy)
 {
 	unsigned next = 0;

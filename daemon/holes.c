@@ -40,7 +40,9 @@ int holes_keep(int fd, void *base, size_t size)
 
 int holes_find(int fd, int file, size_t size)
 {
-	/* userfaultfd(2) refuses shared mappings that can never be written, but takes private ones */
+	/*
+	 * userfaultfd(2) refuses shared mappings that can never be written, but takes private ones
+	 */
 	void *base = mmap(NULL, size, PROT_READ, MAP_PRIVATE, file, 0);
 
 	if (base == MAP_FAILED)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * This reads the lines, and inih splits them. By itself inih cuts a long line in two, joins an indented line to the one
- * before, and reports neither an empty section nor the line at which a section begins.
+ * This reads the lines, and inih splits them. By itself inih cuts a long line in two, joins an
+ * indented line to the one before, and reports neither an empty section nor the line at which a
+ * section begins.
  */
 #include "ini_file.h"
 
@@ -16,10 +17,10 @@ struct reading {
 	FILE *file;
 	const struct ini_handlers *handlers;
 	void *context;
-	int line;                    /* the number of the last line read */
-	char *text;                  /* that line, of getline(3) */
+	int line;   /* the number of the last line read */
+	char *text; /* that line, of getline(3) */
 	size_t capacity;
-	int result;                  /* of the first line that was refused, which ends the reading */
+	int result; /* of the first line that was refused, which ends the reading */
 	char error[INI_ERROR_TEXT];
 };
 
@@ -99,7 +100,9 @@ static int set(void *context, const char *section, const char *name, const char 
 /* Read all lines. Returns 0, or the number of the line that is wrong. */
 static int read_lines(struct reading *reading)
 {
-	/* inih returns the number of the first line that set() refused or that inih could not split */
+	/*
+	 * inih returns the number of the first line that set() refused or that inih could not split
+	 */
 	int refused = ini_parse_stream(read_line, reading, set, reading);
 
 	if (refused > 0 && (!reading->result || refused < reading->line)) {

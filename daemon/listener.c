@@ -46,9 +46,11 @@ static int take_passed(struct listener *listener, int count, char *error, size_t
 		return complain(error, size, -EINVAL, "the service manager passed %d sockets: one is "
 						      "expected", count);
 	if (sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0)
-		return complain(error, size, -EINVAL, "the service manager passed a descriptor that is not a "
-				"listening Unix socket of type SOCK_SEQPACKET: the socket unit has to say "
-				"ListenSequentialPacket=");
+		return complain(
+			error, size, -EINVAL,
+			"the service manager passed a descriptor that is not a "
+			"listening Unix socket of type SOCK_SEQPACKET: the socket unit has to say "
+			"ListenSequentialPacket=");
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	listener->fd = fd;
 	return 0;

@@ -13,7 +13,9 @@
 /* A socket's path has at most 108 bytes; then comes ".lock". */
 #define NAME_BYTES 128
 
-/* A daemon that ends removes the file. Another process is at work when the file has gone so often. */
+/*
+ * A daemon that ends removes the file. Another process is at work when the file has gone so often.
+ */
 #define ATTEMPTS 16
 
 static void name_of(const char *path, char name[NAME_BYTES])
@@ -64,7 +66,10 @@ int lock_file_take(const char *path, char error[LOCK_FILE_ERROR_TEXT])
 			close(fd);
 			return result;
 		}
-		/* The daemon that had it before may have removed the file between our open and our lock. */
+		/*
+		 * The daemon that had it before may have removed the file between our open and our
+		 * lock.
+		 */
 		if (is_name_of(name, fd))
 			return fd;
 		close(fd);
@@ -77,7 +82,10 @@ void lock_file_release(const char *path, int fd)
 	char name[NAME_BYTES];
 
 	name_of(path, name);
-	/* with the lock held, so that the next process that gets the lock sees that its file has lost its name */
+	/*
+	 * with the lock held, so that the next process that gets the lock sees that its file has
+	 * lost its name
+	 */
 	if (is_name_of(name, fd))
 		unlink(name);
 	close(fd);

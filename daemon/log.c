@@ -16,7 +16,10 @@
 #define LIMIT_MESSAGES 10
 #define LIMIT_SECONDS  30
 
-/* Users share these, by user id. A limit outlives the user's sessions, so that reconnecting gains nothing. */
+/*
+ * Users share these, by user id. A limit outlives the user's sessions, so that reconnecting gains
+ * nothing.
+ */
 #define LIMITS 64
 
 static struct log_limit {

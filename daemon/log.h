@@ -27,7 +27,10 @@ void log_set_level(int level);
 void log_message(int level, const struct log_peer *peer, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Write a message that a client can cause: at most a few in a while for each user, so that no user can fill the log. */
+/*
+ * Write a message that a client can cause: at most a few in a while for each user, so that no user
+ * can fill the log.
+ */
 void log_limited(int level, const struct log_peer *peer, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -27,8 +27,8 @@
 #define MEMORY_RETRY_NS 100000000
 
 /*
- * How long a daemon with a mistake in its configuration tells that to clients, before it exits. systemd's default limit is
- * five starts in ten seconds.
+ * How long a daemon with a mistake in its configuration tells that to clients, before it exits.
+ * systemd's default limit is five starts in ten seconds.
  */
 #define TURN_AWAY_SECONDS 5
 
@@ -47,7 +47,8 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *signa
 	service->server->announcing = false;
 	acceptor_close(&service->server->acceptor);
 	if (engine_drain(service->server->host.engine, DRAIN_MS) < 0)
-		log_message(LOG_NOTICE, NULL, "clients still submit operations: they execute the rest themselves");
+		log_message(LOG_NOTICE, NULL,
+			    "clients still submit operations: they execute the rest themselves");
 	return sd_event_exit(service->server->host.event, 0);
 }
 
@@ -105,7 +106,10 @@ static int add_handlers(struct service *service)
 	return result;
 }
 
-/* The event loop alone takes signals. Called before any thread is started, as threads inherit the mask. */
+/*
+ * The event loop alone takes signals. Called before any thread is started, as threads inherit the
+ * mask.
+ */
 static void block_signals(void)
 {
 	sigset_t set;
@@ -129,7 +133,10 @@ static void raise_descriptor_limit(void)
 	}
 }
 
-/* Warn at the start if there are too few descriptors for the limits. Returns whether at least one client can be served. */
+/*
+ * Warn at the start if there are too few descriptors for the limits. Returns whether at least one
+ * client can be served.
+ */
 static bool descriptors_suffice(const struct config *config)
 {
 	const uint64_t needed = config->limits.sessions * DESCRIPTORS_PER_SESSION + DESCRIPTORS_OF_OWN;
@@ -189,7 +196,9 @@ static int run_loop(sd_event *event)
 	/* sd_event_wait(3) allocates memory for events; when that fails no event is lost */
 	for (bool first = true; (result = sd_event_loop(event)) == -ENOMEM; first = false) {
 		if (first)
-			log_message(LOG_ERR, NULL, "the event loop is out of memory: it goes on when there is some");
+			log_message(
+				LOG_ERR, NULL,
+				"the event loop is out of memory: it goes on when there is some");
 		nanosleep(&(struct timespec){.tv_nsec = MEMORY_RETRY_NS}, NULL);
 	}
 	return result;
@@ -242,7 +251,8 @@ int main(int argc, char **argv)
 	struct server *server = service.server;
 
 	log_message(LOG_INFO, NULL, "vdmd %s serves %s with %u workers", VDM_VERSION,
-		    server->acceptor.listener.path ? server->acceptor.listener.path : "the socket of its unit",
+		    server->acceptor.listener.path ? server->acceptor.listener.path
+						   : "the socket of its unit",
 		    engine_workers(server->host.engine));
 	server->announcing = true;
 	sd_notify(0, "READY=1");

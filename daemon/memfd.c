@@ -37,7 +37,10 @@ int memfd_refuse_holes(char text[VDM_REFUSAL_TEXT])
 
 int memfd_check_pages(const struct stat *status, int seals, uint64_t size, char text[VDM_REFUSAL_TEXT])
 {
-	/* It is not sealed here: F_ADD_SEALS waits for a lock of the file, which the client may hold. */
+	/*
+	 * It is not sealed here: F_ADD_SEALS waits for a lock of the file, which the client may
+	 * hold.
+	 */
 	if (!(seals & F_SEAL_SHRINK))
 		return refuse(text, -EPERM, "the memfd is not sealed against shrinking: create it with "
 					    "MFD_ALLOW_SEALING, and add F_SEAL_SHRINK");
@@ -46,8 +49,8 @@ int memfd_check_pages(const struct stat *status, int seals, uint64_t size, char 
 		return refuse(text, -EFBIG, "%llu bytes are needed but the memfd has %lld",
 			      (unsigned long long)size, (long long)status->st_size);
 	/*
-	 * This counts the whole file, and pages beyond its end, too. To find out which pages there are would change the
-	 * file's offset. For holes that this does not see, see holes.h.
+	 * This counts the whole file, and pages beyond its end, too. To find out which pages there
+	 * are would change the file's offset. For holes that this does not see, see holes.h.
 	 */
 	if (status->st_blocks * BLOCK < status->st_size)
 		return memfd_refuse_holes(text);

@@ -17,8 +17,8 @@
 #include "detached_thread.h"
 #include "user.h"
 
-#define MAX_THREADS       16
-#define THREADS_PER_USER  4
+#define MAX_THREADS      16
+#define THREADS_PER_USER 4
 
 /* Most jobs of a user: at any time, and while none of them has been finished for STUCK_NS. */
 #define MOST_JOBS  1024
@@ -28,7 +28,10 @@
 /* Most descriptors of one user that wait. Then close_by_copy() closes them. */
 #define MOST_DESCRIPTORS 256
 
-/* How long the daemon's end waits. What is stuck is left to the kernel, which does not linger at exit (socket(7)). */
+/*
+ * How long the daemon's end waits. What is stuck is left to the kernel, which does not linger at
+ * exit (socket(7)).
+ */
 #define PATIENCE_MS 200
 
 /* What is done together, in this order: pages given back, memory unmapped, descriptors closed. */
@@ -41,7 +44,7 @@ struct reaper_job {
 		bool empty;
 	} memory[2];
 	unsigned memory_count;
-	struct charge charge;           /* for descriptors that the user has passed */
+	struct charge charge; /* for descriptors that the user has passed */
 	unsigned fd_count;
 	int fds[];
 };
@@ -55,7 +58,7 @@ struct reaper {
 	unsigned threads, free_threads;
 	struct reaper_share unowned;
 	bool stopping;
-	int done_fd;                 /* eventfd: look at `done` */
+	int done_fd; /* eventfd: look at `done` */
 	sd_event_source *on_done;
 };
 
@@ -255,8 +258,12 @@ void reaper_job_add_fd(struct reaper_job *job, int fd)
 	job->fds[job->fd_count++] = fd;
 }
 
-/* Move the jobs with a user's descriptors from one list to another, and copy these descriptors. Holding the lock. */
-static unsigned take_passed(struct reaper *reaper, const struct reaper_share *share, struct job_list *taken, int *fds)
+/*
+ * Move the jobs with a user's descriptors from one list to another, and copy these descriptors.
+ * Holding the lock.
+ */
+static unsigned take_passed(struct reaper *reaper, const struct reaper_share *share,
+			    struct job_list *taken, int *fds)
 {
 	struct reaper_job *job, *next;
 	unsigned count = 0;
@@ -274,8 +281,8 @@ static unsigned take_passed(struct reaper *reaper, const struct reaper_share *sh
 }
 
 /*
- * A user has so many descriptors waiting behind slow ones that other users would run out of them: close these all at
- * once. If that fails they go on waiting. Holding the lock.
+ * A user has so many descriptors waiting behind slow ones that other users would run out of them:
+ * close these all at once. If that fails they go on waiting. Holding the lock.
  */
 static void close_by_copy(struct reaper *reaper, struct reaper_share *share)
 {
@@ -331,7 +338,8 @@ void reaper_submit(struct reaper *reaper, struct reaper_job *job)
 bool reaper_overloaded(const struct user *user)
 {
 	return user->reaper_jobs > MOST_JOBS ||
-	       (user->reaper_jobs > MOST_STUCK && monotonic_ns() - user->reaper_progress_ns > STUCK_NS);
+	       (user->reaper_jobs > MOST_STUCK &&
+		monotonic_ns() - user->reaper_progress_ns > STUCK_NS);
 }
 
 void reaper_close(struct reaper *reaper, struct user *user, int *fds, unsigned count)
@@ -356,15 +364,17 @@ void reaper_close(struct reaper *reaper, struct user *user, int *fds, unsigned c
 }
 
 /*
- * An empty message may bring descriptors, and looks like the end of the connection. With SO_PASSCRED each message has a
- * control message, too, for which there is no room here, and that is reported (unix(7), recvmsg(2)).
+ * An empty message may bring descriptors, and looks like the end of the connection. With
+ * SO_PASSCRED each message has a control message, too, for which there is no room here, and that is
+ * reported (unix(7), recvmsg(2)).
  */
 bool reaper_finds_messages(int socket)
 {
 	struct msghdr message = {0};
 
 	return setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int)) < 0 ||
-	       recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT) != 0 || (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC));
+	       recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT) != 0 ||
+	       (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC));
 }
 
 void reaper_close_socket(struct reaper *reaper, struct user *user, int socket)

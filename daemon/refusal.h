@@ -9,7 +9,9 @@
 int refuse(char text[VDM_REFUSAL_TEXT], int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Answer a request, of enum vdm_message_type, with the sentence. Returns as vdm_packet_send() does. */
+/*
+ * Answer a request, of enum vdm_message_type, with the sentence. Returns as vdm_packet_send() does.
+ */
 int refusal_send(int socket, uint32_t request, int error, const char *text);
 
 #endif

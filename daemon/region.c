@@ -15,8 +15,8 @@
 #include "refusal.h"
 
 /*
- * The last process that unmaps a file frees its pages: 60 ms for a GiB. The client may leave that to us, and the event loop
- * does not have the time for more than this.
+ * The last process that unmaps a file frees its pages: 60 ms for a GiB. The client may leave that
+ * to us, and the event loop does not have the time for more than this.
  */
 #define SLOW_BYTES ((size_t)1 << 20)
 
@@ -70,13 +70,14 @@ int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 	return 0;
 }
 
-int region_map(struct region *region, struct prefault *prefault, int holes_fd, int fd, uint64_t size, uint32_t flags,
-	       char text[VDM_REFUSAL_TEXT])
+int region_map(struct region *region, struct prefault *prefault, int holes_fd, int fd,
+	       uint64_t size, uint32_t flags, char text[VDM_REFUSAL_TEXT])
 {
 	const bool read_only = flags & VDM_REGION_READ_ONLY;
 	/*
-	 * A private mapping reads the same bytes. Of a file that the descriptor cannot write, holes can be kept in a private
-	 * mapping alone: the kernel wants VM_MAYWRITE, mm/userfaultfd.c of Linux.
+	 * A private mapping reads the same bytes. Of a file that the descriptor cannot write, holes
+	 * can be kept in a private mapping alone: the kernel wants VM_MAYWRITE, mm/userfaultfd.c of
+	 * Linux.
 	 */
 	void *base = mmap(NULL, size, read_only ? PROT_READ : PROT_READ | PROT_WRITE,
 			  read_only && holes_fd >= 0 ? MAP_PRIVATE : MAP_SHARED, fd, 0);
@@ -87,15 +88,17 @@ int region_map(struct region *region, struct prefault *prefault, int holes_fd, i
 	madvise(base, size, MADV_DONTDUMP);
 	/* effective where transparent_hugepage/shmem_enabled allows it */
 	madvise(base, size, MADV_HUGEPAGE);
+	/* if this fails, holes are filled when they are touched, within MemoryMax= of the unit */
 	if (holes_fd >= 0)
-		holes_keep(holes_fd, base, size); /* if that fails they are filled, within MemoryMax= of the unit */
+		holes_keep(holes_fd, base, size);
 	region->base = base;
 	region->size = size;
 	region->prefault = prefault_begin(prefault, base, size, !read_only, fd);
 	return 0;
 }
 
-void region_dispose(struct region *region, struct prefault *prefault, struct reaper *reaper, struct user *user)
+void region_dispose(struct region *region, struct prefault *prefault, struct reaper *reaper,
+		    struct user *user)
 {
 	if (!prefault_end(prefault, region->prefault))
 		return; /* its thread is at a piece, and unmaps the memory afterwards */

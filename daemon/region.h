@@ -16,7 +16,7 @@ struct reaper;
 struct user;
 
 struct region {
-	LIST_ENTRY(region) entry;      /* session::regions */
+	LIST_ENTRY(region) entry; /* session::regions */
 	uint32_t id;
 	void *base;
 	uint64_t size;
@@ -27,19 +27,23 @@ struct region {
 };
 
 /*
- * Check a file against the rules: a memfd, sealed by the client so that it can never become shorter, at least `size` bytes
- * long, with all pages allocated by the client, which is charged for them, and opened for writing unless the region is
- * read-only. Stores device and inode. Returns 0, or a negative errno with the rule that it breaks in `text`. The
- * descriptor stays the caller's.
+ * Check a file against the rules: a memfd, sealed by the client so that it can never become
+ * shorter, at least `size` bytes long, with all pages allocated by the client, which is charged for
+ * them, and opened for writing unless the region is read-only. Stores device and inode. Returns 0,
+ * or a negative errno with the rule that it breaks in `text`. The descriptor stays the caller's.
  */
 int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 		 char text[VDM_REFUSAL_TEXT]);
 
-/* Map it, and begin to map its pages; `holes_fd` is holes_open()'s. Returns 0 or a negative errno with a sentence. */
-int region_map(struct region *region, struct prefault *prefault, int holes_fd, int fd, uint64_t size, uint32_t flags,
-	       char text[VDM_REFUSAL_TEXT]);
+/*
+ * Map it, and begin to map its pages; `holes_fd` is holes_open()'s. Returns 0 or a negative errno
+ * with a sentence.
+ */
+int region_map(struct region *region, struct prefault *prefault, int holes_fd, int fd,
+	       uint64_t size, uint32_t flags, char text[VDM_REFUSAL_TEXT]);
 
 /* Unmap it: a large one is the reaper's to unmap. */
-void region_dispose(struct region *region, struct prefault *prefault, struct reaper *reaper, struct user *user);
+void region_dispose(struct region *region, struct prefault *prefault, struct reaper *reaper,
+		    struct user *user);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One handler for each message that a client may send. The message has been copied to private memory, and its size and
- * the number of its descriptors have been checked. A handler checks reserved bits before it acts. A malformed message ends
- * the session. A request that cannot be granted is refused with a sentence. Both leave nothing behind.
+ * One handler for each message that a client may send. The message has been copied to private
+ * memory, and its size and the number of its descriptors have been checked. A handler checks
+ * reserved bits before it acts. A malformed message ends the session. A request that cannot be
+ * granted is refused with a sentence. Both leave nothing behind.
  */
 #include "request.h"
 
@@ -31,9 +32,10 @@ static uint64_t features(void)
 	return VDM_FEATURE_TAKE_BACK | (barrier_is_asymmetric() ? VDM_FEATURE_BARRIER : 0);
 }
 
-static int reply_refused(struct session *session, uint32_t request, int error, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-static int reply_refused(struct session *session, uint32_t request, int error, const char *format, ...)
+static int reply_refused(struct session *session, uint32_t request, int error, const char *format,
+			 ...) __attribute__((format(printf, 4, 5)));
+static int reply_refused(struct session *session, uint32_t request, int error, const char *format,
+			 ...)
 {
 	char text[VDM_REFUSAL_TEXT];
 	va_list arguments;
@@ -41,11 +43,15 @@ static int reply_refused(struct session *session, uint32_t request, int error, c
 	va_start(arguments, format);
 	vsnprintf(text, sizeof text, format, arguments);
 	va_end(arguments);
-	log_limited(error == -EDQUOT ? LOG_WARNING : LOG_DEBUG, &session->peer, "refused: %s", text);
+	log_limited(error == -EDQUOT ? LOG_WARNING : LOG_DEBUG, &session->peer, "refused: %s",
+		    text);
 	return refusal_send(session->socket, request, error, text);
 }
 
-/* Copy the name that the client gives itself, without characters that could forge a line of the log. */
+/*
+ * Copy the name that the client gives itself, without characters that could forge a line of the
+ * log.
+ */
 static void take_command(struct log_peer *peer, const char command[VDM_COMMAND_TEXT])
 {
 	static_assert(sizeof peer->command == VDM_COMMAND_TEXT, "copied");
@@ -61,15 +67,17 @@ static bool greets_in_another_version(const struct vdm_packet *packet)
 {
 	const struct vdm_message_hello *hello = &packet->message.hello;
 
-	return hello->header.type == VDM_MESSAGE_HELLO && packet->size >= offsetof(struct vdm_message_hello, reserved) &&
+	return hello->header.type == VDM_MESSAGE_HELLO &&
+	       packet->size >= offsetof(struct vdm_message_hello, reserved) &&
 	       hello->magic == VDM_PROTOCOL_MAGIC && hello->version != VDM_PROTOCOL_VERSION;
 }
 
 static int refuse_version(struct session *session, uint32_t version)
 {
 	return reply_refused(session, VDM_MESSAGE_HELLO, -EPROTONOSUPPORT,
-			     "vdmd %s speaks version %d of the protocol and the client's library version %u: install "
-			     "libvdm and vdmd of one release, and restart the one that is older",
+			     "vdmd %s speaks version %d of the protocol and the client's library "
+			     "version %u: install libvdm and vdmd of one release, and restart the "
+			     "one that is older",
 			     VDM_VERSION, VDM_PROTOCOL_VERSION, version);
 }
 
@@ -87,9 +95,10 @@ static int handle_hello(struct session *session, struct vdm_packet *packet, cons
 		return -EPROTO;
 	}
 	if (hello->features & ~features())
-		return reply_refused(session, VDM_MESSAGE_HELLO, -EOPNOTSUPP,
-				     "vdmd %s does not have the features 0x%llx that the client needs", VDM_VERSION,
-				     (unsigned long long)(hello->features & ~features()));
+		return reply_refused(
+			session, VDM_MESSAGE_HELLO, -EOPNOTSUPP,
+			"vdmd %s does not have the features 0x%llx that the client needs",
+			VDM_VERSION, (unsigned long long)(hello->features & ~features()));
 
 	struct vdm_message_welcome welcome = {
 		.header = {VDM_MESSAGE_WELCOME, sizeof welcome},
@@ -115,29 +124,36 @@ static void close_client_fds(const int fds[VDM_RING_FD_COUNT])
 		close(fds[i]);
 }
 
-static int check_ring(const struct session *session, const struct vdm_message_ring_create *request, int fd,
-		      char text[VDM_REFUSAL_TEXT])
+static int check_ring(const struct session *session, const struct vdm_message_ring_create *request,
+		      int fd, char text[VDM_REFUSAL_TEXT])
 {
 	const uint64_t rings = session->book.used[RESOURCE_RINGS];
 
 	if (!vdm_ring_entries_valid(request->entries))
-		return refuse(text, -EINVAL, "a ring cannot have %u entries: it has to be a power of two "
-			      "from %d to %d", request->entries, VDM_RING_MIN_ENTRIES,
-			      VDM_RING_MAX_ENTRIES);
+		return refuse(text, -EINVAL,
+			      "a ring cannot have %u entries: it has to be a power of two "
+			      "from %d to %d",
+			      request->entries, VDM_RING_MIN_ENTRIES, VDM_RING_MAX_ENTRIES);
 	if (request->entries > session->limits.entries_per_ring)
-		return refuse(text, -EDQUOT, "a ring may have %llu entries, not %u: raise entries_per_ring in "
+		return refuse(text, -EDQUOT,
+			      "a ring may have %llu entries, not %u: raise entries_per_ring in "
 			      "vdmd's configuration",
-			      (unsigned long long)session->limits.entries_per_ring, request->entries);
+			      (unsigned long long)session->limits.entries_per_ring,
+			      request->entries);
 	if (rings >= session->limits.rings_per_session)
-		return refuse(text, -EDQUOT, "the session has as many rings as it may, %llu: raise "
-			      "rings_per_session in vdmd's configuration", (unsigned long long)rings);
+		return refuse(text, -EDQUOT,
+			      "the session has as many rings as it may, %llu: raise "
+			      "rings_per_session in vdmd's configuration",
+			      (unsigned long long)rings);
 	return ring_check(fd, request->entries, session->host->holes_fd, text);
 }
 
-static int serve_ring(struct session *session, struct ring *ring, const struct vdm_message_ring_create *request)
+static int serve_ring(struct session *session, struct ring *ring,
+		      const struct vdm_message_ring_create *request)
 {
 	static_assert(VDM_RING_PRIORITY_LOW == (int)ENGINE_PRIORITY_LOW &&
-			      VDM_RING_PRIORITY_HIGH == (int)ENGINE_PRIORITY_HIGH, "both enums have the same values");
+			      VDM_RING_PRIORITY_HIGH == (int)ENGINE_PRIORITY_HIGH,
+		      "both enums have the same values");
 	return engine_queue_add(session->host->engine,
 				&(struct engine_queue_options){
 					.account = session->user->account,
@@ -156,8 +172,12 @@ static int serve_ring(struct session *session, struct ring *ring, const struct v
 				&ring->queue);
 }
 
-/* Make a zeroed ring that is served from now on, with the descriptors for the client. On failure only the charge is left. */
-static int make_ring(struct session *session, struct ring *ring, const struct vdm_message_ring_create *request, int fd,
+/*
+ * Make a zeroed ring that is served from now on, with the descriptors for the client. On failure
+ * only the charge is left.
+ */
+static int make_ring(struct session *session, struct ring *ring,
+		     const struct vdm_message_ring_create *request, int fd,
 		     int client_fds[VDM_RING_FD_COUNT], char text[VDM_REFUSAL_TEXT])
 {
 	int result = check_ring(session, request, fd, text);
@@ -173,14 +193,16 @@ static int make_ring(struct session *session, struct ring *ring, const struct vd
 	if (result) {
 		ring_unmake(ring);
 		close_client_fds(client_fds);
-		return refuse(text, result, "vdmd cannot serve another ring: %s", strerror(-result));
+		return refuse(text, result, "vdmd cannot serve another ring: %s",
+			      strerror(-result));
 	}
 	ring->id = ++session->rings_made;
 	LIST_INSERT_HEAD(&session->rings, ring, entry);
 	return 0;
 }
 
-static int handle_ring_create(struct session *session, struct vdm_packet *packet, const char **reason)
+static int handle_ring_create(struct session *session, struct vdm_packet *packet,
+			      const char **reason)
 {
 	const struct vdm_message_ring_create *request = &packet->message.ring_create;
 	int client_fds[VDM_RING_FD_COUNT];
@@ -194,7 +216,8 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 	struct ring *ring = calloc(1, sizeof *ring);
 
 	if (!ring)
-		return reply_refused(session, VDM_MESSAGE_RING_CREATE, -ENOMEM, "vdmd is out of memory");
+		return reply_refused(session, VDM_MESSAGE_RING_CREATE, -ENOMEM,
+				     "vdmd is out of memory");
 
 	int result = make_ring(session, ring, request, packet->fds[0], client_fds, text);
 
@@ -217,7 +240,8 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 	return result;
 }
 
-static int handle_ring_destroy(struct session *session, struct vdm_packet *packet, const char **reason)
+static int handle_ring_destroy(struct session *session, struct vdm_packet *packet,
+			       const char **reason)
 {
 	const struct vdm_message_ring_destroy *request = &packet->message.ring_destroy;
 	struct ring *ring;
@@ -229,7 +253,8 @@ static int handle_ring_destroy(struct session *session, struct vdm_packet *packe
 	LIST_FOREACH(ring, &session->rings, entry)
 		if (ring->id == request->ring)
 			return session_remove_for_client(session, ring, NULL);
-	return reply_refused(session, VDM_MESSAGE_RING_DESTROY, -ENOENT, "there is no ring %u", request->ring);
+	return reply_refused(session, VDM_MESSAGE_RING_DESTROY, -ENOENT, "there is no ring %u",
+			     request->ring);
 }
 
 static int check_region(const struct session *session, const struct vdm_message_region_add *request,
@@ -239,11 +264,15 @@ static int check_region(const struct session *session, const struct vdm_message_
 	const struct region *other;
 
 	if (regions >= session->limits.regions_per_session)
-		return refuse(text, -E2BIG, "the session has as many regions as it may, %llu: raise "
-			      "regions_per_session in vdmd's configuration", (unsigned long long)regions);
+		return refuse(text, -E2BIG,
+			      "the session has as many regions as it may, %llu: raise "
+			      "regions_per_session in vdmd's configuration",
+			      (unsigned long long)regions);
 	if (request->size > session->limits.region_bytes)
-		return refuse(text, -EDQUOT, "a region may have %llu bytes, not %llu: raise region_bytes in "
-			      "vdmd's configuration", (unsigned long long)session->limits.region_bytes,
+		return refuse(text, -EDQUOT,
+			      "a region may have %llu bytes, not %llu: raise region_bytes in "
+			      "vdmd's configuration",
+			      (unsigned long long)session->limits.region_bytes,
 			      (unsigned long long)request->size);
 
 	int result = region_check(fd, request->size, request->flags, region, text);
@@ -256,9 +285,12 @@ static int check_region(const struct session *session, const struct vdm_message_
 	return 0;
 }
 
-/* Make a zeroed region, which operations can name from now on. On failure only the charge is left. */
-static int make_region(struct session *session, struct region *region, const struct vdm_message_region_add *request,
-		       int fd, char text[VDM_REFUSAL_TEXT])
+/*
+ * Make a zeroed region, which operations can name from now on. On failure only the charge is left.
+ */
+static int make_region(struct session *session, struct region *region,
+		       const struct vdm_message_region_add *request, int fd,
+		       char text[VDM_REFUSAL_TEXT])
 {
 	const struct session_host *host = session->host;
 	int result = check_region(session, request, fd, region, text);
@@ -266,7 +298,8 @@ static int make_region(struct session *session, struct region *region, const str
 	if (!result)
 		result = charge_region(&region->charge, &session->book, request->size, text);
 	if (!result)
-		result = region_map(region, host->prefault, host->holes_fd, fd, request->size, request->flags, text);
+		result = region_map(region, host->prefault, host->holes_fd, fd, request->size,
+				    request->flags, text);
 	if (result)
 		return result;
 	result = engine_region_add(session->memory, region->base, region->size,
@@ -279,7 +312,8 @@ static int make_region(struct session *session, struct region *region, const str
 	return 0;
 }
 
-static int handle_region_add(struct session *session, struct vdm_packet *packet, const char **reason)
+static int handle_region_add(struct session *session, struct vdm_packet *packet,
+			     const char **reason)
 {
 	const struct vdm_message_region_add *request = &packet->message.region_add;
 	char text[VDM_REFUSAL_TEXT];
@@ -292,7 +326,8 @@ static int handle_region_add(struct session *session, struct vdm_packet *packet,
 	struct region *region = calloc(1, sizeof *region);
 
 	if (!region)
-		return reply_refused(session, VDM_MESSAGE_REGION_ADD, -ENOMEM, "vdmd is out of memory");
+		return reply_refused(session, VDM_MESSAGE_REGION_ADD, -ENOMEM,
+				     "vdmd is out of memory");
 
 	int result = make_region(session, region, request, packet->fds[0], text);
 
@@ -313,7 +348,8 @@ static int handle_region_add(struct session *session, struct vdm_packet *packet,
 	return vdm_packet_send(session->socket, &added.header, NULL, 0);
 }
 
-static int handle_region_remove(struct session *session, struct vdm_packet *packet, const char **reason)
+static int handle_region_remove(struct session *session, struct vdm_packet *packet,
+				const char **reason)
 {
 	const struct vdm_message_region_remove *request = &packet->message.region_remove;
 	struct region *region;
@@ -325,12 +361,14 @@ static int handle_region_remove(struct session *session, struct vdm_packet *pack
 	LIST_FOREACH(region, &session->regions, entry)
 		if (region->id == request->region)
 			return session_remove_for_client(session, NULL, region);
-	return reply_refused(session, VDM_MESSAGE_REGION_REMOVE, -ENOENT, "there is no region %u", request->region);
+	return reply_refused(session, VDM_MESSAGE_REGION_REMOVE, -ENOENT, "there is no region %u",
+			     request->region);
 }
 
 static int handle_status(struct session *session, struct vdm_packet *packet, const char **reason)
 {
-	struct vdm_message_status_reply reply = {.header = {VDM_MESSAGE_STATUS_REPLY, sizeof reply}};
+	struct vdm_message_status_reply reply = {
+		.header = {VDM_MESSAGE_STATUS_REPLY, sizeof reply}};
 	void *report;
 
 	(void)packet;
@@ -340,7 +378,8 @@ static int handle_status(struct session *session, struct vdm_packet *packet, con
 	int fd = status_report(session->host, session->peer.uid, &report, &reply.size);
 
 	if (fd < 0)
-		return reply_refused(session, VDM_MESSAGE_STATUS, fd, "vdmd cannot write a report: %s", strerror(-fd));
+		return reply_refused(session, VDM_MESSAGE_STATUS, fd,
+				     "vdmd cannot write a report: %s", strerror(-fd));
 	session->report = report;
 	session->report_size = reply.size;
 
@@ -363,8 +402,8 @@ int request_handle(struct session *session, struct vdm_packet *packet, const cha
 					     sizeof(struct vdm_message_ring_create), 1, true},
 		[VDM_MESSAGE_RING_DESTROY] = {handle_ring_destroy,
 					      sizeof(struct vdm_message_ring_destroy), 0},
-		[VDM_MESSAGE_REGION_ADD] = {handle_region_add, sizeof(struct vdm_message_region_add),
-					    1},
+		[VDM_MESSAGE_REGION_ADD] = {handle_region_add,
+					    sizeof(struct vdm_message_region_add), 1},
 		[VDM_MESSAGE_REGION_REMOVE] = {handle_region_remove,
 					       sizeof(struct vdm_message_region_remove), 0},
 		[VDM_MESSAGE_STATUS] = {handle_status, sizeof(struct vdm_message_status), 0, true},
@@ -386,9 +425,11 @@ int request_handle(struct session *session, struct vdm_packet *packet, const cha
 		return -EPROTO;
 	}
 	if (packet->truncated)
-		return reply_refused(session, type, -EMFILE, "vdmd is out of descriptors (LimitNOFILE)");
+		return reply_refused(session, type, -EMFILE,
+				     "vdmd is out of descriptors (LimitNOFILE)");
 	/* a report is one more job for the reaper, too */
-	if ((packet->fd_count > 0 || handlers[type].answers_with_fds) && reaper_overloaded(session->user)) {
+	if ((packet->fd_count > 0 || handlers[type].answers_with_fds) &&
+	    reaper_overloaded(session->user)) {
 		*reason = "closing the descriptors that its user has passed takes too long";
 		return -EPROTO;
 	}

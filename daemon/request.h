@@ -7,8 +7,9 @@ struct session;
 struct vdm_packet;
 
 /*
- * Handle one message. Returns 0; -EPROTO, with the reason, if it breaks the protocol; or another negative errno if the
- * client does not read the answer. Takes what it needs of the packet's descriptors.
+ * Handle one message. Returns 0; -EPROTO, with the reason, if it breaks the protocol; or another
+ * negative errno if the client does not read the answer. Takes what it needs of the packet's
+ * descriptors.
  */
 int request_handle(struct session *session, struct vdm_packet *packet, const char **reason);
 

@@ -29,7 +29,10 @@ int ring_check(int fd, uint32_t entries, int holes_fd, char text[VDM_REFUSAL_TEX
 
 	if (result)
 		return result;
-	/* A worker that polls the ring would wait for a page that is being punched out, and all clients for the worker. */
+	/*
+	 * A worker that polls the ring would wait for a page that is being punched out, and all
+	 * clients for the worker.
+	 */
 	if (!(seals & (F_SEAL_FUTURE_WRITE | F_SEAL_WRITE)))
 		return refuse(text, -EPERM, "pages of the memfd for submissions can be punched out: map it, and then "
 					    "add F_SEAL_FUTURE_WRITE");
@@ -76,8 +79,10 @@ static int make_channels(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
 		return -errno;
 	/* the client could send descriptors to our end, which would be closed with it */
 	shutdown(ends[0], SHUT_RD);
-	/* one unread signal is as good as many, and they use memory for as long as the client keeps its end: allow as few
-	 * as the kernel does, socket(7) */
+	/*
+	 * one unread signal is as good as many, and they use memory for as long as the client keeps
+	 * its end: allow as few as the kernel does, socket(7)
+	 */
 	setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &(int){0}, sizeof(int));
 	ring->signal_fd = ends[0];
 	client_fds[VDM_RING_FD_EVENT] = ends[1];

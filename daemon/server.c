@@ -95,12 +95,14 @@ static int set_up(struct server *server)
 	int result = host->note_fd < 0 ? -errno : sd_event_new(&host->event);
 
 	if (result >= 0)
-		result = sd_event_add_io(host->event, &server->on_note, host->note_fd, EPOLLIN, on_note, server);
+		result = sd_event_add_io(host->event, &server->on_note, host->note_fd, EPOLLIN,
+					 on_note, server);
 	if (result >= 0)
 		result = start_engine(host);
 	if (result >= 0)
-		result = sd_event_add_io(host->event, &server->on_watch, engine_supervisor_fd(host->engine), EPOLLIN,
-					 on_watch, server);
+		result = sd_event_add_io(host->event, &server->on_watch,
+					 engine_supervisor_fd(host->engine), EPOLLIN, on_watch,
+					 server);
 	if (result >= 0)
 		result = reaper_new(host->event, &host->reaper);
 	if (result >= 0)
@@ -119,7 +121,9 @@ int server_new(struct config *config, struct server **out)
 	}
 	server->config = *config;
 	server->host = (struct session_host){
-		.events = {.message = request_handle, .changed = on_sessions_changed, .context = server},
+		.events = {.message = request_handle,
+			   .changed = on_sessions_changed,
+			   .context = server},
 		.config = &server->config,
 		.holes_fd = holes_open(),
 		.began_ns = monotonic_ns(),
@@ -127,8 +131,11 @@ int server_new(struct config *config, struct server **out)
 	LIST_INIT(&server->host.sessions);
 	acceptor_init(&server->acceptor, &server->host);
 	if (server->host.holes_fd < 0)
-		log_message(LOG_NOTICE, NULL, "no userfaultfd(2) (%s): pages that clients punch out of regions are charged "
-			    "to vdmd when they are used again", strerror(-server->host.holes_fd));
+		log_message(LOG_NOTICE, NULL,
+			    "no userfaultfd(2) (%s): pages that clients punch out of regions are "
+			    "charged "
+			    "to vdmd when they are used again",
+			    strerror(-server->host.holes_fd));
 	server->host.note_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
 	int result = set_up(server);
@@ -167,7 +174,8 @@ void server_free(struct server *server)
 	host->stopping = true;
 	acceptor_close(&server->acceptor);
 	if (host->engine && !end_all_sessions(server)) {
-		log_message(LOG_WARNING, NULL, "a worker still waits for a client's memory: the kernel ends it");
+		log_message(LOG_WARNING, NULL,
+			    "a worker still waits for a client's memory: the kernel ends it");
 		return;
 	}
 	reaper_free(host->reaper);
@@ -190,16 +198,19 @@ void server_announce(struct server *server)
 	const uint64_t *used = server->host.users.book.used;
 
 	if (server->announcing)
-		sd_notifyf(0, "STATUS=%llu sessions, %llu rings, %llu MiB in %llu regions; %u workers",
-			   (unsigned long long)used[RESOURCE_SESSIONS], (unsigned long long)used[RESOURCE_RINGS],
+		sd_notifyf(0,
+			   "STATUS=%llu sessions, %llu rings, %llu MiB in %llu regions; %u workers",
+			   (unsigned long long)used[RESOURCE_SESSIONS],
+			   (unsigned long long)used[RESOURCE_RINGS],
 			   (unsigned long long)(used[RESOURCE_MAPPED_BYTES] >> 20),
-			   (unsigned long long)used[RESOURCE_REGIONS], engine_workers(server->host.engine));
+			   (unsigned long long)used[RESOURCE_REGIONS],
+			   engine_workers(server->host.engine));
 }
 
 static void needs_restart(const char *section, const char *name)
 {
-	log_message(LOG_WARNING, NULL, "the new value of %s in [%s] takes effect at the next restart",
-		    name, section);
+	log_message(LOG_WARNING, NULL,
+		    "the new value of %s in [%s] takes effect at the next restart", name, section);
 }
 
 void server_reconfigure(struct server *server, struct config *fresh)

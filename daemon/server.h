@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The service as a whole: it sets up the parts that sessions use, and hears from sessions and workers. */
+/*
+ * The service as a whole: it sets up the parts that sessions use, and hears from sessions and
+ * workers.
+ */
 #ifndef VDM_DAEMON_SERVER_H
 #define VDM_DAEMON_SERVER_H
 
@@ -21,8 +24,8 @@ struct server {
 };
 
 /*
- * Set up engine and event loop. Takes over `config`, also on failure. Returns 0; or a negative errno, and then nothing
- * is left.
+ * Set up engine and event loop. Takes over `config`, also on failure. Returns 0; or a negative
+ * errno, and then nothing is left.
  */
 int server_new(struct config *config, struct server **server);
 

@@ -29,8 +29,9 @@
 #define MESSAGES_AT_ONCE 16
 
 /*
- * SIOCOUTQ counts the kernel's buffer of an unread answer, which is larger than this. An answer that is being read at this
- * moment may still count one byte, when its event has come already (sock_wfree in net/core of Linux's source).
+ * SIOCOUTQ counts the kernel's buffer of an unread answer, which is larger than this. An answer
+ * that is being read at this moment may still count one byte, when its event has come already
+ * (sock_wfree in net/core of Linux's source).
  */
 #define SMALLEST_ANSWER 256
 
@@ -47,13 +48,16 @@ static int open_peer(int socket, pid_t pid)
 
 	if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) == 0)
 		return fd;
-	/* Before Linux 6.5, by its number, which another process can only have if this one has ended. */
+	/*
+	 * Before Linux 6.5, by its number, which another process can only have if this one has
+	 * ended.
+	 */
 	return (int)syscall(SYS_pidfd_open, pid, 0);
 }
 
 /*
- * Enter a state, with the sources of events that it needs. Returns 0, or a negative errno if the socket cannot be
- * listened to.
+ * Enter a state, with the sources of events that it needs. Returns 0, or a negative errno if the
+ * socket cannot be listened to.
  */
 static int set_state(struct session *session, enum session_state state)
 {
@@ -72,7 +76,8 @@ static int set_state(struct session *session, enum session_state state)
 #undef TO
 
 	if (!(states[session->state].next & 1u << state)) {
-		log_message(LOG_CRIT, &session->peer, "a session goes from state %d to %d", session->state, state);
+		log_message(LOG_CRIT, &session->peer, "a session goes from state %d to %d",
+			    session->state, state);
 		abort();
 	}
 	session->state = state;
@@ -80,8 +85,8 @@ static int set_state(struct session *session, enum session_state state)
 	if (state >= SESSION_ENDING)
 		session->on_peer_end = sd_event_source_disable_unref(session->on_peer_end);
 
-	int result = sd_event_source_set_enabled(session->on_socket,
-						 states[state].listens ? SD_EVENT_ON : SD_EVENT_OFF);
+	int result = sd_event_source_set_enabled(
+		session->on_socket, states[state].listens ? SD_EVENT_ON : SD_EVENT_OFF);
 
 	return result < 0 ? result : 0;
 }
@@ -91,7 +96,10 @@ void session_open(struct session *session)
 	set_state(session, SESSION_OPEN);
 }
 
-/* Receive a message and handle it. Returns 0, or a negative errno if there is none, or the session has ended. */
+/*
+ * Receive a message and handle it. Returns 0, or a negative errno if there is none, or the session
+ * has ended.
+ */
 static int handle_message(struct session *session)
 {
 	const char *reason = "a message was malformed";
@@ -118,8 +126,8 @@ static void handle_messages(struct session *session)
 }
 
 /*
- * Discard a message that came after the end. It may hold the client's own end of the socket, which would stay open, with
- * the unread answers. Returns whether there was one that could be received.
+ * Discard a message that came after the end. It may hold the client's own end of the socket, which
+ * would stay open, with the unread answers. Returns whether there was one that could be received.
  */
 static bool discard_message(struct session *session)
 {
@@ -131,12 +139,14 @@ static bool discard_message(struct session *session)
 	int result = vdm_packet_receive(session->socket, &packet, 0);
 
 	reaper_close(session->host->reaper, session->user, packet.fds, packet.fd_count);
-	return result == 0 || result == -EMSGSIZE || result == -EPROTO || result == -EMFILE || result == -ENOTCONN;
+	return result == 0 || result == -EMSGSIZE || result == -EPROTO || result == -EMFILE ||
+	       result == -ENOTCONN;
 }
 
 /*
- * Ask for an event now, and for one whenever the client reads an answer or closes its end: Linux then wakes those that
- * poll for room in our end (unix_write_space in net/unix of its source). Level-triggered, that would be ready all the time.
+ * Ask for an event now, and for one whenever the client reads an answer or closes its end: Linux
+ * then wakes those that poll for room in our end (unix_write_space in net/unix of its source).
+ * Level-triggered, that would be ready all the time.
  */
 static int watch_reader(struct session *session)
 {
@@ -151,7 +161,8 @@ static void look_at_reader(struct session *session)
 	while (discarded < MESSAGES_AT_ONCE && discard_message(session))
 		discarded++;
 
-	bool wait = discarded == MESSAGES_AT_ONCE ? watch_reader(session) >= 0 : session_has_unread_answers(session);
+	bool wait = discarded == MESSAGES_AT_ONCE ? watch_reader(session) >= 0
+						  : session_has_unread_answers(session);
 
 	if (!wait)
 		session_free(session);
@@ -191,8 +202,8 @@ static int on_silence(sd_event_source *source, uint64_t usec, void *context)
 static int watch(struct session *session)
 {
 	sd_event *event = session->host->event;
-	int result = sd_event_add_io(event, &session->on_socket, session->socket, EPOLLIN, on_socket,
-				     session);
+	int result = sd_event_add_io(event, &session->on_socket, session->socket, EPOLLIN,
+				     on_socket, session);
 
 	if (result >= 0)
 		result = sd_event_add_time_relative(event, &session->on_silence, CLOCK_MONOTONIC,
@@ -203,8 +214,8 @@ static int watch(struct session *session)
 	return result < 0 ? result : 0;
 }
 
-int session_begin(struct session_host *host, struct user *user, const struct log_peer *peer, int socket,
-		  char text[VDM_REFUSAL_TEXT])
+int session_begin(struct session_host *host, struct user *user, const struct log_peer *peer,
+		  int socket, char text[VDM_REFUSAL_TEXT])
 {
 	struct session *session = calloc(1, sizeof *session);
 
@@ -232,7 +243,8 @@ int session_begin(struct session_host *host, struct user *user, const struct log
 	/* there is no session without a descriptor that tells when the process ends */
 	result = session->peer_fd < 0 ? -EMFILE : 0;
 	if (!result)
-		result = engine_memory_new(host->engine, (uint32_t)session->limits.regions_per_session,
+		result = engine_memory_new(host->engine,
+					   (uint32_t)session->limits.regions_per_session,
 					   &session->memory);
 	if (!result)
 		result = watch(session);
@@ -247,7 +259,8 @@ int session_begin(struct session_host *host, struct user *user, const struct log
 
 static void add_engine_counters(struct vdm_report_counters *sum, const struct engine_counters *more)
 {
-	static_assert(sizeof more->operations == sizeof sum->operations, "one counter for each opcode");
+	static_assert(sizeof more->operations == sizeof sum->operations,
+		      "one counter for each opcode");
 	for (unsigned i = 0; i < VDM_STATUS_OPCODES; i++)
 		sum->operations[i] += more->operations[i];
 	sum->failed += more->failed;
@@ -356,7 +369,8 @@ void session_drop_report(struct session *session)
 	struct reaper_job *job = session->report ? reaper_job_new(session->user, 0) : NULL;
 
 	if (job) {
-		reaper_job_add_memory(job, session->report, session->report_size, !session->host->stopping);
+		reaper_job_add_memory(job, session->report, session->report_size,
+				      !session->host->stopping);
 		reaper_submit(session->host->reaper, job);
 	} else if (session->report) {
 		munmap(session->report, session->report_size);
@@ -392,16 +406,18 @@ static void session_free(struct session *session)
 }
 
 /*
- * Hang up when the rings and regions are gone, not earlier: to the client that proves that nothing moves its bytes any
- * more. Descriptors in unread answers count as ours, also after our end of the socket has been closed (unix(7),
- * ETOOMANYREFS). So a client that does not read its last answer goes on paying for its session.
+ * Hang up when the rings and regions are gone, not earlier: to the client that proves that nothing
+ * moves its bytes any more. Descriptors in unread answers count as ours, also after our end of the
+ * socket has been closed (unix(7), ETOOMANYREFS). So a client that does not read its last answer
+ * goes on paying for its session.
  */
 static void hang_up(struct session *session)
 {
 	if (session->socket >= 0)
 		shutdown(session->socket, SHUT_RDWR);
 
-	bool wait = session->socket >= 0 && !session->host->stopping && session_has_unread_answers(session);
+	bool wait = session->socket >= 0 && !session->host->stopping &&
+		    session_has_unread_answers(session);
 
 	if (!wait || watch_reader(session) < 0 || set_state(session, SESSION_UNREAD) < 0)
 		session_free(session);
@@ -433,8 +449,8 @@ void session_end(struct session *session)
 
 void session_violated(struct session *session, const char *reason)
 {
-	log_limited(LOG_WARNING, &session->peer,
-		    "session ended for breaking the protocol: %s", reason);
+	log_limited(LOG_WARNING, &session->peer, "session ended for breaking the protocol: %s",
+		    reason);
 	session->host->violated++;
 	session_end(session);
 }
@@ -467,8 +483,10 @@ void session_take_notes(struct session *session)
 	/* acquire; partner: session_note_over_limit(), release */
 	if (atomic_exchange_explicit(&session->over_limit, false, memory_order_acquire))
 		log_limited(LOG_WARNING, &session->peer,
-			    "refused: an operation that would have had the user exceed in_flight_bytes_per_user, %llu",
-			    (unsigned long long)session->user->settings.limits.in_flight_bytes_per_user);
+			    "refused: an operation that would have had the user exceed "
+			    "in_flight_bytes_per_user, %llu",
+			    (unsigned long long)
+				    session->user->settings.limits.in_flight_bytes_per_user);
 	if (reason)
 		session_violated(session, reason);
 }

@@ -62,8 +62,9 @@ static void fill_daemon(const struct session_host *host, struct vdm_report_daemo
 
 int status_report(const struct session_host *host, uid_t reader, void **memory, uint64_t *size)
 {
-	const size_t most = sizeof(struct vdm_report_daemon) +
-			    host->users.book.used[RESOURCE_SESSIONS] * sizeof(struct vdm_report_session);
+	const size_t most =
+		sizeof(struct vdm_report_daemon) +
+		host->users.book.used[RESOURCE_SESSIONS] * sizeof(struct vdm_report_session);
 	struct vdm_report_daemon *report = calloc(1, most);
 	const struct session *session;
 

@@ -18,7 +18,8 @@ static void user_configure(struct user *user, const struct config *config)
 	};
 
 	user->settings = config_for_user(config, user->uid);
-	engine_account_set_turn(user->account, (unsigned)user->settings.weight, priorities[user->settings.priority]);
+	engine_account_set_turn(user->account, (unsigned)user->settings.weight,
+				priorities[user->settings.priority]);
 	engine_account_set_in_flight(user->account, user->settings.limits.in_flight_bytes_per_user);
 }
 
@@ -101,7 +102,8 @@ int user_handshake(struct user *user, char text[VDM_REFUSAL_TEXT])
 	uint64_t earned = passed >= SECOND_NS ? limit : passed * limit / SECOND_NS;
 
 	if (earned > 0) {
-		user->handshakes = user->handshakes + earned < limit ? user->handshakes + earned : limit;
+		user->handshakes =
+			user->handshakes + earned < limit ? user->handshakes + earned : limit;
 		user->handshakes_ns = now;
 	}
 	if (user->handshakes == 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Users. All sessions of one user id share one budget and one turn, so that opening more connections gains nothing.
+ * Users. All sessions of one user id share one budget and one turn, so that opening more
+ * connections gains nothing.
  */
 #ifndef VDM_DAEMON_USER_H
 #define VDM_DAEMON_USER_H
@@ -23,37 +24,40 @@ struct reaper_share {
 };
 
 struct user {
-	LIST_ENTRY(user) entry;          /* users::list */
+	LIST_ENTRY(user) entry; /* users::list */
 	uid_t uid;
-	unsigned references;             /* of sessions and reaper's jobs */
-	unsigned reaper_jobs;            /* that are not finished */
-	uint64_t reaper_progress_ns;     /* when a job was last finished, or there was none */
+	unsigned references;         /* of sessions and reaper's jobs */
+	unsigned reaper_jobs;        /* that are not finished */
+	uint64_t reaper_progress_ns; /* when a job was last finished, or there was none */
 	struct reaper_share reaper_share;
-	struct book book;                /* of its sessions and reaper's jobs */
-	uint64_t handshakes;             /* left as of handshakes_ns */
+	struct book book;    /* of its sessions and reaper's jobs */
+	uint64_t handshakes; /* left as of handshakes_ns */
 	uint64_t handshakes_ns;
-	struct user_config settings;     /* in force */
+	struct user_config settings; /* in force */
 	struct engine_account *account;
 };
 
 struct users {
 	LIST_HEAD(, user) list;
 	struct engine *engine;
-	const struct config *config;     /* in force */
-	struct book book;                /* of all users */
+	const struct config *config; /* in force */
+	struct book book;            /* of all users */
 };
 
 void users_init(struct users *users, struct engine *engine, const struct config *config);
 
-/* Take a reference to the user's object, which is made if there is none yet. Returns 0 or a negative errno. */
+/*
+ * Take a reference to the user's object, which is made if there is none yet. Returns 0 or a
+ * negative errno.
+ */
 int user_get(struct users *users, uid_t uid, struct user **user);
 
 /* Take one more reference. */
 struct user *user_ref(struct user *user);
 
 /*
- * Give back a reference. After the last one the object stays for a second, so that the handshakes of that second are
- * remembered; users_sweep() then frees it.
+ * Give back a reference. After the last one the object stays for a second, so that the handshakes
+ * of that second are remembered; users_sweep() then frees it.
  */
 void user_put(struct user *user);
 

@@ -109,8 +109,8 @@ static void print_table(const struct vdm_status *status)
 }
 
 /*
- * Print at most `size` bytes as a JSON string. Bytes beyond ASCII are printed as Latin-1, so that the
- * output is valid whatever the client is called.
+ * Print at most `size` bytes as a JSON string. Bytes beyond ASCII are printed as Latin-1, so that
+ * the output is valid whatever the client is called.
  */
 static void json_string(const char *text, size_t size)
 {

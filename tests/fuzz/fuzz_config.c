@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Configuration files of every kind are refused with a sentence, or read. What is printed of these reads back. */
+/*
+ * Configuration files of every kind are refused with a sentence, or read. What is printed of these
+ * reads back.
+ */
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>

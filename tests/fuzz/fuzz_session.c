@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Conversations of every kind with a session. Whatever is sent, with whatever descriptors, the session is
- * served or ended, and leaves nothing behind.
+ * Conversations of every kind with a session. Whatever is sent, with whatever descriptors, the
+ * session is served or ended, and leaves nothing behind.
  *
- * An input is a byte, odd if the client has greeted before, and then a sequence of messages: a byte with the length
- * (0: that of a greeting), a byte with the number and kind of descriptors, and that many bytes.
+ * An input is a byte, odd if the client has greeted before, and then a sequence of messages: a byte
+ * with the length (0: that of a greeting), a byte with the number and kind of descriptors, and that
+ * many bytes.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -61,11 +62,14 @@ static void hang_up(int client)
 	close(client);
 	/* until its descriptors have been closed, too */
 	users_sweep(&server->host.users, true);
-	for (unsigned i = 0; i < 1000 && (held(RESOURCE_SESSIONS) > 0 || !LIST_EMPTY(&server->host.users.list)); i++) {
+	for (unsigned i = 0;
+	     i < 1000 && (held(RESOURCE_SESSIONS) > 0 || !LIST_EMPTY(&server->host.users.list));
+	     i++) {
 		sd_event_run(server->host.event, 10000);
 		users_sweep(&server->host.users, true);
 	}
-	REQUIRE(held(RESOURCE_SESSIONS) == 0 && held(RESOURCE_RINGS) == 0 && held(RESOURCE_REGIONS) == 0);
+	REQUIRE(held(RESOURCE_SESSIONS) == 0 && held(RESOURCE_RINGS) == 0 &&
+		held(RESOURCE_REGIONS) == 0);
 	REQUIRE(held(RESOURCE_MAPPED_BYTES) == 0 && LIST_EMPTY(&server->host.users.list));
 }
 

@@ -83,8 +83,9 @@ static void nothing_goes_over_a_limit(void **state)
 	settings.limits.mapped_bytes_per_user = 10;
 	assert_int_equal(charge_region(&all_of_it, &session, 10, text), 0);
 	assert_int_equal(charge_region(&more, &session, 1, text), -EDQUOT);
-	assert_string_equal(text, "user 5 may have 10 bytes of regions and has 10: 1 more need a higher "
-				  "mapped_bytes_per_user in [limits] of vdmd's configuration");
+	assert_string_equal(text,
+			    "user 5 may have 10 bytes of regions and has 10: 1 more need a higher "
+			    "mapped_bytes_per_user in [limits] of vdmd's configuration");
 	assert_int_equal(charge_region(&more, &session, UINT64_MAX, text), -EDQUOT);
 	settings.limits.mapped_bytes_per_user = UINT64_MAX;
 	assert_int_equal(charge_region(&more, &session, UINT64_MAX - 9, text), -EDQUOT);
@@ -96,7 +97,9 @@ static void nothing_goes_over_a_limit(void **state)
 	charge_release(&more);
 }
 
-/* A user that is over one limit, which a reload has lowered, may have what the other limits allow. */
+/*
+ * A user that is over one limit, which a reload has lowered, may have what the other limits allow.
+ */
 static void each_limit_stands_alone(void **state)
 {
 	struct charge region = {0}, ring = {0};
@@ -180,7 +183,10 @@ static void a_refusal_names_the_section_that_sets_the_limit(void **state)
 
 	(void)state;
 	assert_non_null(file);
-	fputs("[limits]\nrings_per_user = 1\n[user 7]\nrings_per_user = 1\n[user root]\nrings_per_user = 1\n", file);
+	fputs("[limits]\nrings_per_user = 1\n"
+	      "[user 7]\nrings_per_user = 1\n"
+	      "[user root]\nrings_per_user = 1\n",
+	      file);
 	fclose(file);
 	assert_int_equal(config_read(&config, path, true, error), 0);
 	unlink(path);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* daemon/config.c and daemon/ini_file.c: what is printed reads back, and mistakes are named by file and line. */
+/*
+ * daemon/config.c and daemon/ini_file.c: what is printed reads back, and mistakes are named by file
+ * and line.
+ */
 #include "daemon/config.h"
 
 #include <errno.h>

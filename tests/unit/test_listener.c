@@ -83,7 +83,10 @@ static void leave_stale_socket(void)
 
 enum { DAEMONS = 2 };
 
-/* A daemon that starts when all have come to the barrier. Exits with 1 if it got the socket, 0 if another one did. */
+/*
+ * A daemon that starts when all have come to the barrier. Exits with 1 if it got the socket, 0 if
+ * another one did.
+ */
 static void start_daemon(pthread_barrier_t *meet)
 {
 	struct listener listener;
@@ -131,7 +134,10 @@ static void of_daemons_that_start_at_once_one_stays(void **state)
 	munmap(meet, 4096);
 }
 
-/* A daemon that waits for the lock of another one that ends has opened the file that is being removed. */
+/*
+ * A daemon that waits for the lock of another one that ends has opened the file that is being
+ * removed.
+ */
 static void a_lock_that_was_removed_meanwhile_is_none(void **state)
 {
 	struct listener listener;
@@ -258,7 +264,10 @@ static void a_passed_socket_is_used_and_another_kind_is_refused(void **state)
 	}
 }
 
-/* A daemon that cannot serve tells all clients, those that wait and those that come. It leaves none in the queue. */
+/*
+ * A daemon that cannot serve tells all clients, those that wait and those that come. It leaves none
+ * in the queue.
+ */
 static void a_daemon_that_cannot_serve_says_so(void **state)
 {
 	const struct vdm_message_hello hello = {.header = {VDM_MESSAGE_HELLO, sizeof hello}};

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* daemon/prefault.c: pages are mapped before they are touched, and unmapped once, by the thread or by the caller. */
+/*
+ * daemon/prefault.c: pages are mapped before they are touched, and unmapped once, by the thread or
+ * by the caller.
+ */
 #include "daemon/prefault.h"
 
 #include <fcntl.h>
@@ -58,7 +61,9 @@ static void end_and_unmap(struct prefault_job *job, void *base)
 		munmap(base, BYTES);
 }
 
-/* KiB of the mapping at `base` that have pages, of /proc/self/smaps; -1: there is no such mapping. */
+/*
+ * KiB of the mapping at `base` that have pages, of /proc/self/smaps; -1: there is no such mapping.
+ */
 static long mapped_kib(const void *base)
 {
 	FILE *file = fopen("/proc/self/smaps", "re");
@@ -118,7 +123,8 @@ static void pages_that_are_not_there_are_left_alone(void **state)
 	struct prefault_job *job = prefault_begin(prefault, base, BYTES, true, fd);
 	struct prefault_job *later = prefault_begin(prefault, second, BYTES, true, other);
 
-	assert_true(comes_to(second, BYTES >> 10)); /* so the thread has been at the first one, too */
+	/* and when it has, the thread has been at the first one, too */
+	assert_true(comes_to(second, BYTES >> 10));
 	assert_int_equal(mapped_kib(base), 0);
 	end_and_unmap(job, base);
 	end_and_unmap(later, second);
@@ -157,7 +163,8 @@ static void without_a_job_it_is_just_unmapped(void **state)
 
 static void there_is_an_end_to_how_many_wait(void **state)
 {
-	enum { MANY = 20000 }; /* mapping these takes longer than asking for it, whichever thread has the CPU */
+	/* mapping these takes longer than asking for it, whichever thread has the CPU */
+	enum { MANY = 20000 };
 	static struct prefault_job *job[MANY];
 	static void *base[MANY];
 	int fd = memory_file(BYTES);

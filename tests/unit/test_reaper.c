@@ -35,7 +35,10 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* The two ends of a full TCP connection: closing one lingers until the other is closed, or for an hour. */
+/*
+ * The two ends of a full TCP connection: closing one lingers until the other is closed, or for an
+ * hour.
+ */
 static int lingering(int *other)
 {
 	const int small = 4096; /* of buffers */
@@ -141,7 +144,10 @@ static void many_that_linger_are_given_up(void **state)
 		fd = lingering(&other[i]);
 		reaper_close(reaper, owners[i % 2 + (i >= 600)], &fd, 1);
 	}
-	/* 300, 500 and 200 of them: of each, as many as may wait, and those that the threads are closing */
+	/*
+	 * 300, 500 and 200 of them: of each, as many as may wait, and those that the threads are
+	 * closing
+	 */
 	assert_in_range(count_fds(), before + 1000 + 200 - 4, before + 1000 + 3 * 256);
 	assert_in_range(users[1].book.used[RESOURCE_DESCRIPTORS], 4, 256 + 4);
 	for (unsigned i = 0; i < 1000; i++)
@@ -150,7 +156,10 @@ static void many_that_linger_are_given_up(void **state)
 		sd_event_run(event, UINT64_MAX);
 }
 
-/* A socket without messages is closed at once, but not one in which a message waits, even an empty one. */
+/*
+ * A socket without messages is closed at once, but not one in which a message waits, even an empty
+ * one.
+ */
 static void an_empty_socket_is_closed_at_once(void **state)
 {
 	struct iovec nothing = {0};

@@ -152,7 +152,8 @@ static void read_only_files_make_read_only_regions(void **state)
 	int read_only = open(link, O_RDONLY | O_CLOEXEC);
 
 	assert_int_equal(region_check(read_only, BYTES, VDM_REGION_READ_ONLY, &region, text), 0);
-	assert_int_equal(region_map(&region, prefault, -1, read_only, BYTES, VDM_REGION_READ_ONLY, text), 0);
+	assert_int_equal(
+		region_map(&region, prefault, -1, read_only, BYTES, VDM_REGION_READ_ONLY, text), 0);
 	assert_int_equal(((char *)region.base)[BYTES - 1], 0);
 	region_dispose(&region, prefault, NULL, NULL);
 	close(read_only);

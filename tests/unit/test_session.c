@@ -272,16 +272,18 @@ static void the_greeting_says_what_the_client_is_called(void **state)
 
 		memcpy(message.command, names[i].said, sizeof message.command);
 		assert_int_equal(ask_for(&message, NULL, 0, VDM_MESSAGE_WELCOME, &reply), 0);
-		assert_string_equal(LIST_FIRST(&server->host.sessions)->peer.command, names[i].heard);
+		assert_string_equal(LIST_FIRST(&server->host.sessions)->peer.command,
+				    names[i].heard);
 		close(client);
 		settle();
 		connect_client();
 	}
 }
 
-#define MESSAGE(member, type) .message.member.header = {VDM_MESSAGE_##type, sizeof(struct vdm_message_##member)}
+#define MESSAGE(member, type)                                                                      \
+	.message.member.header = {VDM_MESSAGE_##type, sizeof(struct vdm_message_##member)}
 #define HELLO(size, magic) .message.hello = {{VDM_MESSAGE_HELLO, size}, magic, VDM_PROTOCOL_VERSION}
-#define HELLO_SIZE sizeof(struct vdm_message_hello)
+#define HELLO_SIZE         sizeof(struct vdm_message_hello)
 
 static const struct {
 	const char *what;
@@ -290,28 +292,31 @@ static const struct {
 	unsigned fds;
 } violations[] = {
 	{"a greeting without the magic number", HELLO(HELLO_SIZE, 1)},
-	{"a greeting with reserved bits", HELLO(HELLO_SIZE, VDM_PROTOCOL_MAGIC), .message.hello.reserved = 1},
+	{"a greeting with reserved bits", HELLO(HELLO_SIZE, VDM_PROTOCOL_MAGIC),
+	 .message.hello.reserved = 1},
 	{"a greeting that is too short", HELLO(24, VDM_PROTOCOL_MAGIC)},
 	{"a greeting with a descriptor", HELLO(HELLO_SIZE, VDM_PROTOCOL_MAGIC), .fds = 1},
 	{"a second greeting", HELLO(HELLO_SIZE, VDM_PROTOCOL_MAGIC), .greeted = true},
 	{"a request before the greeting", MESSAGE(status, STATUS)},
 	{"a message of type 0", .message.header = {0, 24}, .greeted = true},
-	{"a message beyond the last type", .message.header = {VDM_MESSAGE_TYPE_COUNT, 24}, .greeted = true},
+	{"a message beyond the last type", .message.header = {VDM_MESSAGE_TYPE_COUNT, 24},
+	 .greeted = true},
 	{"a message of the largest type", .message.header = {UINT32_MAX, 24}, .greeted = true},
 	{"a message that daemons send", MESSAGE(welcome, WELCOME), .greeted = true},
-	{"a ring with reserved bits", MESSAGE(ring_create, RING_CREATE), .message.ring_create.flags = 1, .greeted = true,
-	 .fds = 1},
-	{"a ring of no priority", MESSAGE(ring_create, RING_CREATE), .message.ring_create.priority = 2, .greeted = true,
-	 .fds = 1},
+	{"a ring with reserved bits", MESSAGE(ring_create, RING_CREATE),
+	 .message.ring_create.flags = 1, .greeted = true, .fds = 1},
+	{"a ring of no priority", MESSAGE(ring_create, RING_CREATE),
+	 .message.ring_create.priority = 2, .greeted = true, .fds = 1},
 	{"a ring without memory", MESSAGE(ring_create, RING_CREATE), .greeted = true},
-	{"a ring with four descriptors", MESSAGE(ring_create, RING_CREATE), .greeted = true, .fds = 4},
-	{"a ring's end with reserved bits", MESSAGE(ring_destroy, RING_DESTROY), .message.ring_destroy.reserved = 1,
-	 .greeted = true},
+	{"a ring with four descriptors", MESSAGE(ring_create, RING_CREATE), .greeted = true,
+	 .fds = 4},
+	{"a ring's end with reserved bits", MESSAGE(ring_destroy, RING_DESTROY),
+	 .message.ring_destroy.reserved = 1, .greeted = true},
 	{"a region without a file", MESSAGE(region_add, REGION_ADD), .greeted = true},
-	{"a region with an unknown flag", MESSAGE(region_add, REGION_ADD), .message.region_add.flags = 1u << 31,
-	 .greeted = true, .fds = 1},
-	{"a region's end with reserved bits", MESSAGE(region_remove, REGION_REMOVE), .message.region_remove.reserved = 1,
-	 .greeted = true},
+	{"a region with an unknown flag", MESSAGE(region_add, REGION_ADD),
+	 .message.region_add.flags = 1u << 31, .greeted = true, .fds = 1},
+	{"a region's end with reserved bits", MESSAGE(region_remove, REGION_REMOVE),
+	 .message.region_remove.reserved = 1, .greeted = true},
 };
 
 /* Each violation ends the session, is counted, and gives back what came with it. */
@@ -411,7 +416,10 @@ static void rings(void **state)
 	assert_int_equal(give_back(VDM_MESSAGE_RING_DESTROY, id, 1), -ENOTCONN);
 }
 
-/* A client can neither resize a ring's memory, nor write completions, nor take away pages of the submissions. */
+/*
+ * A client can neither resize a ring's memory, nor write completions, nor take away pages of the
+ * submissions.
+ */
 static void ring_memory_is_sealed(void **state)
 {
 	struct vdm_message_ring_create message = {{VDM_MESSAGE_RING_CREATE, sizeof message}, 4, 0, 0, 0};
@@ -456,7 +464,9 @@ static void wrong_memory_for_a_ring_is_refused(void **state)
 		{size, size, F_SEAL_FUTURE_WRITE, -EPERM, "F_SEAL_SHRINK"},
 		{4096, 4096, all, -EFBIG, "4096"},
 		{size, 4096, all, -ENODATA, "fallocate"},
-		{size, size, all, server->host.holes_fd >= 0 ? -ENODATA : 0, "fallocate", (off_t)size}, /* beyond the end */
+		/* all pages beyond the end */
+		{size, size, all, server->host.holes_fd >= 0 ? -ENODATA : 0, "fallocate",
+		 (off_t)size},
 		{size, size, all, 0, ""}, /* as it is to be */
 	};
 	struct vdm_packet reply;
@@ -591,7 +601,10 @@ static void leave_an_answer_unread(void)
 	assert_int_equal(server->host.violated, 1);
 }
 
-/* Descriptors on their way count as the daemon's, so the client that leaves them there goes on paying. */
+/*
+ * Descriptors on their way count as the daemon's, so the client that leaves them there goes on
+ * paying.
+ */
 static void answers_with_descriptors_have_to_be_read(void **state)
 {
 	struct vdm_packet reply;
@@ -747,13 +760,16 @@ static void begin_copy(struct slow_copy *slow)
 {
 	const struct kernels kernels = {.copy = wait_and_copy};
 	const size_t bytes = 64 << 10;
-	struct vdm_message_ring_create message = {{VDM_MESSAGE_RING_CREATE, sizeof message}, 4, 0, 0, 0};
+	struct vdm_message_ring_create message = {
+		{VDM_MESSAGE_RING_CREATE, sizeof message}, 4, 0, 0, 0};
 
 	slow->region_fd = memory_file(bytes);
 	slow->submission_fd = vdm_submission_make(4, 0, &slow->submission);
 	greet();
 	assert_int_equal(region_add(slow->region_fd, bytes, 0, &slow->region), 0);
-	assert_int_equal(ask_for(&message, &slow->submission_fd, 1, VDM_MESSAGE_RING_CREATED, &slow->created), 0);
+	assert_int_equal(ask_for(&message, &slow->submission_fd, 1, VDM_MESSAGE_RING_CREATED,
+				 &slow->created),
+			 0);
 	slow->ring = slow->created.message.ring_created.ring;
 	sem_init(&copy_began, 0, 0);
 	sem_init(&copy_may_end, 0, 0);
@@ -857,7 +873,8 @@ static void a_session_may_end_while_it_waits(void **state)
 	(void)state;
 	begin_copy(&copy);
 
-	struct vdm_message_ring_destroy end = {{VDM_MESSAGE_RING_DESTROY, sizeof end}, copy.ring, 0};
+	struct vdm_message_ring_destroy end = {
+		{VDM_MESSAGE_RING_DESTROY, sizeof end}, copy.ring, 0};
 
 	assert_int_equal(vdm_packet_send(client, &end.header, NULL, 0), 0);
 	run_loop();

@@ -88,7 +88,10 @@ static void sessions_of_a_user_share_one_object(void **state)
 	assert_true(LIST_EMPTY(&users.list));
 }
 
-/* Make a handshake so long after the last one that was counted, and repeat it if this thread had no CPU in between. */
+/*
+ * Make a handshake so long after the last one that was counted, and repeat it if this thread had no
+ * CPU in between.
+ */
 static int handshake_after(struct user *user, uint64_t ns, char text[VDM_REFUSAL_TEXT])
 {
 	for (;;) {
@@ -143,11 +146,14 @@ static void a_new_configuration_reaches_users_that_are_there(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(sessions_of_a_user_share_one_object, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(the_configuration_decides_whose_turn_it_is, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(connecting_again_and_again_is_limited, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_new_configuration_reaches_users_that_are_there, set_up,
+		cmocka_unit_test_setup_teardown(sessions_of_a_user_share_one_object, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(the_configuration_decides_whose_turn_it_is, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(connecting_again_and_again_is_limited, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_new_configuration_reaches_users_that_are_there,
+						set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
