@@ -267,10 +267,12 @@ static void add_engine_counters(struct vdm_report_counters *sum, const struct en
 	sum->bytes += more->bytes;
 }
 
+static void on_released(void *session);
+
 /* Give back a ring: 0, or -EAGAIN as long as a worker uses it. */
 static int remove_ring(struct session *session, struct ring *ring)
 {
-	const struct engine_waiter waiter = {session_released, session};
+	const struct engine_waiter waiter = {on_released, session};
 	struct engine_counters counters;
 	int result = engine_queue_remove(ring->queue, &waiter, &counters);
 
@@ -287,7 +289,7 @@ static int remove_ring(struct session *session, struct ring *ring)
 /* Give back a region: 0, or -EAGAIN as long as a worker uses it. */
 static int remove_region(struct session *session, struct region *region)
 {
-	const struct engine_waiter waiter = {session_released, session};
+	const struct engine_waiter waiter = {on_released, session};
 	int result = engine_region_remove(session->memory, region->id, &waiter);
 
 	if (result)
@@ -423,7 +425,8 @@ static void hang_up(struct session *session)
 		session_free(session);
 }
 
-void session_released(void *context)
+/* A worker has let go of what this session may wait for: go on. That may end the session. */
+static void on_released(void *context)
 {
 	struct session *session = context;
 
@@ -444,7 +447,7 @@ void session_end(struct session *session)
 	if (session->peer_fd >= 0)
 		close(session->peer_fd);
 	session->peer_fd = -1;
-	session_released(session);
+	on_released(session);
 }
 
 void session_violated(struct session *session, const char *reason)

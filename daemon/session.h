@@ -121,9 +121,6 @@ void session_end(struct session *session);
 /* End it because the client broke the protocol. */
 void session_violated(struct session *session, const char *reason);
 
-/* A worker has let go of what this session may wait for: go on. That may end the session. */
-void session_released(void *session);
-
 /*
  * Callbacks of a queue, on a worker's thread, with the session as context. The client has broken
  * the protocol, for a reason that is a constant string; an operation was refused because of the
