@@ -5,7 +5,11 @@
  */
 #include <errno.h>
 
+#include "base/clock.h"
 #include "parts.h"
+
+/* Operations of one ring that a backend may have in progress. */
+#define BACKEND_FLIGHTS 32
 
 int engine_memory_new(struct engine *engine, uint32_t max_regions, struct engine_memory **memory)
 {
@@ -14,6 +18,11 @@ int engine_memory_new(struct engine *engine, uint32_t max_regions, struct engine
 
 void engine_memory_delete(struct engine_memory *memory)
 {
+	if (!memory)
+		return;
+	crew_lock(&memory->engine->crew);
+	supervisor_forget(&memory->engine->supervisor, &memory->wait);
+	crew_unlock(&memory->engine->crew);
 	memory_free(memory);
 }
 
@@ -48,6 +57,21 @@ static void signal_leased(struct engine *engine, struct engine_queue *queue)
 	engine_tell_progress(engine, queue);
 }
 
+/* Complete what is finished; more may have when the lock is held again. */
+static void finish_flights(struct engine *engine, struct engine_queue *queue)
+{
+	while (queue_finish_flights(queue))
+		signal_leased(engine, queue);
+}
+
+/* A worker is at each flight of the CPU but one, whose pieces have not all been handed out. */
+static unsigned most_flights(const struct engine *engine, uint32_t entries)
+{
+	unsigned most = engine->crew.most_threads + 1 + (engine->backend ? BACKEND_FLIGHTS : 0);
+
+	return most < entries ? most : entries;
+}
+
 int engine_queue_add(struct engine *engine, const struct engine_queue_options *options,
 		     struct engine_queue **queue)
 {
@@ -56,9 +80,7 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 	if (!vdm_ring_entries_valid(options->entries))
 		return -EINVAL;
 
-	/* A worker is at each flight of the CPU but one, whose pieces have not all been handed out. */
-	unsigned flights = engine->crew.most_threads + 1;
-	int result = queue_new(options, flights < options->entries ? flights : options->entries, &q);
+	int result = queue_new(options, most_flights(engine, options->entries), &q);
 
 	if (result)
 		return result;
@@ -86,8 +108,7 @@ static int try_remove_queue(struct engine *engine, struct engine_queue *queue)
 	if (queue->leased || crew_stop_peeking(&engine->crew, queue))
 		return -EAGAIN;
 	flights_cancel(&queue->flights, -ECANCELED);
-	if (queue_finish_flights(queue))
-		signal_leased(engine, queue);
+	finish_flights(engine, queue);
 	return queue->flights.active > 0 ? -EAGAIN : 0;
 }
 
@@ -154,8 +175,7 @@ static void end_users(struct engine *engine, struct engine_queue *queue, uint32_
 		queue->order.next.error = -EFAULT;
 	if (flights->open && operation_uses(&flights->open->operation, region))
 		flights_cancel(flights, -EFAULT);
-	if (queue_finish_flights(queue))
-		signal_leased(engine, queue);
+	finish_flights(engine, queue);
 }
 
 static int try_remove_region(struct engine *engine, struct engine_memory *memory,
@@ -163,40 +183,51 @@ static int try_remove_region(struct engine *engine, struct engine_memory *memory
 {
 	struct engine_queue *queue;
 
+	memory->paused += !r->leaving;
+	r->leaving = true;
 	if (any_leased(memory))
 		return -EAGAIN;
-	/* relaxed: no worker reads it until `paused` is 0 again */
-	atomic_store_explicit(&r->id, 0, memory_order_relaxed);
+	memory_hide(r);
 	LIST_FOREACH(queue, &memory->queues, of_memory)
 		end_users(engine, queue, region);
 	LIST_FOREACH(queue, &memory->queues, of_memory)
-		if (flights_use(&queue->flights, region))
+		if (queue->leased || flights_use(&queue->flights, region))
 			return -EAGAIN;
 	return 0;
+}
+
+/* When the last region that was leaving has gone: operations may begin again. */
+static void end_pause(struct engine *engine, struct engine_memory *memory)
+{
+	struct engine_queue *queue;
+
+	if (--memory->paused > 0)
+		return;
+	supervisor_forget(&engine->supervisor, &memory->wait);
+	LIST_FOREACH(queue, &memory->queues, of_memory)
+		if (queue->turn.retired_paused && !queue->turn.polled)
+			scheduler_poll(&engine->scheduler, queue, monotonic_ns());
+	supervisor_wake(&engine->crew, &engine->doorbells);
 }
 
 int engine_region_remove(struct engine_memory *memory, uint32_t region,
 			 const struct engine_waiter *waiter)
 {
 	struct engine *engine = memory->engine;
-	bool began = false;
-	struct memory_region *r = memory_begin_removal(memory, region, &began);
+	struct memory_region *r;
 	int result;
 
-	if (!r)
-		return -ENOENT;
 	crew_lock(&engine->crew);
-	memory->paused += !began;
-	while ((result = try_remove_region(engine, memory, r, region)) == -EAGAIN &&
-	       try_again(engine, &memory->wait, waiter))
-		;
+	do {
+		/* after a wait, another thread may have removed it */
+		r = memory_find(memory, region);
+		result = r ? try_remove_region(engine, memory, r, region) : -ENOENT;
+	} while (result == -EAGAIN && try_again(engine, &memory->wait, waiter));
 	if (!result) {
-		memory->paused--;
-		if (memory->paused == 0)
-			supervisor_forget(&engine->supervisor, &memory->wait);
+		r->leaving = false;
+		memory_remove(memory, r);
+		end_pause(engine, memory);
 	}
 	crew_unlock(&engine->crew);
-	if (!result)
-		memory_end_removal(memory, r);
 	return result;
 }

@@ -38,6 +38,7 @@ struct worker {
 	pid_t thread_id;               /* as the kernel has it. This and what follows: the crew's lock */
 	struct engine_queue *serving;  /* something is done for it without the lock, or NULL */
 	uint64_t steps_supervised;     /* steps at the supervisor's last look */
+	bool suspect;                  /* it may be stuck. The supervising thread's */
 
 	/* Its own while it serves: */
 	struct batch batch;

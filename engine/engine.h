@@ -48,7 +48,7 @@ uint64_t engine_wakeups(struct engine *engine);
 /*
  * A worker that a client's memory keeps waiting in the kernel gets a substitute, and the account whose memory it is gets
  * no other worker meanwhile. When the descriptor (-1 if the engine is not supervised) is readable, call
- * engine_supervise(), from one thread always. It is quiet while no worker is awake.
+ * engine_supervise(), from one thread always. It is quiet while no worker is awake and no waiter is to be called.
  */
 int engine_supervisor_fd(const struct engine *engine);
 void engine_supervise(struct engine *engine);
@@ -113,7 +113,7 @@ int engine_region_add(struct engine_memory *memory, void *base, size_t length, b
 
 /*
  * Remove a region: afterwards no operation uses it, and the caller may unmap it. Operations that name it later fail with
- * -EFAULT. As long as a worker is at it, waits if `waiter` is NULL; else returns -EAGAIN, and then nothing new begins that
+ * -EFAULT. As long as it is in use, waits if `waiter` is NULL; else returns -EAGAIN, and then nothing new begins that
  * uses it, and the waiter is called when it is time to try again. One waiter for each memory: the last. -ENOENT: no such
  * region.
  */
@@ -151,8 +151,8 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 
 /*
  * Serve it no more: what has been taken from the ring is completed first, what has not stays there. Afterwards memory
- * and descriptors are the caller's alone, and the final counters have been stored unless NULL. As long as a worker is at
- * it, waits if `waiter` is NULL; else returns -EAGAIN, and then the queue is still there, is served no more, and the
+ * and descriptors are the caller's alone, and the final counters have been stored unless NULL. As long as it is in
+ * use, waits if `waiter` is NULL; else returns -EAGAIN, and then the queue is still there, is served no more, and the
  * waiter is called when it is time to try again.
  */
 int engine_queue_remove(struct engine_queue *queue, const struct engine_waiter *waiter, struct engine_counters *counters);

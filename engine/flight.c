@@ -35,7 +35,8 @@ void flight_begin(struct flights *flights, const struct operation *operation,
 	flight->operation = *operation;
 	flight->backend = backend;
 	flight->given = 0;
-	flight->running = 0;
+	flight->workers = 0;
+	flight->submitted = false;
 	flight->error = 0;
 	flight->closed = false;
 	flight->serial = operation_overlaps(operation);
@@ -60,7 +61,7 @@ struct piece flights_take_piece(struct flights *flights, size_t most)
 	piece.offset = flight->backward ? left - piece.length : flight->given;
 	flight->given += piece.length;
 	piece.given = flight->given;
-	flight_piece_begins(flight);
+	flight->workers++;
 	if (flight->given == flight->operation.length)
 		flight_close(flight);
 	return piece;
@@ -86,39 +87,43 @@ bool flight_return_rest(const struct piece *piece, size_t done, bool may_reopen)
 	return true;
 }
 
-static void flight_finish(struct flight *flight)
+/* A part of it has come to its end. */
+static void flight_settle(struct flight *flight, int32_t error)
 {
-	flight->next = flight->flights->finished;
-	flight->flights->finished = flight;
-}
-
-void flight_piece_begins(struct flight *flight)
-{
-	flight->running++;
-}
-
-void flight_piece_done(struct flight *flight, int32_t error)
-{
-	flight->running--;
 	if (error && !flight->error)
 		flight->error = error;
 	/* Once it is closed, `open` belongs to the holder of the queue's lease. */
 	if (flight->error && !flight->closed)
 		flight_close(flight); /* the operation has failed, whatever becomes of the rest */
-	if (flight->running == 0 && flight->closed)
-		flight_finish(flight);
+	if (flight->closed && flight->workers == 0 && !flight->submitted) {
+		flight->next = flight->flights->finished;
+		flight->flights->finished = flight;
+	}
+}
+
+void flight_piece_done(struct flight *flight, int32_t error)
+{
+	flight->workers--;
+	flight_settle(flight, error);
+}
+
+void flight_submit(struct flight *flight)
+{
+	flight->submitted = true;
+}
+
+void flight_completed(struct flight *flight, int32_t error)
+{
+	flight->submitted = false;
+	flight_settle(flight, error);
 }
 
 void flights_cancel(struct flights *flights, int32_t error)
 {
 	struct flight *flight = flights->open;
 
-	if (!flight)
-		return;
-	flight->error = error;
-	flight_close(flight);
-	if (flight->running == 0)
-		flight_finish(flight);
+	if (flight)
+		flight_settle(flight, error);
 }
 
 struct flight *flights_pop_finished(struct flights *flights)
@@ -139,7 +144,7 @@ bool flights_need_worker(const struct flights *flights)
 	if (flights->open)
 		return true;
 	for (unsigned i = 0; flights->active > 0 && i < flights->count; i++)
-		if (flights->all[i].running > 0 && !flights->all[i].backend)
+		if (flights->all[i].workers > 0)
 			return true;
 	return false;
 }
@@ -149,7 +154,7 @@ bool flights_use(const struct flights *flights, uint32_t region)
 	for (unsigned i = 0; flights->active > 0 && i < flights->count; i++) {
 		const struct flight *flight = &flights->all[i];
 
-		if ((flight->running > 0 || flight == flights->open) &&
+		if ((flight->workers > 0 || flight->submitted || flight == flights->open) &&
 		    operation_uses(&flight->operation, region))
 			return true;
 	}

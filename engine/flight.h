@@ -21,7 +21,8 @@ struct flight {
 	struct backend *backend;        /* NULL: the CPU of whichever worker has time */
 	struct backend_request request; /* of that backend */
 	size_t given;                   /* bytes handed out in pieces so far */
-	unsigned running;               /* pieces that are being carried out */
+	unsigned workers;               /* that are at pieces of it, or submit it */
+	bool submitted;                 /* the backend has not completed the request */
 	bool serial;                    /* pieces have to follow each other: the ranges overlap */
 	bool backward;                  /* and from the end to the beginning */
 	bool closed;                    /* no further piece is handed out */
@@ -57,7 +58,7 @@ void flight_begin(struct flights *flights, const struct operation *operation,
 /* Whether another piece of an open flight may begin now. */
 static inline bool flight_has_piece(const struct flight *flight)
 {
-	return !flight->serial || flight->running == 0;
+	return !flight->serial || flight->workers == 0;
 }
 
 /* Hand out the next piece of the open flight: of at most so many bytes, if it is divisible. */
@@ -70,20 +71,23 @@ struct piece flights_take_piece(struct flights *flights, size_t most);
  */
 bool flight_return_rest(const struct piece *piece, size_t done, bool may_reopen);
 
-/* A piece more that is being carried out; and one that is done. */
-void flight_piece_begins(struct flight *flight);
+/* The worker that took a piece is done with it. */
 void flight_piece_done(struct flight *flight, int32_t error);
 
-/* Hand out nothing more of the open flight, which fails with `error`. The queue must not be leased. */
+/* The worker that took all of a flight submits it to its backend; the backend is done with it. */
+void flight_submit(struct flight *flight);
+void flight_completed(struct flight *flight, int32_t error);
+
+/* Hand out nothing more of the open flight, which fails with `error`. No batch of the queue is being run. */
 void flights_cancel(struct flights *flights, int32_t error);
 
 /* The next finished flight, which is free with this, or NULL. */
 struct flight *flights_pop_finished(struct flights *flights);
 
-/* Whether any of them is not in a backend's hands alone. */
+/* Whether any of them is open or has a worker at it: the others are in a backend's hands alone. */
 bool flights_need_worker(const struct flights *flights);
 
-/* Whether an open flight, or a piece that is being carried out, uses the region. */
+/* Whether one that is open, or is being carried out, uses the region. */
 bool flights_use(const struct flights *flights, uint32_t region);
 
 static inline bool operation_uses(const struct operation *operation, uint32_t region)

@@ -140,8 +140,8 @@ static bool all_served(const struct engine *engine)
 	const struct engine_queue *queue;
 
 	LIST_FOREACH(queue, &engine->queues, entry)
-		if (!queue->broken && (queue->leased || consumer_in_flight(&queue->consumer) > 0 ||
-				       queue_ready(queue)))
+		if (queue->leased || (!queue->broken && (consumer_in_flight(&queue->consumer) > 0 ||
+							  queue_ready(queue))))
 			return false;
 	return true;
 }

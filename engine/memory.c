@@ -100,7 +100,7 @@ int memory_add(struct engine_memory *memory, void *base, size_t length, bool wri
 	return result;
 }
 
-struct memory_region *memory_begin_removal(struct engine_memory *memory, uint32_t region, bool *began)
+struct memory_region *memory_find(struct engine_memory *memory, uint32_t region)
 {
 	uint32_t slot = region & 0xffff;
 
@@ -110,25 +110,26 @@ struct memory_region *memory_begin_removal(struct engine_memory *memory, uint32_
 	struct memory_region *r = &memory->regions[slot];
 
 	pthread_mutex_lock(&memory->mutex);
-	/* by its generation: the id is gone after a first attempt */
-	if (r->kind != REGION_MAPPED || r->generation != region >> 16) {
-		r = NULL;
-	} else {
-		*began = r->leaving;
-		r->leaving = true;
-	}
+	/* by its generation: one that is hidden has no id */
+	bool found = r->kind == REGION_MAPPED && r->generation == region >> 16;
+
 	pthread_mutex_unlock(&memory->mutex);
-	return r;
+	return found ? r : NULL;
 }
 
-void memory_end_removal(struct engine_memory *memory, struct memory_region *region)
+void memory_hide(struct memory_region *region)
+{
+	/* relaxed: no batch that reads it begins until it has been removed; partner: memory_resolve() */
+	atomic_store_explicit(&region->id, 0, memory_order_relaxed);
+}
+
+void memory_remove(struct engine_memory *memory, struct memory_region *region)
 {
 	const uint32_t slot = (uint32_t)(region - memory->regions);
 
 	pthread_mutex_lock(&memory->mutex);
 	if (slot < memory->first_free)
 		memory->first_free = slot;
-	region->leaving = false;
 	region->kind = REGION_NONE;
 	pthread_mutex_unlock(&memory->mutex);
 }

@@ -29,7 +29,7 @@ struct memory_region {
 	 * acquire. A free slot has id 0, which names no slot but the first. */
 	_Atomic uint32_t id;
 	bool writable;
-	bool leaving; /* being removed: its slot is not free yet */
+	bool leaving; /* being removed. Guarded by the crew's lock */
 	uint16_t generation;
 	enum region_kind kind;
 	char *base;
@@ -38,12 +38,12 @@ struct memory_region {
 
 struct engine_memory {
 	struct engine *engine;
-	pthread_mutex_t mutex; /* taken to edit the table; a worker reads it during a batch */
+	pthread_mutex_t mutex; /* of the table, which a worker reads without it during a batch */
 	uint32_t first_free;   /* no slot below it is free, but the first */
 	/* Guarded by the crew's lock: */
 	LIST_HEAD(, engine_queue) queues;
-	unsigned paused;       /* regions that are being removed: no batch begins meanwhile */
-	struct wait wait;      /* for workers to let go of those */
+	unsigned paused;       /* regions that are leaving: no batch begins meanwhile */
+	struct wait wait;      /* for workers and backends to let go of those */
 
 	uint32_t slots;        /* with the first, which only memory without a table uses */
 	struct memory_region regions[];
@@ -63,12 +63,12 @@ void memory_free(struct engine_memory *memory);
 int memory_add(struct engine_memory *memory, void *base, size_t length, bool writable,
 	       uint32_t *region);
 
-/*
- * Take a region out in two steps: memory_begin_removal() finds it and keeps its slot, also if that has
- * begun before, which `*began` tells; memory_end_removal() frees the slot. NULL: no such region.
- */
-struct memory_region *memory_begin_removal(struct engine_memory *memory, uint32_t region, bool *began);
-void memory_end_removal(struct engine_memory *memory, struct memory_region *region);
+/* The region, also if descriptors do not find it any more because it is leaving. NULL: no such region. */
+struct memory_region *memory_find(struct engine_memory *memory, uint32_t region);
+
+/* Have descriptors find it no more; have its slot be free. */
+void memory_hide(struct memory_region *region);
+void memory_remove(struct engine_memory *memory, struct memory_region *region);
 
 /* Translate. Returns 0, -EFAULT (no such region, or not wholly inside of it) or -EACCES (read-only, and
  * to be written). */

@@ -23,6 +23,16 @@ static bool add_account(struct peek *peek, const struct engine_account *account)
 	return true;
 }
 
+bool peek_end(struct peek *peek)
+{
+	/* relaxed: changed with the lock held; partner: peek_wanted() */
+	bool revoked = atomic_load_explicit(&peek->revoked, memory_order_relaxed);
+
+	atomic_store_explicit(&peek->revoked, false, memory_order_relaxed);
+	peek->count = 0;
+	return revoked;
+}
+
 bool peek_prepare(struct peek *peek, const struct scheduler *scheduler,
 		  const struct engine_account *account)
 {
@@ -30,9 +40,7 @@ bool peek_prepare(struct peek *peek, const struct scheduler *scheduler,
 	const struct engine_account *other;
 	bool all = true;
 
-	peek->count = 0;
-	/* relaxed: changed under the lock; partner: peek_wanted() */
-	atomic_store_explicit(&peek->revoked, false, memory_order_relaxed);
+	peek_end(peek);
 	for (unsigned list = 0; all && list <= last; list++)
 		TAILQ_FOREACH(other, &scheduler->accounts[list], entry)
 			all = all && (other == account || add_account(peek, other));

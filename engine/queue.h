@@ -3,9 +3,9 @@
  * A queue is what the engine has of one ring: the consumer's side of it, the order of its operations, those
  * that have begun, and its part in the turns.
  *
- * A worker that serves a queue without the crew's lock leases it: until it gives the lease back, `consumer`
- * and `order` are that worker's alone, and the flights begin by its hand. While the queue is not leased, all
- * that belongs to the holder of the crew's lock.
+ * A thread that takes operations, posts completions or signals without the crew's lock leases the queue: until it
+ * gives the lease back, `consumer` and `order` are that thread's alone, and the flights begin by its hand. While
+ * the queue is not leased, all that belongs to the holder of the crew's lock. Pieces of flights need no lease.
  */
 #ifndef VDM_ENGINE_QUEUE_H
 #define VDM_ENGINE_QUEUE_H
@@ -33,7 +33,9 @@ struct turn {
 	enum engine_priority priority;
 	int64_t credit;       /* bytes that it may still move in its turn */
 	bool polled;
-	bool retiring;        /* it is being announced that nobody looks at it */
+	bool ready;           /* as found in this round of picking */
+	bool retiring;        /* it is being announced that no worker looks at it */
+	bool retired_paused;  /* then it could not be seen whether it was ready: regions were leaving */
 	bool touched;         /* served since the last look at the clock */
 	uint64_t quiet_since; /* ns, CLOCK_MONOTONIC */
 	unsigned spin_shift;  /* while quiet it is polled for spin_us >> spin_shift */
@@ -90,10 +92,13 @@ void queue_batch(struct engine_queue *queue, struct batch *batch);
 /* Post the completion of an operation. */
 void queue_complete(struct engine_queue *queue, const struct operation *operation, int32_t error);
 
-/* Post the completions of finished flights, unless the queue is leased. Returns whether there were any. */
+/* Post the completions of finished flights, unless the queue is leased; signal then. Whether there were any. */
 bool queue_finish_flights(struct engine_queue *queue);
 
-/* Signal if the client has asked for it; whether that was tried. Leasing the queue, without the lock. */
+/*
+ * Signal if the client has asked for it; whether that was tried. Leasing the queue, without the crew's lock, unless
+ * the client is this process.
+ */
 bool queue_signal(struct engine_queue *queue);
 
 #endif

@@ -8,6 +8,9 @@
 /* Bytes that the turn of a queue is worth: a few batches, or a piece of a large operation. */
 #define QUANTUM ((int64_t)PIECE_SHARED)
 
+/* A queue owes no more than this for one operation, so that its credit cannot overflow. */
+#define MOST_COST ((size_t)1 << 48)
+
 /* Rings that are used seldom are polled for spin_us >> 3. */
 #define MOST_SPIN_SHIFT 3
 
@@ -40,30 +43,38 @@ static struct account_list *accounts_like(struct scheduler *scheduler,
 	return &scheduler->accounts[ENGINE_PRIORITY_HIGH - account->priority];
 }
 
+/* All that are ready are in debt: as many rounds pass as the least of them needs. */
+static void advance_credit(struct queue_list *queues, int64_t debt)
+{
+	const int64_t earned = (debt + QUANTUM - 1) / QUANTUM * QUANTUM;
+	struct engine_queue *queue;
+
+	TAILQ_FOREACH(queue, queues, turn.entry)
+		if (queue->turn.ready)
+			queue->turn.credit += earned;
+}
+
 /* Whose turn it is among queues of one priority, or NULL if none is ready. */
 static struct engine_queue *pick_queue(struct queue_list *queues)
 {
-	struct engine_queue *queue, *last;
-	bool ready;
+	const struct engine_queue *last = TAILQ_LAST(queues, queue_list);
+	struct engine_queue *queue = NULL, *best = NULL;
 
-	do {
-		ready = false;
-		last = TAILQ_LAST(queues, queue_list);
-		for (queue = NULL; queue != last;) {
-			queue = TAILQ_FIRST(queues);
-			if (queue_ready(queue)) {
-				if (queue->turn.credit >= 0)
-					return queue;
-				ready = true;
-				queue->turn.credit += QUANTUM;
-			} else if (queue->turn.credit > 0) {
-				queue->turn.credit = 0; /* credit is for queues that have something to do */
-			}
-			TAILQ_REMOVE(queues, queue, turn.entry);
-			TAILQ_INSERT_TAIL(queues, queue, turn.entry);
-		}
-	} while (ready); /* in debt, all of them: another round brings them nearer */
-	return NULL;
+	while (queue != last) {
+		queue = TAILQ_FIRST(queues);
+		queue->turn.ready = queue_ready(queue);
+		if (queue->turn.ready && queue->turn.credit >= 0)
+			return queue;
+		if (!queue->turn.ready && queue->turn.credit > 0)
+			queue->turn.credit = 0; /* credit is for queues that have something to do */
+		if (queue->turn.ready && (!best || queue->turn.credit > best->turn.credit))
+			best = queue;
+		TAILQ_REMOVE(queues, queue, turn.entry);
+		TAILQ_INSERT_TAIL(queues, queue, turn.entry);
+	}
+	if (best)
+		advance_credit(queues, -best->turn.credit);
+	return best;
 }
 
 static struct engine_queue *account_pick(struct engine_account *account)
@@ -121,7 +132,7 @@ static uint64_t by_weight(const struct engine_account *account, size_t cost)
 void scheduler_charge(struct scheduler *scheduler, struct engine_queue *queue, size_t cost)
 {
 	queue->turn.touched = true;
-	queue->turn.credit -= (int64_t)cost;
+	queue->turn.credit -= (int64_t)(cost < MOST_COST ? cost : MOST_COST);
 	queue->account->virtual_time += by_weight(queue->account, cost);
 	scheduler->backlog += cost;
 }
@@ -170,6 +181,7 @@ void scheduler_poll(struct scheduler *scheduler, struct engine_queue *queue, uin
 	consumer_want_doorbell(&queue->consumer, false);
 	queue->turn.polled = true;
 	queue->turn.touched = true;
+	queue->turn.retired_paused = false;
 	queue->turn.credit = 0;
 	TAILQ_INSERT_TAIL(queues_like(queue), queue, turn.entry);
 	account->polled++;
@@ -242,9 +254,8 @@ static bool is_quiet(struct engine_queue *queue, uint64_t now, uint64_t patience
 		turn->touched = false;
 		turn->quiet_since = now;
 	}
-	/* queue_ready() cannot tell while regions are being removed; if it is ready, it waits for its turn */
-	if (queue->leased || flights_need_worker(&queue->flights) ||
-	    queue->memory->paused || queue_ready(queue))
+	/* if it is ready, it waits for its turn */
+	if (queue->leased || flights_need_worker(&queue->flights) || queue_ready(queue))
 		return false;
 	return now - turn->quiet_since >= patience >> turn->spin_shift;
 }
@@ -275,6 +286,7 @@ static void retire_announced(struct scheduler *scheduler, struct engine_account 
 			if (!queue->turn.retiring)
 				continue;
 			queue->turn.retiring = false;
+			queue->turn.retired_paused = queue->memory->paused > 0;
 			if (queue_ready(queue))
 				consumer_want_doorbell(&queue->consumer, false);
 			else

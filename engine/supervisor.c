@@ -11,21 +11,11 @@
 /* Two looks that find a worker at the same step: so others wait for at most twice as long. */
 #define LOOK_NS 10000000
 
-/* How many workers can be found stuck at one look; the others are at the next. */
-#define SUSPECTS 16
-
-/* A worker that serves a queue, and has been at the same step for a while. */
-struct suspect {
-	struct worker *worker;
-	uint64_t steps;
-	bool waits;
-};
-
 void supervisor_init(struct supervisor *supervisor)
 {
 	*supervisor = (struct supervisor){.timer_fd = -1};
-	TAILQ_INIT(&supervisor->waiting);
-	TAILQ_INIT(&supervisor->over);
+	for (unsigned i = 0; i < WAIT_STATES; i++)
+		TAILQ_INIT(&supervisor->waits[i]);
 }
 
 int supervisor_open(struct supervisor *supervisor)
@@ -54,30 +44,32 @@ void supervisor_begin(struct supervisor *supervisor)
 		set_timer(supervisor, LOOK_NS);
 }
 
-void supervisor_forget(struct supervisor *supervisor, struct wait *wait)
+static void move_wait(struct supervisor *supervisor, struct wait *wait, enum wait_state state)
 {
 	if (wait->state != WAIT_NONE)
-		TAILQ_REMOVE(wait->state == WAIT_ON ? &supervisor->waiting : &supervisor->over, wait,
-			     entry);
-	wait->state = WAIT_NONE;
+		TAILQ_REMOVE(&supervisor->waits[wait->state], wait, entry);
+	wait->state = state;
+	if (state != WAIT_NONE)
+		TAILQ_INSERT_TAIL(&supervisor->waits[state], wait, entry);
 }
 
 void supervisor_await(struct supervisor *supervisor, struct wait *wait,
 		      const struct engine_waiter *waiter)
 {
-	supervisor_forget(supervisor, wait);
 	wait->waiter = *waiter;
-	wait->state = WAIT_ON;
-	TAILQ_INSERT_TAIL(&supervisor->waiting, wait, entry);
+	move_wait(supervisor, wait, WAIT_ON);
+}
+
+void supervisor_forget(struct supervisor *supervisor, struct wait *wait)
+{
+	move_wait(supervisor, wait, WAIT_NONE);
 }
 
 void supervisor_end_wait(struct supervisor *supervisor, struct wait *wait)
 {
 	if (wait->state != WAIT_ON)
 		return;
-	supervisor_forget(supervisor, wait);
-	wait->state = WAIT_OVER;
-	TAILQ_INSERT_TAIL(&supervisor->over, wait, entry);
+	move_wait(supervisor, wait, WAIT_OVER);
 	set_timer(supervisor, 1); /* at once */
 }
 
@@ -85,7 +77,7 @@ void supervisor_end_waits(struct supervisor *supervisor)
 {
 	struct wait *wait;
 
-	while ((wait = TAILQ_FIRST(&supervisor->waiting)))
+	while ((wait = TAILQ_FIRST(&supervisor->waits[WAIT_ON])))
 		supervisor_end_wait(supervisor, wait);
 }
 
@@ -97,8 +89,8 @@ bool supervisor_has_surplus(const struct crew *crew)
 
 void supervisor_wake(struct crew *crew, const struct doorbells *doorbells)
 {
-	if (crew_awake(crew) == 0 && !crew_call(crew, WORKER_PARKED) &&
-	    crew->in[WORKER_DOORBELLS] > 0)
+	if (crew->in[WORKER_POLLING] + crew->in[WORKER_CALLED] == 0 &&
+	    !crew_call(crew, WORKER_PARKED) && crew->in[WORKER_DOORBELLS] > 0)
 		doorbells_kick(doorbells);
 }
 
@@ -125,28 +117,45 @@ bool thread_waits(pid_t thread)
 	return name_end && (strncmp(name_end, ") D", 3) == 0 || strncmp(name_end, ") S", 3) == 0);
 }
 
-static unsigned find_suspects(struct crew *crew, struct suspect suspects[SUSPECTS])
+/* Those that serve a queue, and are at the same step as at the last look. */
+static void find_suspects(struct crew *crew)
 {
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < crew->threads && count < SUSPECTS; i++) {
+	for (unsigned i = 0; i < crew->threads; i++) {
 		struct worker *worker = &crew->worker[i];
 		/* relaxed, one writer; partner: worker_main() */
 		uint64_t steps = atomic_load_explicit(&worker->steps, memory_order_relaxed);
 
-		if (worker_is(worker, WORKER_SERVING) && steps == worker->steps_supervised)
-			suspects[count++] = (struct suspect){worker, steps, false};
+		worker->suspect = worker_is(worker, WORKER_SERVING) && steps == worker->steps_supervised;
 		worker->steps_supervised = steps;
 	}
-	return count;
 }
 
-/* While a worker serves a queue, it waits in the kernel for pages of the client's alone. */
-static bool is_stuck(const struct suspect *suspect)
+/* While a worker serves a queue, it waits in the kernel for pages of the client's alone. Without the lock. */
+static void question_suspects(struct crew *crew)
 {
-	/* relaxed, one writer; partner: worker_main() */
-	return suspect->waits && worker_is(suspect->worker, WORKER_SERVING) &&
-	       atomic_load_explicit(&suspect->worker->steps, memory_order_relaxed) == suspect->steps;
+	for (unsigned i = 0; i < crew->threads; i++)
+		if (crew->worker[i].suspect)
+			crew->worker[i].suspect = thread_waits(crew->worker[i].thread_id);
+}
+
+/* Suspend the accounts whose memory workers wait for. Returns whether any is stuck that was not before. */
+static bool put_stuck_aside(struct crew *crew, struct scheduler *scheduler)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < crew->threads; i++) {
+		struct worker *worker = &crew->worker[i];
+		/* relaxed, one writer; partner: worker_main() */
+		uint64_t steps = atomic_load_explicit(&worker->steps, memory_order_relaxed);
+
+		if (!worker->suspect || !worker_is(worker, WORKER_SERVING) ||
+		    steps != worker->steps_supervised)
+			continue;
+		crew_set_state(worker, WORKER_STUCK);
+		scheduler_suspend(scheduler, worker->serving->account);
+		any = true;
+	}
+	return any;
 }
 
 /* Have as many workers run as there should. Returns whether one was called or started. */
@@ -169,13 +178,18 @@ static bool replace_stuck(struct crew *crew)
 	return any;
 }
 
-/* Call the waiters whose wait is over. Each may remove whatever it likes, also what others wait for. */
+/*
+ * Call the waiters whose wait is over now. Each may remove whatever it likes, also what others of them wait for; if it
+ * waits again, its turn is at the next look.
+ */
 static void call_waiters(struct supervisor *supervisor, struct crew *crew)
 {
 	struct wait *wait;
 
 	crew_lock(crew);
-	while ((wait = TAILQ_FIRST(&supervisor->over))) {
+	while ((wait = TAILQ_FIRST(&supervisor->waits[WAIT_OVER])))
+		move_wait(supervisor, wait, WAIT_CALLING);
+	while ((wait = TAILQ_FIRST(&supervisor->waits[WAIT_CALLING]))) {
 		const struct engine_waiter waiter = wait->waiter;
 
 		supervisor_forget(supervisor, wait);
@@ -189,28 +203,19 @@ static void call_waiters(struct supervisor *supervisor, struct crew *crew)
 void supervisor_look(struct supervisor *supervisor, struct crew *crew, struct scheduler *scheduler,
 		     const struct doorbells *doorbells)
 {
-	struct suspect suspects[SUSPECTS];
-	bool found = false;
 	uint64_t expirations;
 
 	crew_lock(crew);
 	if (read(supervisor->timer_fd, &expirations, sizeof expirations) < 0) {
 		/* EAGAIN: it has been set again meanwhile */
 	}
-	unsigned count = find_suspects(crew, suspects);
-
+	find_suspects(crew);
 	crew_unlock(crew);
-	for (unsigned i = 0; i < count; i++)
-		suspects[i].waits = thread_waits(suspects[i].worker->thread_id);
+	question_suspects(crew);
 	crew_lock(crew);
-	for (unsigned i = 0; i < count; i++)
-		if (is_stuck(&suspects[i])) {
-			crew_set_state(suspects[i].worker, WORKER_STUCK);
-			scheduler_suspend(scheduler, suspects[i].worker->serving->account);
-			found = true;
-		}
-	crew_unlock(crew);
+	bool found = put_stuck_aside(crew, scheduler);
 
+	crew_unlock(crew);
 	bool replaced = replace_stuck(crew);
 
 	crew_lock(crew);

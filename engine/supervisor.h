@@ -19,10 +19,10 @@ struct supervisor {
 	int timer_fd;          /* -1: no thread looks after the workers */
 	/* Guarded by the crew's lock: */
 	bool set;              /* it is running */
-	struct wait_list waiting, over; /* over: the waiters are to be called */
+	struct wait_list waits[WAIT_STATES];
 };
 
-/* Returns 0 or a negative errno. Without supervisor_open() all that follow but the last do nothing. */
+/* Without supervisor_open(), which returns 0 or a negative errno, no worker is replaced and no waiter called. */
 void supervisor_init(struct supervisor *supervisor);
 int supervisor_open(struct supervisor *supervisor);
 void supervisor_close(struct supervisor *supervisor);
@@ -39,7 +39,7 @@ void supervisor_forget(struct supervisor *supervisor, struct wait *wait);
 void supervisor_end_wait(struct supervisor *supervisor, struct wait *wait);
 void supervisor_end_waits(struct supervisor *supervisor);
 
-/* Have a worker look at the rings if none does: those that sleep do not know that they should. */
+/* Have a worker poll the rings if none does: one that sleeps does not know that it should. */
 void supervisor_wake(struct crew *crew, const struct doorbells *doorbells);
 
 /* Whether there are more workers than there should be, now that a stuck one has come back. */

@@ -8,11 +8,19 @@
 
 #include "engine.h"
 
+enum wait_state {
+	WAIT_NONE,
+	WAIT_ON,
+	WAIT_OVER,    /* the waiter is to be called */
+	WAIT_CALLING, /* with others, one after the other */
+	WAIT_STATES
+};
+
 /* Guarded by the crew's lock. */
 struct wait {
-	TAILQ_ENTRY(wait) entry; /* in supervisor->waiting or ->over */
+	TAILQ_ENTRY(wait) entry; /* in supervisor->waits[state], unless that is WAIT_NONE */
 	struct engine_waiter waiter;
-	enum { WAIT_NONE, WAIT_ON, WAIT_OVER } state; /* over: the waiter is about to be called */
+	enum wait_state state;
 };
 
 TAILQ_HEAD(wait_list, wait);

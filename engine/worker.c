@@ -74,17 +74,20 @@ static void return_lease(struct worker *worker, struct engine_queue *queue)
 	queue->leased = false;
 }
 
-static void finish_flights(struct worker *worker, struct engine_queue *queue)
+/* Complete what is finished. Returns whether there was anything. */
+static bool finish_flights(struct worker *worker, struct engine_queue *queue)
 {
-	bool sent = false;
+	bool any = false, sent = false;
 
 	while (queue_finish_flights(queue)) {
+		any = true;
 		lease(worker, queue);
 		sent |= queue_signal(queue);
 		return_lease(worker, queue);
 	}
 	if (sent) /* and that may have taken long: look at the clock soon */
 		engine_of(worker)->until_clock = 1;
+	return any;
 }
 
 static void end_batch(struct worker *worker)
@@ -134,16 +137,16 @@ static void end_piece(struct worker *worker, int32_t error)
 	struct flight *flight = worker->piece.flight;
 	struct engine_queue *queue = flight->queue;
 	struct engine *engine = engine_of(worker);
-	/* relaxed: written with the lock held; partner: peek_revoke() */
-	bool revoked = atomic_load_explicit(&worker->peek.revoked, memory_order_relaxed);
+	bool revoked = peek_end(&worker->peek);
 
 	worker->piece.flight = NULL;
-	peek_end(&worker->peek);
 	flight_piece_done(flight, error);
-	finish_flights(worker, queue);
+	bool finished = finish_flights(worker, queue);
+
 	if (revoked)
 		supervisor_end_waits(&engine->supervisor);
-	engine_tell_progress(engine, queue);
+	if (finished || revoked)
+		engine_tell_progress(engine, queue);
 }
 
 static bool is_wanted(struct backend_request *request)
@@ -221,11 +224,12 @@ static void on_completed(struct backend_request *request)
 	struct engine *engine = queue->account->engine;
 
 	crew_lock(&engine->crew);
-	flight_piece_done(flight, request->error);
-	/* The completion is posted by the next worker that has the queue's turn. */
+	flight_completed(flight, request->error);
+	/* The completion is posted by the next worker that has the queue's turn, or by the queue's removal. */
 	if (!queue->turn.polled)
 		scheduler_poll(&engine->scheduler, queue, monotonic_ns());
 	supervisor_wake(&engine->crew, &engine->doorbells);
+	engine_tell_progress(engine, queue);
 	crew_unlock(&engine->crew);
 }
 
@@ -243,14 +247,14 @@ static void submit_flight(struct worker *worker, struct engine_queue *queue)
 		.owner = flight,
 	};
 	worker->piece.flight = flight;
-	flight_piece_begins(flight); /* the request, beside this worker's part in it */
+	flight_submit(flight);
 	scheduler_charge(&engine->scheduler, queue, flight->operation.length);
 	leave_lock(worker, queue);
 	int result = flight->backend->submit(flight->backend, request);
 
 	retake_lock(worker);
 	if (result != -EINPROGRESS)
-		flight_piece_done(flight, result ? result : request->error);
+		flight_completed(flight, result ? result : request->error);
 	end_piece(worker, 0);
 }
 

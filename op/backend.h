@@ -25,7 +25,8 @@ struct backend {
 	/* Whether it can carry out the operation. The first backend that can is given it. */
 	bool (*supports)(const struct backend *backend, const struct operation *operation);
 	/*
-	 * Carry out what is left of the request. Returns 0 when that is done, has failed or was interrupted,
+	 * Carry out what is left of the request. It neither blocks nor computes for long, unless it asks
+	 * interrupted(). Returns 0 when that is done, has failed or was interrupted,
 	 * as `done` and `error` tell; or -EINPROGRESS, and then completed() is or will be called. By then all
 	 * of it is done, unless there is an error.
 	 */

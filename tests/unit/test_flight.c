@@ -191,10 +191,17 @@ static void a_backends_flight_needs_no_worker(void **state)
 	struct piece piece = flights_take_piece(&flights, SIZE_MAX);
 
 	assert_int_equal(piece.length, LENGTH);
+	flight_submit(piece.flight);
+	assert_true(flights_need_worker(&flights)); /* which is still at it */
+	flight_piece_done(piece.flight, 0);
 	assert_false(flights_need_worker(&flights));
+	assert_true(flights_use(&flights, REGION));
 	flight_begin(&flights, &apart, NULL);
 	flights_take_piece(&flights, LENGTH);
 	assert_true(flights_need_worker(&flights));
+	assert_null(flights.finished);
+	flight_completed(piece.flight, -EIO);
+	assert_int_equal(flights_pop_finished(&flights)->error, -EIO);
 }
 
 int main(void)

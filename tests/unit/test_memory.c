@@ -71,7 +71,6 @@ static void memory_without_a_table_is_the_address_space(void **state)
 {
 	struct engine_memory *memory;
 	char *address;
-	bool began;
 
 	(void)state;
 	assert_int_equal(memory_new(NULL, 0, &memory), 0);
@@ -80,7 +79,7 @@ static void memory_without_a_table_is_the_address_space(void **state)
 	assert_int_equal(resolve(memory, 0, UINT64_MAX, 1, true), -EFAULT);
 	assert_int_equal(resolve(memory, 1, (uintptr_t)bytes, 1, true), -EFAULT);
 	assert_int_equal(resolve(memory, 0x10000, (uintptr_t)bytes, 1, true), -EFAULT);
-	assert_null(memory_begin_removal(memory, 0, &began));
+	assert_null(memory_find(memory, 0));
 	memory_free(memory);
 }
 
@@ -88,22 +87,21 @@ static void a_slot_is_free_again_after_the_removal_and_not_before(void **state)
 {
 	struct engine_memory *memory;
 	uint32_t first, second, next;
-	bool began;
 
 	(void)state;
 	assert_int_equal(memory_new(NULL, 2, &memory), 0);
 	assert_int_equal(memory_add(memory, bytes, BYTES, true, &first), 0);
 	assert_int_equal(memory_add(memory, bytes, BYTES, true, &second), 0);
 	assert_int_equal(memory_add(memory, bytes, BYTES, true, &next), -ENOSPC);
-	struct memory_region *region = memory_begin_removal(memory, first, &began);
+	struct memory_region *region = memory_find(memory, first);
 
 	assert_non_null(region);
-	assert_false(began);
-	assert_ptr_equal(memory_begin_removal(memory, first, &began), region);
-	assert_true(began);
+	memory_hide(region);
+	assert_int_equal(resolve(memory, first, 0, 1, false), -EFAULT);
+	assert_ptr_equal(memory_find(memory, first), region);
 	assert_int_equal(memory_add(memory, bytes, BYTES, true, &next), -ENOSPC);
-	memory_end_removal(memory, region);
-	assert_null(memory_begin_removal(memory, first, &began));
+	memory_remove(memory, region);
+	assert_null(memory_find(memory, first));
 	assert_int_equal(memory_add(memory, bytes, BYTES, true, &next), 0);
 	assert_int_not_equal(next, first);
 	assert_int_equal(resolve(memory, first, 0, 1, false), -EFAULT);
