@@ -24,6 +24,7 @@ struct slow_backend {
 	pthread_cond_t changed;
 	struct backend_request *request;
 	bool at_once;           /* complete before submit() returns */
+	struct engine *linger;  /* carry it out in submit(), when other workers have had time to sleep */
 	int refusal;            /* of submit(); 0: none */
 };
 
@@ -60,6 +61,12 @@ static int submit(struct backend *backend, struct backend_request *request)
 
 	if (slow->refusal)
 		return slow->refusal;
+	if (slow->linger) {
+		for (int ms = 0; ms < 50 && engine_awake(slow->linger) > 1; ms++)
+			poll(NULL, 0, 1);
+		request->done = request->length;
+		return 0;
+	}
 	if (slow->at_once) {
 		complete(request, 0);
 		return -EINPROGRESS;
@@ -88,7 +95,7 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof *f);
 	const struct engine_options options = {
-		.workers = 1, .spin_us = 50, .supervised = true, .backend = &f->slow.backend};
+		.workers = 2, .spin_us = 50, .supervised = true, .backend = &f->slow.backend};
 
 	*state = f;
 	f->slow.backend = (struct backend){supports, submit};
@@ -210,6 +217,39 @@ static void note(void *context)
 	*(bool *)context = true;
 }
 
+/* While one worker submits, another finds the ring quiet: it must not be left to its doorbell then. */
+static void what_waits_for_it_is_not_lost(void **state)
+{
+	struct fixture *f = *state;
+
+	f->slow.linger = f->engine;
+	for (unsigned i = 0; i < 10; i++) {
+		put(f, LENGTH, 0);
+		put(f, 64, VDM_DESCRIPTOR_FENCE);
+		assert_int_equal(raw_get(&f->ring)->operation, 2 * i);
+		assert_non_null(raw_get(&f->ring));
+	}
+}
+
+/* Nor does a worker poll for as long as a region waits for a backend. */
+static void the_engine_sleeps_while_a_region_is_leaving(void **state)
+{
+	struct fixture *f = *state;
+	const struct engine_waiter nobody = {note, &(bool){false}};
+
+	put(f, LENGTH, 0);
+	struct backend_request *request = take_request(&f->slow);
+
+	assert_int_equal(engine_region_remove(f->regions, f->region, &nobody), -EAGAIN);
+	put(f, 0, 0);
+	await_sleep(f);
+	complete(request, 0);
+	assert_int_equal(raw_get(&f->ring)->result, 0);
+	assert_int_equal(engine_region_remove(f->regions, f->region, NULL), 0);
+	/* what came meanwhile is served now: there is no such region any more */
+	assert_int_equal(raw_get(&f->ring)->result, -EFAULT);
+}
+
 static void removals_wait_for_it(void **state)
 {
 	struct fixture *f = *state;
@@ -241,7 +281,9 @@ int main(void)
 		TEST(what_is_ordered_after_it_waits),
 		TEST(its_error_reaches_the_client_and_its_chain),
 		TEST(it_may_be_complete_before_submit_returns),
+		TEST(what_waits_for_it_is_not_lost),
 		TEST(removals_wait_for_it),
+		TEST(the_engine_sleeps_while_a_region_is_leaving),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

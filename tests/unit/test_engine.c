@@ -570,6 +570,58 @@ static void absurd_options_are_refused(void **state)
 	engine_delete(NULL);
 }
 
+struct removal {
+	struct engine_memory *regions;
+	uint32_t region;
+	pthread_barrier_t *together;
+	int result;
+};
+
+static void *remove_region(void *argument)
+{
+	struct removal *removal = argument;
+
+	pthread_barrier_wait(removal->together);
+	removal->result = engine_region_remove(removal->regions, removal->region, NULL);
+	return NULL;
+}
+
+/* One of two threads that remove a region has removed it; the rings of its memory are served on. */
+static void a_region_is_removed_once(void **state)
+{
+	const struct vdm_descriptor nop = {.opcode = VDM_OPCODE_NOP};
+	struct fixture f;
+	struct engine_memory *regions;
+	struct raw_ring ring;
+	pthread_barrier_t together;
+	static char memory[4096];
+
+	(void)state;
+	start(&f, 1, 50);
+	pthread_barrier_init(&together, NULL, 2);
+	assert_int_equal(engine_memory_new(f.engine, 2, &regions), 0);
+	raw_ring_open(&ring, f.engine, f.account, regions, 8, 0);
+	for (unsigned i = 0; i < 2000; i++) {
+		struct removal removal = {.regions = regions, .together = &together}, other;
+		pthread_t thread;
+
+		assert_int_equal(engine_region_add(regions, memory, sizeof memory, true,
+						   &removal.region), 0);
+		other = removal;
+		assert_int_equal(pthread_create(&thread, NULL, remove_region, &other), 0);
+		remove_region(&removal);
+		pthread_join(thread, NULL);
+		assert_int_equal(removal.result + other.result, -ENOENT);
+	}
+	raw_put(&ring, &nop);
+	raw_bell(&ring);
+	assert_non_null(raw_get(&ring));
+	raw_ring_close(&ring, NULL);
+	engine_memory_delete(regions);
+	pthread_barrier_destroy(&together);
+	stop(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -581,6 +633,7 @@ int main(void)
 		cmocka_unit_test(bytes_are_shared_by_weight_between_accounts),
 		cmocka_unit_test(what_is_interrupted_is_completed),
 		cmocka_unit_test(removing_a_busy_queue_waits_for_its_operations),
+		cmocka_unit_test(a_region_is_removed_once),
 		cmocka_unit_test(removing_a_busy_region_ends_its_operations),
 		cmocka_unit_test(draining_serves_what_was_submitted),
 		cmocka_unit_test(a_stuck_worker_is_noticed),
