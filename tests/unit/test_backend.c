@@ -24,7 +24,7 @@ struct slow_backend {
 	pthread_cond_t changed;
 	struct backend_request *request;
 	bool at_once;           /* complete before submit() returns */
-	struct engine *linger;  /* carry it out in submit(), when other workers have had time to sleep */
+	bool lingers;           /* submit() takes its time, and carries it out */
 	int refusal;            /* of submit(); 0: none */
 };
 
@@ -61,9 +61,8 @@ static int submit(struct backend *backend, struct backend_request *request)
 
 	if (slow->refusal)
 		return slow->refusal;
-	if (slow->linger) {
-		for (int ms = 0; ms < 50 && engine_awake(slow->linger) > 1; ms++)
-			poll(NULL, 0, 1);
+	if (slow->lingers) {
+		poll(NULL, 0, 5);
 		request->done = request->length;
 		return 0;
 	}
@@ -217,18 +216,49 @@ static void note(void *context)
 	*(bool *)context = true;
 }
 
+/* A ring that keeps a worker awake. */
+struct noise {
+	struct fixture *fixture;
+	struct raw_ring ring;
+	_Atomic bool stop; /* relaxed: it ends some time later */
+};
+
+static void *make_noise(void *argument)
+{
+	struct noise *noise = argument;
+	const struct vdm_descriptor large = {.opcode = VDM_OPCODE_MEMSET,
+					     .destination_region = noise->fixture->region,
+					     .length = BYTES};
+
+	while (!atomic_load_explicit(&noise->stop, memory_order_relaxed)) {
+		for (unsigned i = 0; i < 2; i++)
+			raw_put(&noise->ring, &large);
+		raw_bell(&noise->ring);
+		for (unsigned i = 0; i < 2; i++)
+			assert_non_null(raw_get(&noise->ring));
+	}
+	return NULL;
+}
+
 /* While one worker submits, another finds the ring quiet: it must not be left to its doorbell then. */
 static void what_waits_for_it_is_not_lost(void **state)
 {
 	struct fixture *f = *state;
+	struct noise noise = {.fixture = f};
+	pthread_t thread;
 
-	f->slow.linger = f->engine;
-	for (unsigned i = 0; i < 10; i++) {
+	f->slow.lingers = true;
+	raw_ring_open(&noise.ring, f->engine, f->account, f->regions, 8, 0);
+	assert_int_equal(pthread_create(&thread, NULL, make_noise, &noise), 0);
+	for (unsigned i = 0; i < 20; i++) {
 		put(f, LENGTH, 0);
 		put(f, 64, VDM_DESCRIPTOR_FENCE);
 		assert_int_equal(raw_get(&f->ring)->operation, 2 * i);
 		assert_non_null(raw_get(&f->ring));
 	}
+	atomic_store_explicit(&noise.stop, true, memory_order_relaxed);
+	pthread_join(thread, NULL);
+	raw_ring_close(&noise.ring, NULL);
 }
 
 /* Nor does a worker poll for as long as a region waits for a backend. */
