@@ -176,8 +176,8 @@ typedef void (*future_init_fn)(void *future, struct future_context *chain, void 
 
 #define FUTURE_CHAIN_FLAG_ENTRY_LAST      ((uint64_t)1 << 0)
 #define FUTURE_CHAIN_FLAG_ENTRY_PROCESSED ((uint64_t)1 << 1)
-#define FUTURE_CHAIN_VALID_FLAGS                                                                   \
-	(FUTURE_CHAIN_FLAG_ENTRY_LAST | FUTURE_CHAIN_FLAG_ENTRY_PROCESSED)
+
+#define FUTURE_CHAIN_VALID_FLAGS (FUTURE_CHAIN_FLAG_ENTRY_LAST | FUTURE_CHAIN_FLAG_ENTRY_PROCESSED)
 
 /* How every entry begins. */
 struct future_chain_entry {
