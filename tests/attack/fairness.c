@@ -76,8 +76,9 @@ static void copy_until_stopped(struct shared *shared, struct vdm_ring *ring, cha
 	}
 	CHECK(count > 0, "nothing has been copied");
 	qsort(samples, count, sizeof *samples, ascending);
-	shared->figures = (struct figures){samples[count / 2] / 1e3,
-					   samples[count * 99 / 100] / 1e3, (double)copies};
+	uint32_t p50 = samples[count / 2], p99 = samples[count * 99 / 100];
+
+	shared->figures = (struct figures){p50 / 1e3, p99 / 1e3, (double)copies};
 }
 
 static void pause_briefly(void)

@@ -168,8 +168,8 @@ static void greet(void)
 
 static int ring_create(uint32_t entries, uint32_t flags, struct vdm_packet *reply)
 {
-	struct vdm_message_ring_create message = {{VDM_MESSAGE_RING_CREATE, sizeof message}, entries,
-						  0, flags, 0};
+	struct vdm_message_ring_create message = {
+		.header = {VDM_MESSAGE_RING_CREATE, sizeof message}, .entries = entries, .flags = flags};
 	void *submission;
 	int fd = vdm_submission_make(vdm_ring_entries_valid(entries) ? entries : 4, 0, &submission);
 

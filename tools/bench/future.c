@@ -101,12 +101,12 @@ static void measure_size(struct movers *movers, size_t size, size_t count)
 void measure_future(struct bench *bench)
 {
 	static const size_t sizes[] = {64, 4096, 65536, 1048576};
+	const size_t times = bench->quick ? 1 : 5;
 	struct movers movers = open_movers(bench);
 
 	json_list("future");
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-		measure_size(&movers, sizes[i],
-			     (sizes[i] > 65536 ? 200 : 5000) * (bench->quick ? 1 : 5));
+		measure_size(&movers, sizes[i], (sizes[i] > 65536 ? 200 : 5000) * times);
 	json_list_end();
 	close_movers(&movers);
 }
@@ -166,7 +166,7 @@ double future_submit_ns(struct bench *bench, unsigned batches)
 		for (unsigned batch = 0; batch < batches; batch++) {
 			uint64_t begin = now_ns();
 
-			for (unsigned i = 0; i < BATCH; i++) {
+			for (size_t i = 0; i < BATCH; i++) {
 				future[i] = vdm_memcpy(movers.vdm[0], movers.memory + LARGE + i * 64,
 						       movers.memory + i * 64, 64, 0);
 				future_poll(FUTURE_AS_RUNNABLE(&future[i]), NULL);

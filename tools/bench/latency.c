@@ -103,7 +103,7 @@ void measure_latency(struct bench *bench)
 	struct vdm_region *region;
 	struct vdm_ring *ring;
 
-	if (vdm_region_alloc(bench->client, 2 * 1048576, &region) ||
+	if (vdm_region_alloc(bench->client, (size_t)2 * 1048576, &region) ||
 	    vdm_ring_open(bench->client, NULL, &ring))
 		bench_fail("latency", vdm_last_error());
 	json_list("latency");

@@ -76,7 +76,7 @@ static double pool_rate(struct bench *bench, char *memory, unsigned total)
 
 static char *prepare(struct bench *bench, struct vdm_region **region, struct vdm_ring **ring)
 {
-	if (vdm_region_alloc(bench->client, 2 * DEPTH * SIZE, region) ||
+	if (vdm_region_alloc(bench->client, (size_t)2 * DEPTH * SIZE, region) ||
 	    vdm_ring_open(bench->client, NULL, ring))
 		bench_fail("rate", vdm_last_error());
 	return vdm_region_address(*region);

@@ -104,8 +104,6 @@ static int close_client(struct client *client)
 	vdm_region_release(client->from_region);
 	vdm_region_release(client->to_region);
 	vdm_client_close(client->vdm);
-	free(client->checksum);
-	free(client->expected);
 	if (!reached)
 		fprintf(stderr, "vdm-demo: not all operations reached the daemon\n");
 	return reached ? 0 : -1;
@@ -258,19 +256,14 @@ static int run_round(struct client *client, unsigned round, struct sample sample
 	return verify_source(client, round);
 }
 
-int client_run(const struct scene *scene, size_t index)
+static int run_rounds(struct client *client, bool leads)
 {
-	struct stage *stage = scene->stage;
-	struct client client = {.scene = scene, .account = &stage->account[index]};
-	bool leads = index == 0;
-
-	if (open_client(&client) < 0)
-		return 1;
-	uint64_t deadline = clock_ns(CLOCK_MONOTONIC) + scene->duration_ns;
+	struct stage *stage = client->scene->stage;
+	uint64_t deadline = clock_ns(CLOCK_MONOTONIC) + client->scene->duration_ns;
 
 	for (unsigned round = 0; !stage->over; round++) {
-		if (run_round(&client, round, leads ? stage->sample[round] : NULL) < 0)
-			return 1;
+		if (run_round(client, round, leads ? stage->sample[round] : NULL) < 0)
+			return -1;
 		if (leads) {
 			stage->rounds = round + 1;
 			stage->over = stage->rounds == ROUNDS_MAXIMUM ||
@@ -279,5 +272,16 @@ int client_run(const struct scene *scene, size_t index)
 		}
 		pthread_barrier_wait(&stage->barrier);
 	}
-	return close_client(&client) < 0;
+	return 0;
+}
+
+int client_run(const struct scene *scene, size_t index)
+{
+	struct client client = {.scene = scene, .account = &scene->stage->account[index]};
+	bool right = open_client(&client) == 0 && run_rounds(&client, index == 0) == 0 &&
+		     close_client(&client) == 0;
+
+	free(client.checksum);
+	free(client.expected);
+	return !right;
 }
