@@ -102,12 +102,12 @@ void daemon_prepare(struct daemon_process *daemon)
 	setenv("VDM_SOCKET", daemon->socket, 1);
 }
 
-static void become_daemon(const struct daemon_process *daemon, unsigned workers, int report_fd)
+static void become_daemon(struct daemon_process *daemon, unsigned workers, int report_fd)
 {
 	char notify_path[sizeof daemon->directory + 16];
 	char config_path[sizeof daemon->directory + 16];
 	char count[16];
-	char *argv[] = {getenv("VDMD"), "--socket", (char *)daemon->socket,
+	char *argv[] = {getenv("VDMD"), "--socket", daemon->socket,
 			"--workers",    count,      "--config",
 			config_path,    NULL};
 

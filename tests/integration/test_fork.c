@@ -171,9 +171,10 @@ static void parent_of_a_survivor(unsigned index, void *argument)
 
 static void a_session_ends_with_its_process_although_a_child_lives_on(void)
 {
-	volatile pid_t *survivor = shared_between_processes(sizeof *survivor);
+	pid_t *shared = shared_between_processes(sizeof *shared);
+	volatile pid_t *survivor = shared;
 	unsigned sessions = daemon_figures().sessions;
-	pid_t parent = client_process(parent_of_a_survivor, 0, (void *)survivor);
+	pid_t parent = client_process(parent_of_a_survivor, 0, shared);
 
 	while (*survivor == 0)
 		usleep(1000);

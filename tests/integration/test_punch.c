@@ -48,7 +48,7 @@ static void stay_on_one_cpu(void)
 
 	CHECK(sched_getaffinity(0, sizeof set, &set) == 0, "%s", strerror(errno));
 	CPU_ZERO(&one);
-	for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; cpu++)
+	for (unsigned cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; cpu++)
 		if (CPU_ISSET(cpu, &set))
 			CPU_SET(cpu, &one);
 	sched_setaffinity(0, sizeof one, &one);

@@ -139,7 +139,7 @@ static void measure_run(struct bench *bench, struct vdm_ring *ring, const struct
 	for (int i = 0; i < ROUNDS; i++) {
 		plain[i] = inline_gbps(run);
 		vdm[i] = ring_gbps(ring, run);
-		for (int loop = 0; loop < LOOPS; loop++)
+		for (enum loop loop = 0; loop < LOOPS; loop++)
 			kernel[loop][i] = loop_gbps(bench, run, loop);
 	}
 	for (int loop = 0; loop < LOOPS; loop++) {

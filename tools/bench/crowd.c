@@ -18,7 +18,7 @@ static void unpin(void)
 	cpu_set_t all;
 
 	CPU_ZERO(&all);
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+	for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
 		CPU_SET(cpu, &all);
 	sched_setaffinity(0, sizeof all, &all);
 }

@@ -155,7 +155,7 @@ void harness_unpin_daemon(void)
 	DIR *tasks = daemon_pid > 0 ? opendir(path) : NULL;
 
 	CPU_ZERO(&all);
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+	for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
 		CPU_SET(cpu, &all);
 	for (struct dirent *e; tasks && (e = readdir(tasks));)
 		if (e->d_name[0] != '.')

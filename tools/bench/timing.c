@@ -40,7 +40,7 @@ void pin_to_cpu(int cpu)
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
+	CPU_SET((size_t)cpu, &set);
 	/* A refusal costs steadiness, not correctness. */
 	(void)sched_setaffinity(0, sizeof set, &set);
 }
