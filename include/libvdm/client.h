@@ -2,14 +2,15 @@
 /*
  * A connection to vdmd, and the memory that both sides see.
  *
- * A client object is usable without a daemon: then every operation of its rings and movers takes
- * the local lane, that is, runs in this process, with the same results. vdm_client_info() tells.
+ * A client object is usable without a daemon: every operation of its rings and movers then takes
+ * the local lane, that is, runs in this process, with the same results. vdm_client_info() tells
+ * whether there is a daemon.
  *
- * Thread-safety: every function here may be called from any thread at any time, except that an
- * object must not be used while or after it is closed or released. None is a cancellation point:
- * pthread_cancel(3) takes effect after it has returned. After fork(2) the child must not
- * use the parent's objects: every call on them fails with -EOWNERDEAD; the child may close them
- * (which frees its own memory only) and may open its own.
+ * Thread-safety: any thread may call every function here at any time, except that an object must
+ * not be used while or after it is closed or released. No function is a cancellation point:
+ * pthread_cancel(3) takes effect when the function returns. After fork(2) the child must not use
+ * the parent's objects: every call on them fails with -EOWNERDEAD. The child may close them, which
+ * frees only memory of the child, and may open its own.
  */
 #ifndef LIBVDM_CLIENT_H
 #define LIBVDM_CLIENT_H
@@ -21,7 +22,8 @@
 extern "C" {
 #ifdef __GNUC__
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wshadow" /* structures and functions of one name, as with stat(2) */
+/* structures and functions share names, as with stat(2) */
+#pragma GCC diagnostic ignored "-Wshadow"
 #endif
 #endif
 
@@ -43,39 +45,45 @@ struct vdm_region;
 #define VDM_FEATURE_FILE_REGIONS (1ull << 0) /* file-backed regions and VDM_F_MEM_DURABLE */
 
 /*
- * How to connect. Zero in any field means the default. Set `size` to sizeof(struct vdm_options);
- * a field that the caller's structure is too short to have takes its default.
+ * How to connect. Zero in any field means the default. Set `size` to sizeof(struct vdm_options).
+ * A field that lies beyond `size` takes its default.
  */
 struct vdm_options {
 	size_t size;
 	const char *socket;        /* path; default $VDM_SOCKET, then /run/vdmd/vdmd.sock */
 	uint32_t flags;            /* VDM_OPTION_* */
-	uint32_t entries;          /* of each ring and mover: a power of two, 2 to 4096; default 256 */
+	/* of each ring and mover: a power of two from 2 to 4096; default 256 */
+	uint32_t entries;
 	uint64_t features;         /* VDM_FEATURE_* without which opening fails with -EOPNOTSUPP */
 	size_t offload_threshold;  /* bytes; smaller operations run inline; 1 offloads everything;
 				      default: what the daemon advises */
 	uint32_t spin_us;          /* longest time that a wait spins before it sleeps; default 50;
 				      VDM_NO_SPIN: sleep at once */
-	uint32_t first_sequence;   /* position at which rings begin to count; for tests of the wrap */
-	int32_t priority;          /* VDM_PRIORITY_*: of this user's rings, which go first in the daemon */
-	uint32_t answer_timeout_ms;/* longest wait for an answer of the daemon, in all; default 10000. Opening
-				      waits for a greeting for at most 1000 of it where it can do without */
+	/* position at which rings begin to count; for tests of the wrap */
+	uint32_t first_sequence;
+	/* VDM_PRIORITY_*: which of this user's rings the daemon serves first */
+	int32_t priority;
+	/* Longest wait for an answer of the daemon, in all; default 10000. A client that needs no
+	 * daemon waits for the answer to its greeting for at most 1000 of it when it opens. */
+	uint32_t answer_timeout_ms;
 };
 #define VDM_NO_SPIN UINT32_MAX
 
-/* Operations of a ring wait while one of a higher priority of the same user has anything to begin. */
+/* Operations of a ring wait while a ring of the same user with a higher priority has anything to
+ * begin. */
 #define VDM_PRIORITY_LOW    (-1)
 #define VDM_PRIORITY_NORMAL 0 /* the default */
 #define VDM_PRIORITY_HIGH   1
 
 /*
  * Connect. `options` may be NULL. On success stores a new object, to be ended with
- * vdm_client_close(). Without a daemon this succeeds too, unless VDM_OPTION_REQUIRE_DAEMON; also with
- * one that does not answer in time: when it does, rings that are opened later use it.
+ * vdm_client_close(). Unless VDM_OPTION_REQUIRE_DAEMON is set, this succeeds too without a daemon,
+ * and with one that does not answer in time. When that one answers later, rings that are opened
+ * from then on use it.
  * Returns 0; -EINVAL for bad options; -ENOENT or -ECONNREFUSED (no daemon), -EACCES (not in the
  * group of the socket), -EPROTONOSUPPORT (daemon speaks another version), -EOPNOTSUPP (daemon lacks
- * a feature), -EDQUOT (over a limit of the daemon), -ETIMEDOUT (it does not answer, though one is
- * required) or another negative errno; vdm_last_error() then has a sentence about it.
+ * a feature), -EDQUOT (over a limit of the daemon), -ETIMEDOUT (the required daemon does not
+ * answer) or another negative errno; vdm_last_error() then has a sentence about it.
  */
 int vdm_client_open(const struct vdm_options *options, struct vdm_client **client);
 
@@ -86,9 +94,9 @@ int vdm_client_open(const struct vdm_options *options, struct vdm_client **clien
 void vdm_client_close(struct vdm_client *client);
 
 /*
- * The connection that all of this process shares: opened at the first call with default options,
- * reopened by a later call when the daemon has gone, or could not be reached before. Never NULL, except when memory is short. Not
- * to be closed. In a forked child it is a new one.
+ * The connection that the whole process shares. The first call opens it with default options. A
+ * later call opens it again if the daemon has gone or could not be reached before. NULL only when
+ * memory is short. Do not close it. A forked child gets a new one.
  */
 struct vdm_client *vdm_client_default(void);
 
@@ -109,50 +117,52 @@ struct vdm_client_info {
 int vdm_client_info(struct vdm_client *client, struct vdm_client_info *info);
 
 /*
- * Why the last call of this library in this thread failed: a sentence without a newline, valid until
- * the thread's next call that fails. Empty when none has failed.
+ * Why the last call of this library in this thread failed: a sentence without a newline, valid
+ * until the thread's next call that fails. Empty when no call has failed.
  */
 const char *vdm_last_error(void);
 
 /* Regions: memory in which operations can be offloaded. */
 
-/* Operations may read the region but not write it: those that would complete with -EACCES, in any lane. */
+/* Operations may read the region but not write it. One that would write it completes with -EACCES,
+ * in either lane. */
 #define VDM_REGION_READONLY (1u << 0)
 
 /*
- * Allocate `bytes` (rounded up to whole pages) of zeroed memory that the daemon can reach. The pages
- * are allocated and touched here, so that they count as this process's. Without a daemon it is
- * ordinary memory. Returns 0; -EINVAL (zero or absurd size), -ENOMEM, -EDQUOT or -E2BIG (a limit of
- * the daemon), or another negative errno.
+ * Allocate `bytes` (rounded up to whole pages) of zeroed memory that the daemon can reach. This
+ * process allocates and touches the pages, so that it is charged for them. Without a daemon they
+ * are ordinary memory. Returns 0; -EINVAL (zero or absurd size), -ENOMEM, -EDQUOT or -E2BIG (a
+ * limit of the daemon), or another negative errno.
  */
 int vdm_region_alloc(struct vdm_client *client, size_t bytes, struct vdm_region **region);
 
 /*
  * Make memory that the program already has in a memfd (memfd_create(2) with MFD_ALLOW_SEALING)
- * reachable. `address` is where the program has mapped it from offset 0 with MAP_SHARED, readable, and
- * writable unless VDM_REGION_READONLY (/proc/self/maps is looked at), or NULL to have it mapped here. F_SEAL_SHRINK is added if it is not set: the file can never be made shorter again. The
- * descriptor stays the caller's and may be closed afterwards. Pages that the file does not have yet
- * are allocated. A descriptor opened read-only, or sealed against writing, needs
- * VDM_REGION_READONLY.
+ * reachable. `address` is where the program has mapped the file, from offset 0 with MAP_SHARED,
+ * readable, and writable unless VDM_REGION_READONLY is set (/proc/self/maps is read). NULL has the
+ * library map it. The library adds F_SEAL_SHRINK if it is not set: the file can never become
+ * shorter again. The descriptor stays the caller's and may be closed afterwards. Pages that the
+ * file does not have yet are allocated. A descriptor that is opened read-only, or sealed against
+ * writing, needs VDM_REGION_READONLY.
  *
- * Returns 0, or: -EINVAL zero length, not whole pages, or the file is not mapped at `address` like that;
- * -EPERM cannot be sealed against shrinking; -EMEDIUMTYPE not a memfd (a file on disk or of shm_open(3), a
- * device, a pipe); -EBADF not open; -EACCES opened, mapped or sealed for reading only without
- * VDM_REGION_READONLY; -EFBIG longer than the file; -EEXIST this file is a region of the client already, or
- * another region lies at that address; -EDQUOT or -E2BIG over a limit; -ENOMEM. vdm_last_error() names the
- * rule.
+ * Returns 0, or: -EINVAL zero length, not whole pages, or the file is not mapped like that at
+ * `address`; -EPERM cannot be sealed against shrinking; -EMEDIUMTYPE not a memfd (a file on disk or
+ * of shm_open(3), a device, a pipe); -EBADF not open; -EACCES opened, mapped or sealed for reading
+ * only without VDM_REGION_READONLY; -EFBIG longer than the file; -EEXIST this file is a region of
+ * the client already, or another region lies at that address; -EDQUOT or -E2BIG over a limit;
+ * -ENOMEM. vdm_last_error() names the rule.
  */
 int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t bytes,
 		      unsigned flags, struct vdm_region **region);
 
 /*
- * Give the region back: the daemon unmaps it, and this process too if it was mapped by this library.
- * Operations on it should have completed. Those that are in progress, in the daemon or in another thread
- * of this process, have ended before this returns, so that nothing touches the memory any more; those
- * that the daemon has not begun complete with -EFAULT. (But one that still waits in this process behind a
- * fence is carried out on what then lies at its address.) While operations of this client are in flight, this
- * waits for a daemon that is stopped until it goes on or ends: only then is that certain. NULL is allowed.
- * Returns 0 or -EOWNERDEAD.
+ * Release the region: the daemon unmaps it, and this library too if it has mapped it. Operations
+ * on it should have completed. Operations in progress, in the daemon or in another thread of this
+ * process, end before this returns, so that nothing touches the memory any more. Operations that
+ * the daemon has not begun complete with -EFAULT. (But one that still waits in this process behind
+ * a fence is carried out on what then lies at its address.) While operations of this client are in
+ * flight, this waits for a stopped daemon until it goes on or ends: it cannot be certain earlier.
+ * NULL is allowed. Returns 0 or -EOWNERDEAD.
  */
 int vdm_region_release(struct vdm_region *region);
 
@@ -161,7 +171,7 @@ void *vdm_region_address(const struct vdm_region *region);
 size_t vdm_region_size(const struct vdm_region *region);
 int vdm_region_fd(const struct vdm_region *region);
 
-/* What the operations of a client went through, since it was opened; all of its rings and movers. */
+/* What the operations of all rings and movers of a client went through since it was opened. */
 struct vdm_client_counters {
 	size_t size;                 /* set by the caller to sizeof(struct vdm_client_counters) */
 	uint64_t offloaded;          /* operations that went to the daemon */
@@ -173,7 +183,8 @@ struct vdm_client_counters {
 	uint64_t failed;             /* completed with an error, either lane */
 	uint64_t doorbells;          /* system calls made because the daemon slept */
 	uint64_t sleeps;             /* times that a wait of ours slept */
-	uint64_t taken_back;         /* of the offloaded: ran here, for the daemon had not begun when we waited */
+	/* of the offloaded: ran here, because the daemon had not begun them when a thread waited */
+	uint64_t taken_back;
 };
 
 /* Fill in `counters`. Returns 0, -EINVAL (size is zero) or -EOWNERDEAD. */

@@ -2,9 +2,10 @@
 /*
  * Futures: values that describe a task and are polled until it is complete. Header-only.
  *
- * A future is a `struct future`, followed in memory by the task's data and then its output. It may be moved
- * until it is first polled. Polling is not thread-safe: one thread at a time, but any thread, and with another
- * notifier or none each time. A future that is complete stays so and may be polled again.
+ * A future is a `struct future`, followed in memory by the task's data and then its output. It may
+ * be moved until it is first polled. Polling is not thread-safe: one thread at a time polls a
+ * future. It may be a different thread, with a different notifier or none, each time. A complete
+ * future stays complete and may be polled again.
  */
 #ifndef LIBVDM_FUTURE_H
 #define LIBVDM_FUTURE_H
@@ -17,7 +18,7 @@ extern "C" {
 #endif
 
 enum future_state {
-	FUTURE_STATE_IDLE = 0,     /* not started, or could not be: poll again */
+	FUTURE_STATE_IDLE = 0,     /* not started, or could not be started: poll again */
 	FUTURE_STATE_COMPLETE = 1,
 	FUTURE_STATE_RUNNING = 2
 };
@@ -39,16 +40,16 @@ struct future_context {
 };
 
 /*
- * The task holds something that has to be given back even if the future is skipped, which is done by setting its
- * state to FUTURE_STATE_COMPLETE. Such a task is called in that state too, at the next poll.
+ * The task holds something that it has to release even if the program skips the future by setting
+ * its state to FUTURE_STATE_COMPLETE. The next poll calls such a task in that state too.
  */
 #define VDM_FUTURE_HOLDS 0x686f6c64u
 
-/* Called by any thread when the future ought to be polled, perhaps more than once. While it blocks, others
- * may not be called. */
+/* Any thread may call this when the future ought to be polled, perhaps more than once. While it
+ * blocks, other wakers may have to wait. */
 typedef void (*future_waker_wake_fn)(void *data);
 
-/* `data` may be freed once the future has been seen complete. */
+/* The program may free `data` once it has seen the future complete. */
 struct future_waker {
 	void *data;
 	future_waker_wake_fn wake;
@@ -59,8 +60,8 @@ struct future_poller {
 };
 
 /*
- * The caller offers a waker and sets notifier_used to FUTURE_NOTIFIER_NONE; the task stores which way it will
- * take.
+ * The caller offers a waker and sets notifier_used to FUTURE_NOTIFIER_NONE. The task stores the way
+ * of notifying that it will use.
  */
 struct future_notifier {
 	struct future_waker waker;
@@ -73,7 +74,7 @@ typedef enum future_state (*future_task_fn)(struct future_context *context,
 					    struct future_notifier *notifier);
 typedef int (*future_has_property_fn)(void *future, enum future_property property);
 
-/* In a C++ program that uses namespace std, `struct future` alone might as well be std::future. */
+/* In a C++ program that uses namespace std, `struct future` alone would be ambiguous. */
 #ifdef __cplusplus
 #define VDM_FUTURE struct ::future
 #else
@@ -86,7 +87,7 @@ struct future {
 	struct future_context context;
 };
 
-/* Where data and output are, and how many bytes they have together. */
+/* The addresses of data and output, and their size in bytes together. */
 static inline void *future_context_get_data(struct future_context *context)
 {
 	return (char *)context + sizeof *context;
@@ -167,9 +168,10 @@ static inline int future_has_property_default(void *future, enum future_property
 	__FUTURE_WAIT()
 
 /*
- * Chains: futures that run one after the other. The entries lie at the start of the chain's data. When one is
- * complete, its `map` hands its result (lhs) to the next future (rhs), or from the last one to the chain. An
- * entry with `init` is set up by it just before it is needed.
+ * Chains: futures that run one after the other. The entries lie at the start of the chain's data.
+ * When an entry is complete, its `map` passes its result (lhs) to the next future (rhs), or from
+ * the last entry to the chain. If an entry has `init`, that function sets it up just before it is
+ * needed.
  */
 typedef void (*future_map_fn)(struct future_context *lhs, struct future_context *rhs, void *arg);
 typedef void (*future_init_fn)(void *future, struct future_context *chain, void *arg);
@@ -249,8 +251,9 @@ static inline void vdm_chain_entry_init(struct future_chain_entry *entry, struct
 }
 
 /*
- * Set an entry up if need be, and return the one after it, or NULL. `data` is where the chain's data begins, and
- * `*used_data` how far into it the entry lies; that of the one after it is stored there.
+ * Set an entry up if that has not been done, and return the entry after it, or NULL. `data` is
+ * where the chain's data begins. `*used_data` is the offset of the entry in it, and becomes the
+ * offset of the returned one.
  */
 static inline struct future_chain_entry *get_next_future_chain_entry(struct future_context *chain,
 								     struct future_chain_entry *entry,
@@ -266,7 +269,7 @@ static inline struct future_chain_entry *get_next_future_chain_entry(struct futu
 	return (struct future_chain_entry *)(void *)(data + *used_data);
 }
 
-/* The task of a chain: go on until an entry has to be waited for. */
+/* The task of a chain: go on until an entry is not complete. */
 static inline enum future_state async_chain_impl(struct future_context *chain, struct future_notifier *notifier)
 {
 	uint8_t *data = (uint8_t *)future_context_get_data(chain);
@@ -291,7 +294,7 @@ static inline enum future_state async_chain_impl(struct future_context *chain, s
 	return FUTURE_STATE_COMPLETE;
 }
 
-/* A chain has the properties of the entry that it is at, which is set up for it. */
+/* A chain has the properties of its current entry, which this sets up. */
 static inline int future_chain_has_property(void *future, enum future_property property)
 {
 	struct future_context *chain = &((VDM_FUTURE *)future)->context;

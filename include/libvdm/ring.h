@@ -3,15 +3,16 @@
  * The native ring API, in the shape of liburing: get a submission entry, prepare it, submit a batch,
  * peek or wait for completions, mark them seen.
  *
- * Thread-safety: a ring belongs to one thread at a time; functions on the same ring must not run
- * concurrently. Different rings are independent, also those of one client. vdm_ring_wait_cqes() is a
- * cancellation point of pthread_cancel(3): the ring is as after a wait that has timed out.
+ * Thread-safety: a ring belongs to one thread at a time: functions on one ring must not run
+ * concurrently. Different rings are independent, also those of one client. vdm_ring_wait_cqes() is
+ * a cancellation point of pthread_cancel(3): the ring is then as after a wait that has timed out.
  *
- * Any pointers may be used. An operation whose memory lies in regions of the client, and which is at
- * least as long as the offload threshold, goes to the daemon; any other runs in this process during
- * vdm_ring_submit() and completes in the same way. VDM_SQE_LINK chains take one lane together. Fences and
- * links hold across the lanes: what follows an ordered operation that has not begun yet goes to the daemon
- * however small it is, or waits and runs in this process during a later peek or wait.
+ * Any pointers may be used. An operation goes to the daemon if its memory lies in regions of the
+ * client and it is at least as long as the offload threshold. Any other operation runs in this
+ * process during vdm_ring_submit() and completes in the same way. VDM_SQE_LINK chains take one lane
+ * together. Fences and links hold across the lanes: an operation after an ordered one that has not
+ * begun yet goes to the daemon however small it is, or waits and runs in this process during a
+ * later peek or wait.
  *
  * Results: 0 or more for success, a negative errno for failure; errno itself is not set.
  */
@@ -67,37 +68,41 @@ struct vdm_sqe {
 struct vdm_cqe {
 	uint64_t user_data; /* of the submission entry */
 	uint64_t value;     /* bytes moved or set */
-	int32_t result;     /* 0 or a negative errno: -EINVAL bad entry; -EFAULT released meanwhile, or a
-			       page is missing; -EACCES the destination may only be read; -EDQUOT too many
-			       bytes in flight; -ECANCELED linked to a failure; -EOPNOTSUPP; -ENOTCONN the
-			       daemon went away, the destination is undefined */
+	/* 0 or a negative errno: -EINVAL bad entry; -EFAULT memory released meanwhile, or a page is
+	 * missing; -EACCES the destination may only be read; -EDQUOT too many bytes in flight;
+	 * -ECANCELED linked to a failure; -EOPNOTSUPP; -ENOTCONN the daemon went away, the content
+	 * of the destination is undefined */
+	int32_t result;
 	uint32_t flags;     /* zero */
 	uint32_t operation; /* position of the submission: first_sequence, and one more each time */
 	uint32_t reserved;
 };
 
 /*
- * Open a ring. `options` may be NULL; of it, entries, spin_us, offload_threshold, first_sequence and
- * priority are used, and the rest was settled when the client was opened; zero in a field means as for
- * the client. Returns 0; -EINVAL (entries, priority), -ENOMEM, -EDQUOT (a limit of the daemon), -EOWNERDEAD.
+ * Open a ring. `options` may be NULL. Of its fields, entries, spin_us, offload_threshold,
+ * first_sequence and priority are used; zero in one of them means as for the client. Opening the
+ * client has settled the others. Returns 0; -EINVAL (entries, priority), -ENOMEM, -EDQUOT (a limit
+ * of the daemon), -EOWNERDEAD.
  */
 int vdm_ring_open(struct vdm_client *client, const struct vdm_options *options,
 		  struct vdm_ring **ring);
 
 /*
- * Close the ring. Operations in flight are completed or abandoned by the daemon before this returns;
- * their completions are lost. With operations in flight this waits for a daemon that is stopped until it goes
- * on or ends: only then is it certain that it does not touch their memory any more. NULL is allowed.
+ * Close the ring. The daemon completes or abandons operations in flight before this returns, and
+ * their completions are lost. With operations in flight this waits for a stopped daemon until it
+ * goes on or ends: only then is it certain that the daemon does not touch their memory any more.
+ * NULL is allowed.
  */
 void vdm_ring_close(struct vdm_ring *ring);
 
-/* Number of entries, and how many could be got now. */
+/* Number of entries, and how many vdm_ring_get_sqe() could return now. */
 unsigned vdm_ring_entries(const struct vdm_ring *ring);
 unsigned vdm_ring_space_left(const struct vdm_ring *ring);
 
 /*
  * The next submission entry, zeroed, or NULL when as many operations are in flight as the ring has
- * entries: see completions first. Entries got are submitted in order by the next vdm_ring_submit().
+ * entries: mark completions as seen first. The next vdm_ring_submit() submits all entries got, in
+ * order.
  */
 struct vdm_sqe *vdm_ring_get_sqe(struct vdm_ring *ring);
 
@@ -153,8 +158,8 @@ static inline void *vdm_cqe_get_data(const struct vdm_cqe *cqe)
 
 /*
  * Submit all entries got since the last call. Rings the daemon's doorbell at most once. A bad entry
- * (unknown opcode or flag) completes with -EINVAL like any failed operation. Returns how many were
- * submitted, or -EOWNERDEAD.
+ * (unknown opcode or flag) completes with -EINVAL, as any failed operation completes. Returns the
+ * number of entries submitted, or -EOWNERDEAD.
  */
 int vdm_ring_submit(struct vdm_ring *ring);
 
@@ -165,25 +170,26 @@ int vdm_ring_submit(struct vdm_ring *ring);
  */
 int vdm_ring_peek_cqe(struct vdm_ring *ring, struct vdm_cqe **cqe);
 
-/* Up to `count` completions that are there, oldest first, without waiting. Returns how many. */
+/* Store up to `count` completions, oldest first, without waiting. Returns their number. */
 unsigned vdm_ring_peek_batch(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count);
 
 /*
  * Wait until `count` completions (not more than are in flight or unseen) are there, then store the
- * first `count` in `cqes`. Spins for at most spin_us, then sleeps. `timeout` is relative, NULL for none. Returns
- * 0; -ETIME at the timeout; -EINVAL when fewer than `count` can ever come, or for a timeout that is negative or
- * has a tv_nsec of 10^9 or more; -EOWNERDEAD. When the daemon dies,
- * what was in flight completes with -ENOTCONN.
+ * first `count` in `cqes`. Spins for at most spin_us, then sleeps. `timeout` is relative, NULL for
+ * none. Returns 0; -ETIME at the timeout; -EINVAL when fewer than `count` can ever come, or for a
+ * timeout that is negative or has a tv_nsec of 10^9 or more; -EOWNERDEAD. When the daemon dies,
+ * operations in flight complete with -ENOTCONN.
  *
- * An operation of more than 16 KiB that the daemon, though awake, has not begun after 5 us of waiting is carried
- * out here: not while an operation with a fence or a link, or a flush, is in flight that has not begun, not if
- * spin_us is VDM_NO_SPIN, and one of more than 1 MiB only if everything that is in flight is waited for, without
- * a timeout. (A timeout may be overrun by the last of these, 1 MiB.)
+ * If the daemon is awake but has not begun an operation of more than 16 KiB after 5 us of waiting,
+ * the waiting thread carries it out. It does not while an operation with a fence or a link, or a
+ * flush, is in flight and has not begun, and not if spin_us is VDM_NO_SPIN. It takes one of more
+ * than 1 MiB only if it waits for everything that is in flight, without a timeout. (The last
+ * operation, of up to 1 MiB, may overrun a timeout.)
  */
 int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count,
 		       const struct timespec *timeout);
 
-/* The same for one completion, without a timeout. */
+/* Wait for one completion, without a timeout. */
 static inline int vdm_ring_wait_cqe(struct vdm_ring *ring, struct vdm_cqe **cqe)
 {
 	return vdm_ring_wait_cqes(ring, cqe, 1, NULL);
@@ -199,11 +205,11 @@ static inline void vdm_ring_cqe_seen(struct vdm_ring *ring, struct vdm_cqe *cqe)
 }
 
 /*
- * A descriptor for poll(2), epoll(7), io_uring and event loops: readable when a completion has come since
- * the last peek that returned -EAGAIN, and when the daemon has gone. It is not read: peeking until -EAGAIN
- * clears it, and is what to do each time that it is readable. The first call opens it; it belongs to the
- * ring. (It is an epoll instance rather than a bare eventfd(2), because a daemon that is killed could not
- * write to the latter.) Returns the descriptor, or a negative errno.
+ * A descriptor for poll(2), epoll(7), io_uring and event loops: readable when a completion has come
+ * since the last peek that returned -EAGAIN, and when the daemon has gone. Each time that it is
+ * readable, peek until -EAGAIN, which clears it; do not read it. The first call opens it, and it
+ * belongs to the ring. (It is an epoll instance rather than a bare eventfd(2), because a killed
+ * daemon could not write to the latter.) Returns the descriptor, or a negative errno.
  */
 int vdm_ring_eventfd(struct vdm_ring *ring);
 

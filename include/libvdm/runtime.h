@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Waiting for futures. A runtime sleeps while all that it waits for will wake it, and polls now and then what
- * will not. Thread-safe: threads may share one.
+ * Waiting for futures. A runtime sleeps while all of its futures will wake it. It polls futures
+ * that will not wake it now and then. Thread-safe: threads may share a runtime.
  */
 #ifndef LIBVDM_RUNTIME_H
 #define LIBVDM_RUNTIME_H
@@ -18,15 +18,16 @@ struct runtime;
 
 /* NULL when memory is short. */
 struct runtime *runtime_new(void);
-/* Nobody may be waiting. NULL is allowed. */
+/* No thread may be waiting. NULL is allowed. */
 void runtime_delete(struct runtime *runtime);
 
 /*
- * Poll until complete. What is complete already is left alone. pthread_cancel(3) of the calling thread takes effect
- * after the return.
+ * Poll until complete. A future that is already complete is not polled. pthread_cancel(3) of the
+ * calling thread takes effect when this returns.
  */
 void runtime_wait(struct runtime *runtime, VDM_FUTURE *future);
-/* The same for `nfuts` futures at once. In every round those that are asynchronous then are polled first. */
+/* Wait for `nfuts` futures at once. Every round polls first the futures that are asynchronous at
+ * that time. */
 void runtime_wait_multiple(struct runtime *runtime, VDM_FUTURE *futs[], size_t nfuts);
 
 #ifdef __cplusplus

@@ -37,10 +37,11 @@ struct vdm_status {
 	uint64_t wakeups;                             /* of workers */
 	uint32_t sessions, rings, regions;            /* now, of all users */
 	struct vdm_status_counts counts;              /* all users, ended sessions included */
-	uint32_t session_count;                       /* of the following: those one may see */
+	uint32_t session_count;                       /* of the following: those of this user, or all */
 #ifdef __cplusplus
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wpedantic" /* C++ has no flexible array member, though compilers do */
+/* C++ has no flexible array member, though compilers do */
+#pragma GCC diagnostic ignored "-Wpedantic"
 #endif
 	struct vdm_status_session session[];
 #ifdef __cplusplus
@@ -49,8 +50,8 @@ struct vdm_status {
 };
 
 /*
- * Ask the daemon at `socket` (NULL: as for vdm_client_open) for its figures. Who is neither root nor
- * the daemon's user gets the sessions of his own user id. Stores an object to be given to free(3).
+ * Ask the daemon at `socket` (NULL: as for vdm_client_open) for its figures. Root and the daemon's
+ * user get all sessions, other users those of their own user id. Stores an object for free(3).
  * Returns 0 or a negative errno; vdm_last_error() has a sentence. Thread-safe.
  */
 int vdm_status_read(const char *socket, struct vdm_status **status);

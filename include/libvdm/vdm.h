@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The virtual data mover: memory operations as futures, whoever carries them out. Header-only; movers.h has
- * the movers.
+ * The virtual data mover: memory operations as futures, independent of what carries them out.
+ * Header-only; movers.h has the movers.
  */
 #ifndef LIBVDM_VDM_H
 #define LIBVDM_VDM_H
@@ -114,9 +114,10 @@ struct vdm_operation_output {
 FUTURE(vdm_operation_future, struct vdm_operation_data, struct vdm_operation_output);
 
 /*
- * What a mover implements. op_new returns the mover's part of an operation, or NULL when there are too many;
- * op_start returns 0 once the operation has been started, and anything else to be called again at the next
- * poll; op_check then tells RUNNING or COMPLETE; op_delete ends a complete one and fills in its output.
+ * What a mover implements. op_new returns the mover's part of an operation, or NULL when there are
+ * too many. op_start returns 0 once the operation has been started, and anything else to be called
+ * again at the next poll. op_check then returns RUNNING or COMPLETE. op_delete ends a complete
+ * operation and fills in its output.
  */
 typedef void *(*vdm_operation_new)(struct vdm *vdm, const enum vdm_operation_type type);
 typedef int (*vdm_operation_start)(void *data, const struct vdm_operation *operation,
@@ -145,7 +146,7 @@ static inline int vdm_is_supported(struct vdm *vdm, unsigned capability)
 	return (vdm->capabilities & capability) == capability;
 }
 
-/* Have an operation tell its properties by another function than its mover's. NULL: no change. */
+/* Replace the function that tells the properties of an operation. NULL: no change. */
 static inline void vdm_set_has_property_fn(struct vdm_operation_future *future, future_has_property_fn has_property)
 {
 	if (has_property)
@@ -161,7 +162,8 @@ static inline enum future_state vdm_operation_impl(struct future_context *contex
 	struct vdm *vdm = data->vdm;
 
 	if (context->state == FUTURE_STATE_COMPLETE && context->padding == VDM_FUTURE_HOLDS) {
-		struct vdm_operation_output unused; /* what the future has as its output is the program's */
+		/* the program has set the future's own output */
+		struct vdm_operation_output unused;
 
 		vdm->op_delete(data->data, &data->operation, &unused);
 		context->padding = 0;
@@ -180,14 +182,14 @@ static inline enum future_state vdm_operation_impl(struct future_context *contex
 		vdm->op_delete(data->data, &data->operation,
 			       (struct vdm_operation_output *)future_context_get_output(context));
 		context->padding = 0;
-		/* what comes next in a chain may have nothing to notify, and leave this alone */
+		/* the next future of a chain may have nothing to notify, and not set this */
 		if (notifier)
 			notifier->notifier_used = FUTURE_NOTIFIER_NONE;
 	}
 	return state;
 }
 
-/* Make a future of an operation that has been filled in; complete at once if there are too many. */
+/* Make a future of a filled-in operation. It is complete at once if too many exist. */
 static inline void vdm_generic_operation(struct vdm *vdm, struct vdm_operation_future *future)
 {
 	enum vdm_operation_type type = future->data.operation.type;
@@ -207,8 +209,8 @@ static inline void vdm_generic_operation(struct vdm *vdm, struct vdm_operation_f
 }
 
 /*
- * Futures of operations. Nothing happens before the first poll; pointers, length and flags are read then. The
- * memory has to stay until the future is complete, and the mover as well. `flags` are VDM_F_*.
+ * Futures of operations. Nothing happens before the first poll, which reads pointers, length and
+ * flags. The memory and the mover have to stay until the future is complete. `flags` are VDM_F_*.
  */
 static inline struct vdm_operation_future vdm_memcpy(struct vdm *vdm, void *dest, void *src, size_t n,
 						     uint64_t flags)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The mover of data_mover_daemon_default(), which also honours VDM_F_MEM_DURABLE, as far as that goes for ordinary
- * memory: when the operation is complete its bytes have left the CPU's caches. A flush writes its range back too.
+ * The mover of data_mover_daemon_default(), which also honours VDM_F_MEM_DURABLE as far as ordinary
+ * memory allows: the bytes of a complete operation have left the CPU's caches. A flush writes its
+ * range back too.
  */
 #ifndef LIBMINIASYNC_DATA_MOVER_DML_H
 #define LIBMINIASYNC_DATA_MOVER_DML_H

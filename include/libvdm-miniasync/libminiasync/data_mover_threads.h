@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Threads of this process, and the daemon for operations whose memory lies in regions of vdm_client_default(), unless
- * the program has set a function of its own. Otherwise as the functions in libvdm/movers.h that these stand in for.
+ * Threads of this process, and the daemon for operations whose memory lies in regions of
+ * vdm_client_default(), unless the program has set a function of its own. In all else these do what
+ * the functions in libvdm/movers.h do that they replace.
  */
 #ifndef LIBMINIASYNC_DATA_MOVER_THREADS_H
 #define LIBMINIASYNC_DATA_MOVER_THREADS_H
