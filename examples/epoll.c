@@ -23,7 +23,7 @@ static void submit_one(void)
 	submitted++;
 }
 
-/* The descriptor is not read: peeking until there is nothing left clears it. */
+/* Do not read the descriptor: peeking until there is no completion clears it. */
 static int on_ring(void)
 {
 	struct vdm_cqe *cqe;

@@ -17,7 +17,7 @@ int main(void)
 		return 1;
 	}
 
-	/* Memory of any kind will do; what lies in regions of the mover's client is copied by the daemon. */
+	/* Any memory may be used. The daemon copies what lies in regions of the mover's client. */
 	struct vdm_client *client = data_mover_daemon_get_client(mover);
 
 	if (vdm_region_alloc(client, BYTES, &from_region) ||
@@ -32,7 +32,7 @@ int main(void)
 	struct vdm *vdm = data_mover_daemon_get_vdm(mover);
 	struct vdm_operation_future copy = vdm_memcpy(vdm, to, from, BYTES, 0);
 
-	/* The first poll starts it. Here is the time to do something else. */
+	/* The first poll starts the copy. Here the program can do something else. */
 	future_poll(FUTURE_AS_RUNNABLE(&copy), NULL);
 	runtime_wait(runtime, FUTURE_AS_RUNNABLE(&copy));
 

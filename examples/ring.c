@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The native ring: a batch of copies between two regions, their completions in whatever order they come. */
+/* The native ring: a batch of copies between two regions, whose completions come in any order. */
 #include <libvdm.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +13,7 @@ static int complain(const char *what)
 	return 1;
 }
 
-/* Prepare a copy for each piece, and hand them over together: one doorbell at most. */
+/* Prepare a copy for each piece, and submit all of them together, with at most one doorbell. */
 static int submit_all(struct vdm_ring *ring, char *to, const char *from)
 {
 	for (unsigned i = 0; i < PIECES; i++) {
@@ -32,7 +32,7 @@ int main(void)
 	struct vdm_client *client;
 	struct vdm_ring *ring;
 
-	/* Without a daemon this succeeds as well, and the copies are made here. */
+	/* This succeeds without a daemon, too, and this process makes the copies then. */
 	if (vdm_client_open(&options, &client))
 		return complain("vdm_client_open");
 	if (vdm_region_alloc(client, PIECES * PIECE, &from_region) ||
@@ -48,7 +48,7 @@ int main(void)
 	if (submit_all(ring, to, from) != PIECES)
 		return complain("vdm_ring_submit");
 
-	/* Here is the time to do something else. */
+	/* Here the program can do something else. */
 
 	for (unsigned i = 0; i < PIECES; i++) {
 		struct vdm_cqe *cqe;

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # dependencies.sh build|check
 #
-# See that the Debian packages are installed that building, or building and testing, needs. Says nothing and
-# exits with 0 when they are. Installs what is missing if it may (as root, or through sudo without a password);
-# else prints the command that would, and exits with 1.
+# Checks that the Debian packages for building, or for building and testing, are installed. If they
+# are, it prints nothing and exits with 0. It installs what is missing if it may (as root, or
+# through sudo without a password). Otherwise it prints the command that would, and exits with 1.
 set -u
 
 build="gcc libc6-dev make cmake pkg-config libsystemd-dev libinih-dev"
@@ -24,8 +24,8 @@ if ! command -v dpkg-query >/dev/null; then
 	exit 0 # the configuration step says what it does not find
 fi
 
-# What clang's sanitizers are linked with has the version of the release's clang in its name. Nothing when that is
-# known neither from the clang that is installed nor from lists of packages.
+# The package of clang's sanitizers has the version of the release's clang in its name. Prints
+# nothing if neither the installed clang nor the lists of packages tell that version.
 clang_runtime() {
 	version=$({ dpkg-query -W -f '${Depends}\n' clang || apt-cache depends clang; } 2>/dev/null |
 		sed -n 's/.*clang-\([0-9]\{1,\}\).*/\1/p' | head -n 1)

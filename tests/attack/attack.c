@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * attack [--seconds N] [--descriptors N]: attackers of every kind, many at once, killed and started again at random,
- * while a well-behaved client of another user copies, compares every byte and measures how long it takes. In the end the
- * daemon is the same process, with as many descriptors and as much memory as before.
+ * attack [--seconds N] [--descriptors N]: many attackers of every kind at once, killed and started
+ * again at random. Meanwhile a well-behaved client of another user copies, compares every byte and
+ * measures how long its copies take. In the end the daemon is the same process, and has as many
+ * descriptors and as much memory as before.
  *
- * --descriptors: the daemon may have no more than that, so that it runs out of them all the time.
+ * --descriptors: limits the daemon's descriptors, so that it runs out of them all the time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -51,7 +52,7 @@ static int compare(const void *a, const void *b)
 	return (left > right) - (left < right);
 }
 
-/* Copy until `stop`, or for so many samples; every byte is compared. Stores percentiles. */
+/* Copy until `stop`, or for so many samples, and compare every byte. Stores percentiles. */
 static void copy_and_compare(struct figures *figures, struct vdm_ring *ring, unsigned char *memory, size_t most,
 			     double *p50_us, double *p99_us)
 {
@@ -94,7 +95,7 @@ static void victim(unsigned index, void *argument)
 	alarm(0); /* as long as it takes */
 	if (index > 0)
 		CHECK(setuid(VICTIM_UID) == 0, "%s", strerror(errno));
-	prctl(PR_SET_PDEATHSIG, SIGKILL); /* becoming another has undone that, prctl(2) */
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* changing the user has cleared this, prctl(2) */
 	struct vdm_client *client = client_opened();
 	struct vdm_ring *ring = ring_opened(client, 16, 0);
 	unsigned char *memory = (unsigned char *)region_opened(client, 2 * SIZE, &region);
@@ -105,7 +106,7 @@ static void victim(unsigned index, void *argument)
 	while (atomic_load(&figures->stop) == 2)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	copy_and_compare(figures, ring, memory, SIZE_MAX, &figures->loaded_p50_us, &figures->loaded_p99_us);
-	/* it has not been offered any of the attackers' errors, and everything went to the daemon */
+	/* its operations had no error, and all of them went to the daemon */
 	CHECK(counters_of(client).local_disconnected == 0 && counters_of(client).failed == 0, "it was disturbed");
 }
 
@@ -118,7 +119,7 @@ static void reap(pid_t pids[AT_ONCE], unsigned i)
 	pids[i] = 0;
 }
 
-/* One of each kind at least, and then as they come. Returns how many there were. */
+/* At least one attacker of each kind, and then random ones. Returns how many have run. */
 static unsigned attack(double seconds, int other_user)
 {
 	pid_t pids[AT_ONCE] = {0};
@@ -146,7 +147,7 @@ static unsigned attack(double seconds, int other_user)
 	return started;
 }
 
-/* Until there is room for one who asks, after those who are dead have been noticed. */
+/* Wait until the daemon accepts a client again, having noticed that the attackers are dead. */
 static void await_room(void)
 {
 	struct vdm_status *status;
@@ -191,7 +192,7 @@ int main(int argc, char **argv)
 
 		CHECK(prlimit(daemon, RLIMIT_NOFILE, &limit, NULL) == 0, "%s", strerror(errno));
 	}
-	attack(0.1, other_user); /* what is allocated once and kept */
+	attack(0.1, other_user); /* the daemon allocates some things once and keeps them */
 	await_room();
 	await_sessions(2);
 	unsigned fds = count_fds(daemon), mappings = count_memfd_mappings(daemon);

@@ -26,7 +26,7 @@
 #define ENTRIES 64
 #define BYTES   ((size_t)1 << 20)
 
-/* A generator of one's own: fast, and repeatable from the seed. (Vigna 2016, splitmix64) */
+/* A generator that is fast, and repeatable from the seed. (Vigna 2016, splitmix64) */
 static uint64_t state;
 
 static uint64_t random64(void)
@@ -119,7 +119,8 @@ static void fill(const struct lair *lair, struct vdm_descriptor *d)
 	d->user_data = random64();
 }
 
-/* Descriptors of every kind, within the rules of the ring: their results may be anything, but each comes once. */
+/* Descriptors of every kind, within the rules of the ring. Any result is right, but each descriptor
+ * completes once. */
 static void lie_in_descriptors(unsigned seed, void *unused)
 {
 	struct vdm_completion completion;
@@ -182,7 +183,8 @@ static void change_what_is_being_read(unsigned seed, void *unused)
 	}
 }
 
-/* Every byte that can be written, also sequence words and the client's line, at any time. */
+/* Writes every byte of the submission file at any time, also sequence words and the client's
+ * line. */
 static void spray_the_ring(unsigned seed, void *unused)
 {
 	struct lair lair;
@@ -204,7 +206,7 @@ static void spray_the_ring(unsigned seed, void *unused)
 	}
 }
 
-/* More in flight than entries, jumps, replays: positions that no honest client publishes. */
+/* Positions that no honest client publishes: more in flight than entries, jumps, replays. */
 static void jump_in_the_ring(unsigned seed, void *unused)
 {
 	struct lair lair;
@@ -223,7 +225,7 @@ static void jump_in_the_ring(unsigned seed, void *unused)
 	nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
 }
 
-/* Operations on regions that are being given back, and on their ids afterwards. */
+/* Operations on regions that are being removed, and on their ids afterwards. */
 static void use_what_is_gone(unsigned seed, void *unused)
 {
 	struct lair lair;
@@ -259,7 +261,7 @@ static void use_what_is_gone(unsigned seed, void *unused)
 	}
 }
 
-/* Pages are punched out of a region while operations use it. */
+/* Punches pages out of a region while operations use it. */
 static void punch_holes(unsigned seed, void *unused)
 {
 	struct vdm_completion completion;
@@ -336,7 +338,7 @@ static void talk_nonsense(unsigned seed, void *unused)
 	}
 }
 
-/* Good messages in any order and number, whose answers nobody reads. */
+/* Valid messages in any order and number, whose answers the client does not read. */
 static void never_listen(unsigned seed, void *unused)
 {
 	static const uint32_t sizes[VDM_MESSAGE_TYPE_COUNT] = {
@@ -368,7 +370,7 @@ static void never_listen(unsigned seed, void *unused)
 	}
 }
 
-/* Connections that say nothing, as many as there can be, for a moment. */
+/* As many silent connections as the daemon accepts, for a moment. */
 static void flood_with_connections(unsigned seed, void *unused)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -394,7 +396,8 @@ static void flood_with_connections(unsigned seed, void *unused)
 		close(fds[i]);
 }
 
-/* The greediest that is allowed: a large ring always full of large copies, for hardly any CPU time of its own. */
+/* The greediest use that is allowed: a large ring that is always full of large copies, which costs
+ * the client hardly any CPU time. */
 void hog(unsigned seed, void *unused)
 {
 	enum { LARGE_RING = 1024, LARGE = 64 << 20 }; /* a second of work, in memory that no cache holds */
@@ -459,7 +462,7 @@ pid_t start_attacker(void (*body)(unsigned seed, void *unused), int other_user)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != test)
 		_exit(1);
-	/* what the daemon says to it is not news */
+	/* its errors are expected: discard them */
 	int null = open("/dev/null", O_WRONLY);
 
 	dup2(null, STDERR_FILENO);

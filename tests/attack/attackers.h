@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Clients that lie. Each is the body of a process of its own, which goes on until it is killed or until the daemon has
- * had enough of its sessions; it is then started again.
+ * Clients that lie. Each is the body of a process, which goes on until it is killed or until the
+ * daemon has ended its session too often. The test then starts it again.
  */
 #ifndef VDM_TESTS_ATTACKERS_H
 #define VDM_TESTS_ATTACKERS_H
 
 #include <sys/types.h>
 
-/* Users of their own, where this one may become others. */
+/* Attackers run as other users, if this process may change its user. */
 #define ATTACKER_UID 65533
 #define VICTIM_UID   65532
 
@@ -17,13 +17,13 @@ struct attacker {
 	void (*body)(unsigned seed, void *unused);
 };
 
-/* The one that keeps the daemon busiest; also among the others. */
+/* The attacker that keeps the daemon busiest; it is in the list as well. */
 void hog(unsigned seed, void *unused);
 
-/* Ends with one that has no name. */
+/* The last entry has no name. */
 extern const struct attacker attackers[];
 
-/* Run one in a process that dies with this one, as a user of its own if `other_user`. */
+/* Run an attacker in a process that dies with this one, as another user if `other_user`. */
 pid_t start_attacker(void (*body)(unsigned seed, void *unused), int other_user);
 
 #endif

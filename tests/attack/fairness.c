@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * fairness [--seconds N]: how long copies of 4 KiB take, one at a time, alone and beside another
- * user who has a ring of copies of 32 MiB in flight all the time. Both are measured in turns, for
- * other things on the machine change with time; the figures are medians over the turns.
+ * user, whose ring always has copies of 32 MiB in flight. The two are measured in turns, because
+ * the load of the machine changes with time. The figures are medians over the turns.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -94,7 +94,7 @@ static void victim(unsigned other_user, void *argument)
 	alarm(0); /* as long as it takes */
 	if (other_user)
 		CHECK(setuid(VICTIM_UID) == 0, "%s", strerror(errno));
-	prctl(PR_SET_PDEATHSIG, SIGKILL); /* becoming another has undone that, prctl(2) */
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* changing the user has cleared this, prctl(2) */
 	struct vdm_client *client = client_opened();
 	struct vdm_ring *ring = ring_opened(client, 16, 0);
 	char *memory = region_opened(client, 2 * SIZE, &region);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Descriptors of every kind against a table of regions: what is let through has to lie within a region that
- * allows it, by a check that is written another way than the engine's.
+ * Descriptors of every kind against a table of regions: what the engine accepts has to lie within a
+ * region that allows it, by a check that is written in another way than the engine's.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# compare.sh [--slack PERCENT] BUDGETS NAME COMMAND...: run COMMAND, print what it measured beside the budgets of the
-# section [NAME], and fail if a figure is above its budget, or missing. Of instructions there may be PERCENT more.
+# compare.sh [--slack PERCENT] BUDGETS NAME COMMAND...: run COMMAND, print what it measured beside
+# the budgets of the section [NAME], and fail if a figure is above its budget, or missing.
+# Instructions may be PERCENT above.
 #
-# The word "valgrind" in COMMAND stands for valgrind with the options that a program of measure.c wants: then the figures
-# are instructions. Skips (77) where they cannot be counted, and says why.
+# The word "valgrind" in COMMAND stands for valgrind with the options that a program of measure.c
+# needs. The figures then are instructions. Skips (77) where they cannot be counted, and says why.
 set -u
 slack=0
 if [ "$1" = --slack ]; then

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * gate_client [--asleep]: what the library does for an operation, in a client of the daemon at
- * $VDM_SOCKET; prints the figures. The daemon is to have one worker, and to look at rings for as
- * long as it can; with --asleep, for no time at all. Nothing is counted while one side waits for
- * the other.
+ * gate_client [--asleep]: prints what the library does for an operation, in a client of the daemon
+ * at $VDM_SOCKET. The daemon has to have one worker, and to poll rings for as long as it can; with
+ * --asleep, for no time at all. Nothing is counted while one side waits for the other.
  */
 #include <sched.h>
 #include <stdatomic.h>
@@ -23,8 +22,8 @@
 #define BATCH   32
 #define ROUNDS  16
 
-/* A daemon that waits for its CPU may fall asleep once, in a stretch that is to see it awake: not
- * in each of these. */
+/* A daemon that waits for its CPU may fall asleep in one of the stretches that need it awake, but
+ * not in each of this many. */
 #define ATTEMPTS 10
 
 static struct vdm_client *client;
@@ -44,7 +43,7 @@ static void submit(unsigned count)
 	vdm_ring_submit(ring);
 }
 
-/* Without a call of the library's: how often it looks in vain depends on the machine. */
+/* Without the library: how often a call of it finds nothing depends on the machine. */
 static void await_published(unsigned count)
 {
 	uint32_t last = reaped + count - 1;

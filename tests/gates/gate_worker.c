@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * gate_worker: what a worker does for an operation, from the moment at which it is there to be
- * taken; prints the figures. The engine runs in this process, with the options and regions that the
- * daemon gives it. All operations of a stretch are submitted while the worker is in the first of
- * them, so it never looks at the ring in vain.
+ * gate_worker: prints what a worker does for an operation that is on the ring. The engine runs in
+ * this process, with the options and regions that the daemon gives it. The program submits all
+ * operations of a stretch while the worker is in the first of them, so the worker never finds the
+ * ring empty.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -50,7 +50,7 @@ static void *mark(void *dest, int c, size_t n, unsigned flags)
 	return dest;
 }
 
-/* memmove moves nothing: how long it would take is not what is asked. */
+/* memmove moves nothing: how long the move takes does not matter here. */
 static void *stand_still(void *dest, const void *src, size_t n, unsigned flags)
 {
 	(void)src;
@@ -72,8 +72,7 @@ static void put(enum vdm_opcode opcode, size_t length, int pattern)
 	raw_put(&ring, &d);
 }
 
-/* From within the first of `count` operations to within the one that comes after them: each is
- * passed once. */
+/* Count from within the first of `count` operations to within the operation after them. */
 static void stretch(const char *name, enum vdm_opcode opcode, size_t length, unsigned count)
 {
 	const uint32_t begin = ring.sq;

@@ -39,8 +39,8 @@ static _Thread_local bool counting;
 static _Thread_local volatile char selector;
 static _Thread_local bool dispatched;
 
-/* As glibc's, where it is known which instruction it is: the way back from the handler is not sent
- * there itself. */
+/* Does what glibc's does, but at a known address, so that returning from the handler is not
+ * dispatched itself. */
 #ifdef __x86_64__
 void measure_restorer(void);
 extern const char measure_restorer_end[];
@@ -69,7 +69,7 @@ static void count_system_call(int number, siginfo_t *info, void *context)
 
 	(void)number;
 	selector = SYSCALL_DISPATCH_FILTER_ALLOW;
-	/* Machines without a clock that can be read in user space ask the kernel for the time. */
+	/* Where user space cannot read the clock, reading the time is a system call. */
 	if (info->si_syscall != SYS_clock_gettime)
 		system_calls++;
 	long result = syscall(info->si_syscall, registers[REG_RDI], registers[REG_RSI],
@@ -94,7 +94,7 @@ static int dispatch_system_calls(void)
 	    prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, begin, end + 1 - begin,
 		  &selector) < 0)
 		return -errno;
-	/* engine workers have signals blocked, and one that is blocked would end the process */
+	/* the engine's workers block signals, and a blocked SIGSYS would end the process */
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -110,7 +110,7 @@ static int dispatch_system_calls(void)
 }
 #endif
 
-/* glibc's own names for what is replaced here. */
+/* glibc's own names for the functions that this file replaces. */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *memory, size_t size);

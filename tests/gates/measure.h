@@ -16,7 +16,7 @@ bool measure_instructions(void);
 /* NULL, or why this machine cannot count. */
 const char *measure_obstacle(void);
 
-/* Count from here. A thread may begin and end as often as it likes: the counts add up. */
+/* Begin and end counting. A thread may do so any number of times: the counts add up. */
 void measure_begin(void);
 void measure_end(void);
 
@@ -28,9 +28,9 @@ void measure_end(void);
 void measure_report(const char *name, unsigned operations);
 
 /*
- * A figure of the program's own. Of several values for one name the least counts: what a stretch
- * costs besides, because the machine was busy and it was begun again, is not what is asked. Not
- * under callgrind, where waiting takes long. (The strings have to stay.)
+ * Report a figure of the program's own. Of several values for one name the least counts: a busy
+ * machine adds costs that do not matter here. Not under callgrind, where waiting takes long. (The
+ * strings have to stay valid.)
  */
 void figure(const char *name, const char *what, unsigned long value);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The wrappers. What they wrap is called as a system call, or by the name that glibc has for those who replace
- * malloc(3): looking things up allocates.
+ * The wrappers. They call what they wrap as a system call, or by the name that glibc has for
+ * programs that replace malloc(3), because dlsym(3) allocates.
  */
 #include "inject.h"
 
@@ -68,7 +68,7 @@ __attribute__((constructor)) static void share(void)
 	kernel()(SYS_close, fd);
 }
 
-/* Whether this call is to fail; errno is set then. */
+/* Returns whether this call has to fail, with errno set. */
 static bool fails(enum inject_function function)
 {
 	struct inject_control *control = inject_control;
@@ -184,7 +184,7 @@ int fcntl(int fd, int command, ...)
 	va_list arguments;
 
 	va_start(arguments, command);
-	/* as glibc does: whatever it is, it is passed in a register */
+	/* as glibc does: an argument of any type is passed in a register */
 	void *argument = va_arg(arguments, void *);
 
 	va_end(arguments);
@@ -245,7 +245,7 @@ long syscall(long number, ...)
 	return kernel()(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-/* As the kernel does when it cannot install them: what there is room for is nothing. */
+/* The kernel behaves like this when it cannot install descriptors: there is room for none. */
 static void lose_descriptors(struct msghdr *message)
 {
 	bool lost = false;

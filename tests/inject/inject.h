@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Calls that fail when a test says so. The wrappers come first in the program that is linked with them, or in one that
- * is started with $LD_PRELOAD; the test says what is to fail in a page of memory that it shares with that program.
+ * Calls that fail when a test says so. The wrappers come before the C library in a program that is
+ * linked with them or started with $LD_PRELOAD. The test says which call fails in a page of memory
+ * that it shares with that program.
  */
 #ifndef TEST_INJECT_H
 #define TEST_INJECT_H
@@ -25,14 +26,14 @@ enum inject_function {
 	INJECT_ACCEPT,
 	INJECT_PEER,              /* the descriptor for the other end's process, two ways of getting it */
 	INJECT_RECVMSG,
-	INJECT_RECVMSG_TRUNCATED, /* that which brings descriptors: it comes without them, MSG_CTRUNC */
+	INJECT_RECVMSG_TRUNCATED, /* a message with descriptors arrives without them, MSG_CTRUNC */
 	INJECT_SENDMSG,
 	INJECT_SEND,
 	INJECT_THREAD,            /* pthread_create */
 	INJECT_FUNCTIONS
 };
 
-/* All atomic in fact: several threads of one process, and the test in another, write to it. */
+/* All accesses are atomic: several threads of one process, and the test in another, write to it. */
 struct inject_control {
 	_Atomic uint32_t armed;
 	_Atomic uint32_t function; /* enum inject_function */
@@ -45,7 +46,7 @@ struct inject_control {
 	_Atomic int64_t blocks;    /* of memory allocated and not freed, always counted */
 };
 
-/* The page of this process. Never NULL; the test's own may be put here. */
+/* The page of this process. Never NULL; a test may store its own page here. */
 extern struct inject_control *inject_control;
 
 #endif

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Whatever call fails first, of those that a client's life makes in the daemon and in the library: each call of the
- * library succeeds or says why not, a copy that reports success has moved its bytes, nothing hangs, nothing is left
- * over on either side, and the next client is served.
+ * Any call that the daemon and the library make during a client's life may fail. Then each call of
+ * the library succeeds or says why not, a copy that reports success has moved its bytes, nothing
+ * hangs, nothing is left over on either side, and the daemon serves the next client.
  *
- * For each function the first call of it fails, then the second, and so on, until a whole life passes without. Then
- * again, with all calls from that one on failing for a while.
+ * For each function the first call fails, then the second, and so on, until a whole life makes no
+ * further call. Then again, with all calls from that one on failing for a while.
  *
- * test_inject [--verbose] [--fresh] [NAME]: what is called NAME in the table below alone; with --fresh, in a daemon for
- * each failure, which has had no client before.
+ * test_inject [--verbose] [--fresh] [NAME]: only the row NAME of the table below; with --fresh,
+ * each failure has a daemon of its own that has had no client.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +38,8 @@
 #define MOST_CALLS  300  /* of one function in a life; no life has so many */
 #define REPETITIONS 4    /* of a failure after which there is more than before: is it more each time? */
 #define LASTING_MS  60   /* how long calls fail in the daemon, if it is not one alone */
-#define MOST_TRIES  500  /* calls of one function in such a time; who spins makes a hundred times as many */
+/* calls of one function in that time; a loop that spins makes a hundred times as many */
+#define MOST_TRIES  500
 
 enum side { DAEMON, LIBRARY };
 static const char *const side_names[] = {"daemon", "library"};
@@ -113,7 +114,8 @@ static void arm(const struct life *life)
 	control->armed = 1;
 }
 
-/* Whether a call of the library failed; it has to be for a reason, and with a sentence. */
+/* Returns whether a call of the library failed. It has to fail for a reason, and with a
+ * sentence. */
 static bool failed(const struct life *life, const char *what, int result)
 {
 	if (result >= 0)
@@ -228,7 +230,7 @@ end:
 	      regions);
 }
 
-/* What returns NULL for want of anything. */
+/* A function that returns NULL because something has run out. */
 static int is_there(const void *object)
 {
 	return object ? 0 : -ENOMEM;
@@ -434,7 +436,7 @@ static bool is_more(struct holdings now, struct holdings before)
 	return now.fds > before.fds || now.memory_files > before.memory_files || now.blocks > before.blocks;
 }
 
-/* What it closes it closes in its own time: give it that much. */
+/* The daemon closes things in the background: give it time. */
 static struct holdings settled_holdings(struct holdings before, uint64_t ms)
 {
 	struct holdings now = daemon_holdings();
@@ -464,8 +466,8 @@ static void check_daemon_lives(const struct life *life)
 
 static struct holdings base;
 
-/* One life with a failure, and one without: is everything as before? Returns whether the call that is to fail was
- * reached. */
+/* One life with a failure, and one without: afterwards everything is as before. Returns whether the
+ * program reached the call that had to fail. */
 static bool run(const struct life *life)
 {
 	const struct life next = {.side = life->side};
@@ -604,7 +606,7 @@ static unsigned fail_each(struct life life)
 	return life.first - 1;
 }
 
-/* What a daemon opens once and keeps is there after some clients. */
+/* After some clients a daemon has opened all that it opens once and keeps. */
 static void find_base(void)
 {
 	const struct life quiet = {.side = LIBRARY};
@@ -616,7 +618,7 @@ static void find_base(void)
 	base = daemon_holdings();
 }
 
-/* Of which a first client makes a daemon call more than later ones do. */
+/* Functions that a daemon calls more often for its first client than for later ones. */
 static bool more_when_fresh(enum inject_function function)
 {
 	return function == INJECT_MALLOC || function == INJECT_EPOLL_CTL || function == INJECT_THREAD;
@@ -631,7 +633,7 @@ static unsigned try_life(struct life life)
 		life.warm = true;
 		fail_each(life);
 	}
-	/* nobody is told for ever that he was interrupted, or that the peer has gone */
+	/* no call is interrupted for ever, or told for ever that the peer has gone */
 	if (life.fault->span == 1 && !life.fault->then && life.fault->error != EINTR &&
 	    life.fault->error != ECONNABORTED) {
 		life.lasting = true;

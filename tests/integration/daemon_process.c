@@ -47,7 +47,7 @@ static int says_ready(const char *message)
 	return 0;
 }
 
-/* Wait for the daemon's word, or for its end. */
+/* Wait until the daemon says that it is ready, or ends. */
 static void report_ready(pid_t daemon, int notify_fd, int report_fd)
 {
 	struct pollfd fds[] = {{.fd = notify_fd, .events = POLLIN},
@@ -76,7 +76,7 @@ int daemon_exec(const char *notify_path, int report_fd, char **argv)
 
 	if (notify_fd < 0)
 		return -1;
-	/* Twice, so that the daemon has no child that it does not know of. */
+	/* Fork twice, so that the daemon has no child that it does not know. */
 	pid_t child = fork();
 
 	if (child < 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A vdmd of a test's own, for tests that end it in unkind ways. */
+/* A private vdmd for tests that kill it. */
 #ifndef TEST_DAEMON_PROCESS_H
 #define TEST_DAEMON_PROCESS_H
 
@@ -14,7 +14,7 @@ struct daemon_process {
 /* Make the directory, point $VDM_SOCKET at the socket in it. */
 void daemon_prepare(struct daemon_process *daemon);
 
-/* Start $VDMD with `workers` threads, and come back when it says that it is ready. */
+/* Start $VDMD with `workers` threads, and return when it says that it is ready. */
 void daemon_start(struct daemon_process *daemon, unsigned workers);
 
 /* SIGKILL, and wait until it has gone. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A program as it would have been written for libminiasync, which this file includes and nothing
- * else of ours. Only where its buffers come from is not its own doing: see miniasync_buffers.c.
+ * A program as it would have been written for libminiasync. This file includes no other header of
+ * ours. Its buffers alone come from elsewhere: see miniasync_buffers.c.
  */
 #include <stdio.h>
 #include <string.h>
@@ -92,7 +92,7 @@ static int run_durable(struct runtime *runtime, char *dest, char *src)
 	return FUTURE_OUTPUT(&copy)->result != VDM_SUCCESS || memcmp(dest, src, BYTES) != 0;
 }
 
-/* Memory of the program's own works in the same way; the daemon has no part in it. */
+/* Memory that is in no region works, too, without the daemon. */
 static int run_elsewhere(struct vdm *vdm, struct runtime *runtime)
 {
 	char from[100] = "text", to[100];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What proc(5) tells about a process, for tests that count what is left over. */
+/* What proc(5) tells about a process, for tests that look for leaks. */
 #ifndef TEST_PROCESS_FIGURES_H
 #define TEST_PROCESS_FIGURES_H
 
@@ -24,9 +24,9 @@ unsigned anonymous_kib(pid_t pid);
 uint64_t context_switches(pid_t pid);
 
 /*
- * Wait until `figure(pid)` is at most `expected`, which was counted before: at that moment the daemon may still
- * have had open what it had just answered with. A test whose daemon never comes there ends at its
- * guard against hanging, after having said so.
+ * Wait until `figure(pid)` is at most `expected`, which was counted before: at that moment the
+ * daemon may still have had open what it had just answered with. If the daemon never gets there,
+ * the test says so and ends at its guard against hanging.
  */
 void await_figure(const char *what, unsigned (*figure)(pid_t), pid_t pid, unsigned expected);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A client that speaks the protocol by hand, so that it can say what the library never would. Its
+ * A client that speaks the protocol by hand, so that it can send what the library never sends. Its
  * functions end the process when the daemon does something that the protocol does not allow.
  */
 #ifndef TEST_RAW_SESSION_H

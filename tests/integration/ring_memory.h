@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The memory that a client's ring shares with the daemon, which the library shows nobody. */
+/* The memory that a client's ring shares with the daemon, to which the library has no function. */
 #ifndef TEST_RING_MEMORY_H
 #define TEST_RING_MEMORY_H
 

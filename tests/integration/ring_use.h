@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The ordinary moves with a client and a ring. They end the process if something goes wrong. */
+/* The usual steps with a client and a ring. They end the process if something goes wrong. */
 #ifndef TEST_RING_USE_H
 #define TEST_RING_USE_H
 
 #include <libvdm.h>
 
-/* A client that offloads everything that lies in regions, and does not do without a daemon. */
+/* A client that offloads everything that lies in regions, and requires a daemon. */
 struct vdm_client *client_opened(void);
 
 /* Its counters now. */

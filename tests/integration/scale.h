@@ -26,7 +26,7 @@ static inline unsigned long scaled(unsigned long full)
 	return n > 0 ? n : 1;
 }
 
-/* SIGALRM ends a test that hangs. On no machine does one take ten times as long as `seconds`, which is long already. */
+/* SIGALRM ends a test that hangs, after ten times `seconds`, which is long already. */
 static inline void guard_against_hanging(unsigned seconds)
 {
 	alarm(seconds * 10);

@@ -193,7 +193,7 @@ static void large_overlaps_of_memmove(void **state)
 	struct vdm_region *region;
 
 	(void)state;
-	/* the model is what the bytes were before, in memory that nobody else writes */
+	/* the model is a copy of the bytes before the operations, which only this test writes */
 	model = (unsigned char *)region_opened(client, 2 * length, &region);
 	for (size_t i = 0; i < 4 * (sizeof distances / sizeof *distances); i++) {
 		size_t distance = distances[i / 4];

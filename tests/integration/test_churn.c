@@ -43,7 +43,7 @@ static void rings_come_and_go(unsigned count)
 	vdm_client_close(client);
 }
 
-/* The memory of many sessions at once is not kept for as many more. */
+/* After many sessions at once the daemon gives their memory back to the kernel. */
 static void a_crowd_leaves_no_memory(void)
 {
 	static struct vdm_client *clients[200];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Clients that are killed at any moment of their life, under load, some of them after having been stopped for a while: the
- * daemon gives everything of theirs back, and a client that lives on beside them never notices. 500 of them;
- * VDM_TEST_SCALE=2000 makes that 10 000.
+ * 500 clients are killed under load at any moment of their life, some of them after they have been
+ * stopped for a while. The daemon releases everything that they held, and a client beside them does
+ * not notice. VDM_TEST_SCALE=2000 makes that 10 000 clients.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -105,7 +105,8 @@ int main(int argc, char **argv)
 
 		if (i % 7 == 0) {
 			kill(victims[n], SIGSTOP);
-			work(ring, memory, (int)i); /* nobody waits for who is stopped */
+			/* the daemon does not wait for a stopped client */
+			work(ring, memory, (int)i);
 		}
 		kill_at_a_random_moment(victims[n]);
 		victims[n] = client_process(short_lived, n + i, NULL);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The daemon is killed under load: every outstanding operation of every client ends, with
- * -ENOTCONN or as if nothing had happened, however its client waits; nobody hangs; regions keep their bytes; a
- * later open finds the daemon that was started in its place. Twenty times; VDM_TEST_SCALE=1500 makes that 300.
+ * The daemon is killed under load, twenty times; VDM_TEST_SCALE=1500 makes that 300. Every
+ * operation in flight of every client ends, with -ENOTCONN or as if nothing had happened, however
+ * its client waits. No client hangs, and regions keep their bytes. A later open finds the daemon
+ * that was started in its place.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -186,7 +187,7 @@ static void kill_under_load(struct daemon_process *daemon)
 		await_at_least(&meeting->filled[i], 20);
 	daemon_kill(daemon);
 	await_at_least(&meeting->through, CLIENTS);
-	/* over the socket that the dead one has left behind */
+	/* at the socket that the dead daemon has left */
 	daemon_start(daemon, 1);
 	add_one(&meeting->restarted);
 	for (unsigned i = 0; i < CLIENTS; i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Clients that lie in what they write into their ring: a bad descriptor is an operation that fails,
- * an impossible ring state ends that session, and in either case nobody else notices.
+ * an impossible ring state ends that session, and in either case no other client notices.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,7 @@
 
 #define BYTES ((size_t)64 << 10)
 
-/* An honest client, who must not notice. */
+/* An honest client, which must not notice. */
 static struct vdm_client *bystander;
 static struct vdm_ring *bystander_ring;
 static struct vdm_region *bystander_region;
@@ -241,7 +241,8 @@ static bool userfaultfd_is_there(void)
 	return fd >= 0;
 }
 
-/* Who punches pages out after they have been admitted has them missing: vdmd does not pay for them. */
+/* Pages that a client punches out after their admission stay missing: vdmd is not charged for
+ * them. */
 static void punched_pages_stay_missing(void **state)
 {
 	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -278,7 +279,7 @@ static void punched_pages_stay_missing(void **state)
 	raw_close(&session);
 }
 
-/* The same where vdmd may only read: what is not there is not made by its reading. */
+/* Pages of a file that vdmd may only read stay missing, too: its reading does not allocate them. */
 static void punched_pages_of_a_read_only_file_stay_missing(void **state)
 {
 	const size_t page = (size_t)sysconf(_SC_PAGESIZE);

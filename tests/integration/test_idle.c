@@ -51,7 +51,7 @@ int main(int argc, char **argv)
 
 	CHECK(after == settled, "%" PRIu64 " context switches of an idle daemon", after - settled);
 
-	/* And it is not merely dead. */
+	/* And it is still alive. */
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		vdm_prep_memset(entry(ring[i]), vdm_region_address(region[i]), 2, 4096, 0);
 		CHECK(run_one(ring[i]) == 0, "client %u", i);

@@ -56,7 +56,7 @@ static void outlive_daemons(struct daemon_process *daemon, const struct mover *m
 		copy_once(mover, 1);
 		CHECK(copies_of_daemon() == 1, "the first copy goes to the daemon");
 		daemon_kill(daemon);
-		pause_ms(50); /* so long it may be until the death is noticed */
+		pause_ms(50); /* the time until movers notice the death */
 		copy_once(mover, 2);
 		daemon_start(daemon, 1);
 		for (unsigned i = 0; copies_of_daemon() == 0; i++) {

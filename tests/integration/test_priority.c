@@ -21,7 +21,7 @@ static void open_ring(struct turn *turn, struct vdm_client *client, int32_t prio
 	turn->ring = ring_opened_in(client, 64, priority, &turn->shared);
 }
 
-/* Stop a daemon that looks at both rings: a doorbell would say which is first. */
+/* Stop a daemon that polls both rings: a doorbell would decide which is first. */
 static void freeze_polling(struct turn *a, struct turn *b)
 {
 	do {
@@ -41,9 +41,10 @@ static void fill(struct vdm_ring *ring, unsigned count, char *memory)
 }
 
 /*
- * Twice as much in the ring that is to go first, and both are there when the daemon looks: if they went in turns, the
- * last operation of the other would not see what the last one of this writes. (A few of the other may come first: the
- * daemon may have been stopped just between looking at the one and at the other.)
+ * The ring of the higher priority has twice as much, and the daemon finds the operations of both
+ * rings at once. If it served them in turns, the last operation of the other ring would not see
+ * what the last one of this ring writes. (A few of the other ring may come first, since the daemon
+ * may have been stopped between looking at the two rings.)
  */
 static void first_goes_first(int32_t first, int32_t second)
 {

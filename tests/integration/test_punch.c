@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A client that punches its memory out with a thread of the lowest priority, beside one that spins: a page of it that a
- * worker touches comes only when that is over, long after. Meanwhile another user is served as if nothing was.
+ * A client punches holes into its memory with a thread of the lowest priority, beside a thread that
+ * spins. A page that a worker touches comes only long after, when the punching is over. Meanwhile
+ * the daemon serves another user as usual.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,7 @@ enum { USER = 65534, OPERATIONS = 8, PAGE = 4096, ENOUGH = 20, WAITS = 0, HANGS_
 
 #define BYTES ((size_t)96 << 20)
 
-/* Its punching may be over too soon all the same, when the scheduler lets it have the CPU: then it tries again. */
+/* The punching may end too soon if the scheduler gives it the CPU: then the test tries again. */
 #define ATTEMPTS 10
 
 static struct {
@@ -171,7 +172,8 @@ static void use_the_daemon(void)
 	vdm_client_close(client);
 }
 
-/* Returns how often another could use the daemon while the hostile one had a worker stuck, at most ENOUGH. */
+/* Returns how often another user could use the daemon while the hostile client had a worker stuck,
+ * at most ENOUGH. */
 static unsigned attack(int way)
 {
 	unsigned uses = 0;
@@ -222,7 +224,8 @@ int main(void)
 			most = uses > most ? uses : most;
 		}
 		printf("a client that punches and %s: another used the daemon %u times meanwhile\n", names[way], most);
-		/* If a stuck worker kept others waiting, they would be served when each attack is over, and not before. */
+		/* If a stuck worker delayed others, the daemon would serve them only when each
+		 * attack is over. */
 		CHECK(most > 0, "nobody else was served, in %d attacks", ATTEMPTS);
 		if (most < ENOUGH) {
 			printf("skipped: none of %d attacks lasted for long enough\n", ATTEMPTS);

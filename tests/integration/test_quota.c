@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What a user may have, as a program sees it: the rest is refused by name, and nothing else is disturbed. */
+/* What a user may have, as a program sees it. The daemon refuses the rest, names the limit, and
+ * disturbs nothing else. */
 #include <errno.h>
 #include <string.h>
 #include <time.h>

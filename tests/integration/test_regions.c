@@ -237,7 +237,7 @@ static void read_only_regions_are_sources_only(void **state)
 	close(fd);
 }
 
-/* Sealed against writing by anybody who maps it from now on, so it can only be read. */
+/* Sealed against writing through new mappings, so it can only be read. */
 static void write_sealed_files_need_the_read_only_flag(void **state)
 {
 	int fd = memory_file(BYTES, MFD_ALLOW_SEALING);
@@ -289,8 +289,8 @@ static void release_while_operations_run(void **state)
 	vdm_region_release(stays);
 }
 
-/* The daemon has mapped two files for each ring and one for each region, and no other: soon, for its threads give back
- * what they are at when they are done with it. */
+/* The daemon has mapped two files for each ring and one for each region, and no other. This takes a
+ * moment, because its threads first finish what they are doing. */
 static void await_mappings(void)
 {
 	for (;;) {

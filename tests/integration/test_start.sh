@@ -56,14 +56,14 @@ says "$directory: cannot be read" directory
 refuses 1 "$vdmd" --socket "$directory/none/vdmd.sock" --config empty.conf
 says "its directory does not exist"
 
-# What a reload under systemd asks before.
+# A reload under systemd checks the configuration like this.
 printf '[vdmd]\nworkers = 1\nworker = 1\n' >bad.conf
 refuses 2 "$vdmd" --config bad.conf --check-config
 says "bad.conf:3: there is no key worker"
 refuses 0 "$vdmd" --config empty.conf --check-config
 [ -z "$output" ] || fail "a good configuration is no reason to say anything"
 
-# Nobody listens: there is no socket, or one that a killed daemon has left.
+# No daemon listens: there is no socket, or one that a killed daemon has left.
 refuses 1 "$vdmctl" status --socket "$socket"
 says "$socket" "systemctl start vdmd.socket" "vdmd --socket"
 "${daemon[@]}" 2>/dev/null &

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the daemon counts is what its clients did, and each user sees his own sessions only. */
+/* The daemon counts what its clients did, and each user sees only its own sessions. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A thread that waits does what the daemon has not begun: each operation still is carried out once, whoever does it.
- * A daemon that is stopped cannot begin anything, so it decides nothing about these tests.
+ * A waiting thread takes back operations that the daemon has not begun. Each operation is still
+ * carried out once, by one of the two. A stopped daemon cannot begin anything, so its timing does
+ * not matter in these tests.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -35,7 +36,7 @@ static int set_up(void **state)
 	return 0;
 }
 
-/* Stop a daemon that looks at the ring: not one that sleeps, which is waited for. */
+/* Stop a daemon that polls the ring: the library waits for one that sleeps. */
 static void freeze_polling(void)
 {
 	do {
@@ -79,14 +80,15 @@ static void prepare_copy(unsigned i, unsigned flags)
 	sqe->user_data = i;
 }
 
-/* Nothing may come late: what this process has been told is complete is not touched any more. */
+/* Nothing may come late: nothing touches the memory of an operation that is complete. */
 static void what_is_not_begun_is_done_here_and_only_here(void **state)
 {
 	(void)state;
 	freeze_polling();
 	uint64_t before = counters_of(client).offloaded;
 
-	for (unsigned round = 0; round < 3; round++) { /* the ring is full of what was taken back: the same */
+	for (unsigned round = 0; round < 3; round++) {
+		/* the ring is full of operations that were taken back: the outcome is the same */
 		for (unsigned i = 0; i < COUNT; i++) {
 			memset(source(i), (char)('a' + round + i), SIZE);
 			prepare_copy(i, 0);
@@ -131,13 +133,13 @@ static void expect_done(unsigned count)
 	vdm_ring_cq_advance(ring, count);
 }
 
-/* It has been woken, and is on its way for as long as it has not come. */
+/* The daemon has been woken, and has not come yet. */
 static void a_daemon_that_sleeps_is_waited_for(void **state)
 {
 	struct vdm_ring *polled = ring;
 
 	(void)state;
-	ring = ring_opened(client, COUNT, 0); /* nobody has polled this one yet */
+	ring = ring_opened(client, COUNT, 0); /* the daemon has not polled this one yet */
 	daemon_freeze();
 	prepare_copy(0, 0);
 	expect_it_waits();
@@ -271,7 +273,7 @@ static void what_may_not_be_written_is_left_to_the_daemon(void **state)
 	close(fd);
 }
 
-/* So much cannot be copied in that time; nor is it all copied before the clock is looked at. */
+/* Copying so much takes longer than the timeout, and the wait looks at the clock in between. */
 static void a_timeout_ends_what_is_taken_back_too(void **state)
 {
 	enum { MANY = 256 };
@@ -298,7 +300,8 @@ static void a_timeout_ends_what_is_taken_back_too(void **state)
 	vdm_region_release(large);
 }
 
-/* Both reach for the same operations all the time: none is done twice, for that would undo what came after it. */
+/* Both sides always compete for the next operations. None is done twice: that would undo what came
+ * after it. */
 static void a_race_has_one_winner(void **state)
 {
 	unsigned long rounds = scaled(20000);

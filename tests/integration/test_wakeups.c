@@ -92,7 +92,7 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < CLIENTS; i++)
 		clients[i] = client_process(sleeper, i, tally);
 	do {
-		/* to leave the processors to those who are measured */
+		/* to leave the processors to the clients that are measured */
 		usleep(100000);
 		wakeups = daemon_wakeups() - begin;
 		sleeps = atomic_load_explicit(&tally->sleeps, memory_order_relaxed);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# with_daemon.sh notices what it is there to notice, and cleans up after itself.
+# with_daemon.sh notices each failure of a daemon or command, and cleans up.
 set -u
 
 with_daemon=$(dirname "$0")/with_daemon.sh

@@ -112,7 +112,7 @@ export VDM_DAEMON_PID
 "$@"
 status=$?
 
-# It stays a zombie until it is waited for, so that its number names nobody else.
+# It stays a zombie until this script waits for it, so that its number names no other process.
 if grep -q '^State:[[:space:]]*Z' "/proc/$daemon_pid/status"; then
 	wait "$daemon_pid"
 	daemon_status=$?

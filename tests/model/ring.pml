@@ -2,7 +2,7 @@
 /*
  * The ring of proto/ring.h with both sleepers: a client that submits and waits, a worker that polls, retires
  * the ring to its doorbell and sleeps. Checked exhaustively: no operation is lost, duplicated or read before it
- * is written, and nobody sleeps for ever.
+ * is written, and neither side sleeps for ever.
  *
  * Memory: each side's stores go through a store buffer (x86-TSO, Owens, Sarkar, Sewell, TPHOLs 2009), which
  * drains in order at any time; a full barrier waits until it is empty. Remove one of them (define
@@ -31,7 +31,7 @@ byte answer[ENTRIES];
 byte bell;             /* doorbell_wanted: 0, or the number of the retirement, modulo */
 byte arm;              /* client_line->arm, modulo */
 
-/* Kernel objects: their calls are full barriers for who calls, and order with each other. */
+/* Kernel objects: their calls are full barriers for the caller, and order with each other. */
 bool doorbell;         /* edge pending in epoll */
 bool signal;           /* message in the socket */
 

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# bench.sh VDM_BENCH WITH_DAEMON FAIRNESS: the targets for speed, as a table: what is asked, what one run has reached
-# here, and whether that is enough. Nothing fails: how fast a machine is, and what else it does, decides too.
+# bench.sh VDM_BENCH WITH_DAEMON FAIRNESS: the targets for speed as a table: the target, what one
+# run has reached on this machine, and whether that meets it. Missing a target is no failure: it
+# also depends on the machine and its load.
 #
 # Most targets are ratios of two figures of the same run.
 set -u

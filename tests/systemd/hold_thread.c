@@ -17,7 +17,7 @@ int main(int argc, char **argv)
 	}
 	puts("held");
 	fflush(stdout);
-	/* it has to be waited for when it dies, or the whole process would not come to its end (ptrace(2)) */
+	/* wait for its death, or the whole process would not end (ptrace(2)) */
 	while (waitpid(tid, &status, __WALL) == tid && !WIFEXITED(status) && !WIFSIGNALED(status))
 		;
 	return 0;

@@ -101,7 +101,8 @@ runuser -u alice ./example >/dev/null || fail "a client after the reloads"
 journalctl --no-pager -u vdmd.service -o verbose | grep -q 'PRIORITY=3' || fail "priorities in the journal"
 ok "reload; one of a file with a mistake fails, names the mistake and does no harm"
 
-# A mistake at the start: clients that come are told, for longer than any limit of systemd's counts, and the socket stays.
+# A mistake at the start: the daemon tells clients, for longer than any of systemd's limits counts,
+# and the socket stays.
 printf '[vdmd]\nno_such_key = 1\n' >/etc/vdmd.conf
 systemctl stop vdmd.service || fail "stop"
 begin=$(date +%s) attempts=0
@@ -178,7 +179,7 @@ ok "the watchdog fires on a stopped worker"
 pid=$(property MainPID)
 systemctl stop vdmd.service vdmd.socket || fail "stop"
 [ ! -e /proc/"$pid" ] || fail "it is still there"
-# one that does not end by itself is killed in the end, and then this is "timeout"
+# systemd kills a daemon that does not end by itself, and the result then is "timeout"
 [ "$(property Result)" = success ] || fail "it did not end well: $(property Result)"
 ok "stopped"
 

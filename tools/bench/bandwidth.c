@@ -121,7 +121,7 @@ static double ring_gbps(struct vdm_ring *ring, const struct run *run)
 			vdm_ring_submit(ring);
 			submitted++;
 		}
-		/* peeking: a wait would lend a hand, and it is the daemon that is measured */
+		/* peek: a wait might take operations back, and the daemon is to be measured */
 		while (vdm_ring_peek_cqe(ring, &cqe) == -EAGAIN)
 			spin_pause();
 		if (cqe->result)
@@ -165,7 +165,7 @@ void measure_bandwidth(struct bench *bench)
 	if (vdm_region_alloc(bench->client, MEMORY, &region) ||
 	    vdm_ring_open(bench->client, NULL, &ring))
 		bench_fail("bandwidth", vdm_last_error());
-	/* first touch is nobody's */
+	/* the first touch of memory counts for none of them */
 	const struct run touch = {vdm_region_address(region), 1 << 20, MEMORY, MEMORY / 2 >> 20};
 
 	inline_gbps(&touch);

@@ -31,7 +31,8 @@ static inline void spin_pause(void)
 	__asm__ volatile("yield");
 #endif
 }
-/* Since now_ns() was `begin`, without what reading the clock costs (25 ns: as long as what is timed may be). */
+/* Time since now_ns() was `begin`, without the cost of reading the clock (25 ns, which may be as
+ * long as what is timed). */
 uint64_t since_ns(uint64_t begin);
 void pin_to_cpu(int cpu);               /* the calling thread; a CPU that is not there is ignored */
 void sort_samples(uint64_t *samples, size_t count);
@@ -59,7 +60,7 @@ void pool_submit(struct pool *pool, struct pool_job *job);
 void pool_wait(struct pool_job *job);
 void pool_stop(struct pool *pool);
 
-/* json.c: one object on standard output, or a table of the same lines. */
+/* json.c: results as one object on standard output, or as a table. */
 void json_begin(int as_json);
 void json_end(void);
 void json_value(const char *key, double value);

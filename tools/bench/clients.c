@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Many processes at once: what each gets, and whether a machine that is full of copying is slower with a daemon. */
+/* Many processes at once: the share of each, and whether a fully loaded machine copies slower with
+ * a daemon. */
 #include "crowd.h"
 
 #include <unistd.h>
@@ -32,7 +33,8 @@ void measure_clients(struct bench *bench)
 	crowd_close(crowd);
 }
 
-/* As many copying processes as there are CPUs, with default settings; the daemon's workers may go anywhere. */
+/* As many copying processes as there are CPUs, with default settings; the daemon's workers may run
+ * on any CPU. */
 void measure_saturated(struct bench *bench)
 {
 	enum { ROUNDS = 3 };

@@ -41,7 +41,7 @@ static void copy_inline(const struct job *job, char *memory, uint64_t end, struc
 	for (;;) {
 		memcpy(memory + job->set + at, memory + at, job->size);
 		if (now_ns() >= end)
-			break; /* what is done after the end does not count, for anybody */
+			break; /* operations that end later do not count, in any process */
 		result->bytes += job->size;
 		result->operations++;
 		at = at + 2 * job->size <= job->set ? at + job->size : 0;
@@ -133,7 +133,7 @@ static double cpu_s(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* The first time that memory is used is no measure of the others: here, and in the daemon. */
+/* The first use of memory takes longer than others, in this process and in the daemon. */
 static int touch_all(const struct job *job, struct vdm_ring *ring, char *memory)
 {
 	for (size_t at = 0; at + job->size <= job->set; at += job->size) {
@@ -143,7 +143,7 @@ static int touch_all(const struct job *job, struct vdm_ring *ring, char *memory)
 		vdm_prep_memcpy(vdm_ring_get_sqe(ring), memory + job->set + at, memory + at, job->size, 0);
 		vdm_ring_submit(ring);
 		while (vdm_ring_peek_cqe(ring, &cqe) == -EAGAIN)
-			sched_yield(); /* a wait might do it here */
+			sched_yield(); /* a wait might take it back */
 		if (cqe->result)
 			return -1;
 		vdm_ring_cqe_seen(ring, cqe);

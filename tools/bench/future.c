@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The mirrored futures API: through the daemon and through the in-process mover, in turns. What a program that
- * was written for movers pays, beside what it would pay with a mover of its own.
+ * Futures through the daemon and through the mover in this process, in turns: what a program that
+ * was written for movers pays, beside what it pays with a mover of its own.
  */
 #include "bench.h"
 

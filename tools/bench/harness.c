@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A daemon for the measurements alone: started beside this program, and gone when it ends. */
+/* A private daemon for the measurements, which this program starts and stops. */
 #include "bench.h"
 
 #include <dirent.h>
@@ -34,7 +34,8 @@ static void remove_daemon(void)
 	rmdir(directory);
 }
 
-/* Interrupted: leave nothing behind. What it calls is safe in a handler, signal-safety(7). */
+/* Interrupted: leave nothing behind. All functions called here are safe in a handler,
+ * signal-safety(7). */
 static void on_signal(int number)
 {
 	if (getpid() == owner) /* not a client process of ours */
@@ -134,7 +135,7 @@ void harness_start(struct bench *bench, const char *socket)
 	bench->workers = info.workers;
 }
 
-/* What is printed as the daemon's must not have been done here. */
+/* The daemon has to have carried out what is printed as its own. */
 static void check_lanes(struct bench *bench)
 {
 	struct vdm_client_counters counters = {.size = sizeof counters};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What a daemon costs that has clients but no work: CPU time and context switches of all of its threads. */
+/* What a daemon with clients but without work costs: CPU time and context switches of all of its
+ * threads. */
 #include "bench.h"
 
 #include <dirent.h>
@@ -14,7 +15,7 @@ struct usage {
 	double switches;
 };
 
-/* Add up a thread; of a file that cannot be read, nothing. */
+/* Add the figures of a thread, and nothing if its file cannot be read. */
 static void add_thread(const char *directory, struct usage *usage)
 {
 	char path[512], line[512];

@@ -43,7 +43,8 @@ static void pool_samples(struct pool *pool, char *dest, const char *src, size_t 
 	}
 }
 
-/* Median as of the others; but a single small copy is shorter than reading the clock, therefore of chunks. */
+/* The median, as for the others. A single small copy is shorter than reading the clock, so it is
+ * the median of chunks. */
 static double inline_ns(char *dest, const char *src, size_t size, size_t count)
 {
 	double chunks[INLINE_CHUNKS];

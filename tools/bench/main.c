@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Measure a daemon against what a program could do without one, all in one run: only ratios mean much. */
+/* Measure a daemon against what a program can do without one, all in one run, because only ratios
+ * mean much. */
 #include "bench.h"
 
 #include <getopt.h>
@@ -47,7 +48,7 @@ static const struct {
 	{"mover", measure_mover},
 	{"wake", measure_wake},
 	{"idle", measure_idle},
-	/* in these the daemon's workers may go anywhere, and then stay where they are */
+	/* in these the daemon's workers may run on any CPU, and they stay there afterwards */
 	{"saturated", measure_saturated},
 	{"clients", measure_clients},
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What offloading is for: a computation that runs while the copy does. How much of the shorter of the two is
- * hidden behind the other, and from which size on both together are over sooner than one after the other here.
+ * What offloading is for: a computation that runs during the copy. How much of the shorter of the
+ * two the other one hides, and from which size both together end sooner than one after the other
+ * inline.
  */
 #include "bench.h"
 
@@ -145,7 +146,8 @@ void measure_overlap(struct bench *bench)
 	vdm_region_release(region);
 }
 
-/* Smallest size from which on, at all larger ones too, offload with a computation as long as the copy wins; 0: none. */
+/* The smallest size from which offloading wins, at all larger sizes too, with a computation as long
+ * as the copy; 0: none. */
 void measure_breakeven(struct bench *bench)
 {
 	double rate = turns_per_ns(), ns[5];

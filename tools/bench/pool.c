@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What programs do without a daemon: threads that take jobs from a list behind a mutex, woken through a
- * condition variable, and a flag in each job that the submitter polls. Jobs are the caller's, so that
- * nothing is allocated; a thread is only signalled when one sleeps.
+ * What programs do without a daemon: threads take jobs from a list behind a mutex, a condition
+ * variable wakes them, and the submitter polls a flag in each job. The caller owns the jobs, so
+ * that nothing is allocated. A thread is signalled only when one sleeps.
  */
 #include "bench.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Sizes and depths in steps, with as many processes and in the way that is asked for. */
+/* Sizes and depths in steps, with the number of processes and the way of waiting that are asked
+ * for. */
 #include "crowd.h"
 
 #include <errno.h>

@@ -16,7 +16,7 @@ struct pair {
 	unsigned rounds;
 };
 
-/* Sleep until the word is no longer `value`; each pass is woken by the other's. */
+/* Sleep until the word is no longer `value`. The other thread wakes this one. */
 static void wait_while(struct pair *pair, uint32_t value)
 {
 	while (atomic_load_explicit(&pair->ball, memory_order_acquire) == value)

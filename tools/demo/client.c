@@ -173,7 +173,7 @@ static int complain_of_bytes(void)
 	return -1;
 }
 
-/* The copy is what the source is, and was complete when its checksum was computed. */
+/* The copy equals its source, and was complete when its checksum was computed. */
 static int verify_copy(const struct client *client)
 {
 	size_t bytes = client->scene->bytes;
@@ -185,7 +185,7 @@ static int verify_copy(const struct client *client)
 	return 0;
 }
 
-/* The source is still what the files are. */
+/* The source still equals the files. */
 static int verify_source(const struct client *client, unsigned round)
 {
 	static char content[PIECE];

@@ -40,7 +40,7 @@ struct checksum {
 /* checksum.c: of `size` bytes, a multiple of 4. */
 struct checksum checksum_of(const char *bytes, size_t size);
 
-/* Who copies, and how: a row of the table. */
+/* The ways to copy: rows of the table. */
 enum way {
 	INLINE,           /* the client's thread, with what the library takes here: memcpy(3) */
 	INLINE_STREAMING, /* the client's thread, with the library's stores around the caches */
