@@ -1,83 +1,27 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Options, life and figures of a client. */
+/* Life and figures of a client. */
+#include "client.h"
+
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cancellation.h"
-#include "client_internal.h"
-#include "base/barrier.h"
+#include "conversation.h"
 #include "error.h"
 #include "fork.h"
-#include "proto/ring.h"
-#include "region_internal.h"
-#include "ring_internal.h"
+#include "options.h"
 
-/* Without a daemon to advise, as the daemon itself advises by default. */
+/* Without a daemon to advise; the daemon itself advises this by default. */
 #define DEFAULT_THRESHOLD ((size_t)64 << 10)
 
-static const struct vdm_options default_options = {
-	.size = sizeof(struct vdm_options),
-	.entries = 256,
-	.spin_us = 50,
-	.answer_timeout_ms = ANSWER_TIMEOUT_MS,
-};
-
-static bool has_all(uint32_t flags, uint32_t bits)
+static void client_welcomed(struct connection *connection)
 {
-	return (flags & bits) == bits;
-}
+	struct vdm_client *client =
+		(struct vdm_client *)((char *)connection - offsetof(struct vdm_client, connection));
 
-int options_complete(const struct vdm_options *given, const struct vdm_options *defaults,
-		     struct vdm_options *complete)
-{
-	struct vdm_options options = {0};
-
-	*complete = *defaults;
-	if (!given)
-		return 0;
-	if (given->size < offsetof(struct vdm_options, flags))
-		return fail(-EINVAL, "options.size is %zu: set it to sizeof(struct vdm_options), %zu",
-			    given->size, sizeof options);
-	if (given->size > sizeof options) {
-		const char *extra = (const char *)given + sizeof options;
-
-		for (size_t i = 0; i < given->size - sizeof options; i++)
-			if (extra[i])
-				return fail(-E2BIG, "options has a field set that this library (%s) "
-						    "does not know: install a newer one", VDM_VERSION);
-	}
-	memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
-	if (options.flags & ~VDM_OPTION_VALID_FLAGS)
-		return fail(-EINVAL, "options.flags 0x%x has unknown bits", options.flags);
-	if (has_all(options.flags, VDM_OPTION_REQUIRE_DAEMON | VDM_OPTION_LOCAL_ONLY))
-		return fail(-EINVAL, "options.flags says both require a daemon and look for none");
-	if (has_all(options.flags, VDM_OPTION_NOTIFY_NONE | VDM_OPTION_NOTIFY_POLLER))
-		return fail(-EINVAL, "options.flags names two notifiers: one at most can be used");
-	if (options.entries && !vdm_ring_entries_valid(options.entries))
-		return fail(-EINVAL, "options.entries is %u: it has to be a power of two from %d to %d",
-			    options.entries, VDM_RING_MIN_ENTRIES, VDM_RING_MAX_ENTRIES);
-	if (!vdm_ring_priority_valid(options.priority))
-		return fail(-EINVAL, "options.priority is %d: it has to be VDM_PRIORITY_LOW, _NORMAL or _HIGH",
-			    options.priority);
-	if (options.socket)
-		complete->socket = options.socket;
-	if (options.entries)
-		complete->entries = options.entries;
-	if (options.spin_us)
-		complete->spin_us = options.spin_us == VDM_NO_SPIN ? 0 : options.spin_us;
-	if (options.offload_threshold)
-		complete->offload_threshold = options.offload_threshold;
-	if (options.answer_timeout_ms)
-		complete->answer_timeout_ms = options.answer_timeout_ms;
-	if (options.first_sequence)
-		complete->first_sequence = options.first_sequence;
-	if (options.priority)
-		complete->priority = options.priority;
-	complete->features |= options.features;
-	complete->flags |= options.flags;
-	return 0;
+	region_table_announce(&client->regions);
 }
 
 /* A client that has not been connected yet. */
@@ -91,7 +35,7 @@ static int client_new(const struct vdm_options *given, struct vdm_client **clien
 
 	uint32_t epoch = fork_epoch();
 	struct vdm_client *c = epoch ? calloc(1, sizeof *c) : NULL;
-	char *path = strdup(connection_path(options.socket));
+	char *path = strdup(conversation_path(options.socket));
 
 	if (!c || !path) {
 		free(c);
@@ -101,23 +45,21 @@ static int client_new(const struct vdm_options *given, struct vdm_client **clien
 	options.socket = path;
 	c->epoch = epoch;
 	c->options = options;
-	c->socket = -1;
-	LIST_INIT(&c->regions);
-	LIST_INIT(&c->rings);
-	pthread_mutex_init(&c->talk, NULL);
-	pthread_mutex_init(&c->lock, NULL);
-	pthread_cond_init(&c->ring_left, NULL);
-	c->reaches_threads = barrier_register_own();
+	connection_init(&c->connection, &c->options, client_welcomed);
+	c->regions.connection = &c->connection;
+	LIST_INIT(&c->regions.regions);
+	activities_init(&c->activities, &c->connection.lock);
+	LIST_INIT(&c->counters);
 	*client = c;
 	return 0;
 }
 
 static int connect_first(struct vdm_client *client)
 {
-	pthread_mutex_lock(&client->talk);
-	int result = connection_open(client);
+	pthread_mutex_lock(&client->connection.talk);
+	int result = connection_open(&client->connection);
 
-	pthread_mutex_unlock(&client->talk);
+	pthread_mutex_unlock(&client->connection.talk);
 	return result;
 }
 
@@ -148,11 +90,8 @@ void vdm_client_close(struct vdm_client *client)
 	if (!client)
 		return;
 	WITHOUT_CANCELLATION;
-	if (client->socket >= 0)
-		close(client->socket);
-	pthread_mutex_destroy(&client->talk);
-	pthread_mutex_destroy(&client->lock);
-	pthread_cond_destroy(&client->ring_left);
+	connection_destroy(&client->connection);
+	activities_destroy(&client->activities);
 	free((char *)client->options.socket);
 	free(client);
 }
@@ -165,7 +104,7 @@ struct vdm_client *vdm_client_default(void)
 	struct vdm_client *known = atomic_load_explicit(&shared, memory_order_acquire);
 
 	if (known && !fork_happened(known->epoch)) {
-		connection_renew(known);
+		connection_renew(&known->connection);
 		return known;
 	}
 
@@ -182,7 +121,7 @@ struct vdm_client *vdm_client_default(void)
 	return known;
 }
 
-/* Fill in as much of the caller's structure as he knows of. */
+/* Fill in as much of a structure as the caller knows of. Its first member is its size. */
 static void copy_out(void *to, size_t to_size, const void *from, size_t from_size)
 {
 	memset(to, 0, to_size);
@@ -199,65 +138,49 @@ int vdm_client_info(struct vdm_client *client, struct vdm_client_info *info)
 		return fork_error();
 
 	WITHOUT_CANCELLATION;
-	pthread_mutex_lock(&client->talk);
-	connection_look(client);
+	struct connection *connection = &client->connection;
+
+	pthread_mutex_lock(&connection->talk);
+	connection_look(connection);
 	struct vdm_client_info full = {
-		.connected = client->connection_state == CONNECTION_OPEN,
-		.error = client->error,
+		.connected = connection->state == CONNECTION_OPEN,
+		.error = connection->error,
 		.offload_threshold = client->options.offload_threshold,
 	};
 
 	if (full.connected) {
-		full.features = client->welcome.features & VDM_FEATURE_FILE_REGIONS; /* others are the library's */
-		full.workers = client->welcome.workers;
-		full.max_entries = client->welcome.max_entries;
-		full.max_rings = client->welcome.max_rings;
-		full.max_regions = client->welcome.max_regions;
-		full.max_region_bytes = client->welcome.max_region_bytes;
+		const struct vdm_message_welcome *welcome = &connection->welcome;
+
+		full.features = welcome->features & VDM_FEATURE_FILE_REGIONS; /* others are the library's */
+		full.workers = welcome->workers;
+		full.max_entries = welcome->max_entries;
+		full.max_rings = welcome->max_rings;
+		full.max_regions = welcome->max_regions;
+		full.max_region_bytes = welcome->max_region_bytes;
 	}
 	if (!full.offload_threshold)
 		full.offload_threshold =
-			full.connected ? client->welcome.offload_threshold : DEFAULT_THRESHOLD;
-	pthread_mutex_unlock(&client->talk);
+			full.connected ? connection->welcome.offload_threshold : DEFAULT_THRESHOLD;
+	pthread_mutex_unlock(&connection->talk);
 	copy_out(info, info->size, &full, sizeof full);
 	return 0;
-}
-
-void counters_add(struct ring_counters *sum, const struct ring_counters *more)
-{
-	/* relaxed: figures, in no order with anything; each ring's are written by its thread alone */
-#define ADD(field)                                                                                 \
-	atomic_fetch_add_explicit(&sum->field,                                                     \
-				  atomic_load_explicit(&more->field, memory_order_relaxed),        \
-				  memory_order_relaxed)
-	ADD(offloaded);
-	ADD(offloaded_bytes);
-	ADD(local_small);
-	ADD(local_outside);
-	ADD(local_disconnected);
-	ADD(taken_back);
-	ADD(local_bytes);
-	ADD(failed);
-	ADD(doorbells);
-	ADD(sleeps);
-#undef ADD
 }
 
 int vdm_client_counters(struct vdm_client *client, struct vdm_client_counters *counters)
 {
 	struct ring_counters sum = {0};
-	struct vdm_ring *ring;
+	const struct ring_counters *ring;
 
 	if (counters->size < sizeof counters->size)
 		return fail(-EINVAL, "counters.size is %zu: set it to sizeof(struct vdm_client_counters)",
 			    counters->size);
 	if (fork_happened(client->epoch))
 		return fork_error();
-	pthread_mutex_lock(&client->lock);
+	pthread_mutex_lock(&client->connection.lock);
 	counters_add(&sum, &client->ended);
-	LIST_FOREACH(ring, &client->rings, entry)
-		counters_add(&sum, ring_counters(ring));
-	pthread_mutex_unlock(&client->lock);
+	LIST_FOREACH(ring, &client->counters, entry)
+		counters_add(&sum, ring);
+	pthread_mutex_unlock(&client->connection.lock);
 
 	struct vdm_client_counters full = {
 		.offloaded = sum.offloaded,

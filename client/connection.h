@@ -1,76 +1,85 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The conversation with the daemon. It is one question and its answer at a time, in the order in which they are asked,
- * and no question waits for longer than the client's answer_timeout_ms.
+ * The connection of a client. No request waits for its answer for longer than the client's answer_timeout_ms.
  *
- * A daemon that has not answered for so long is given up: it is asked nothing more, and told so by shutting down this
- * side's half of the socket. But it may only be stopped, and still move bytes when it goes on. That it never will is
- * proved by its hang-up alone, which comes after it has let go of every ring and region of the session, or from the
- * kernel after the last of its threads has ended.
+ * A daemon that has not answered for so long is given up: it is sent no more requests, and is told so by shutting down
+ * this side's half of the socket. But it may only be stopped, and still move bytes when it goes on. The proof that it
+ * never will is its hang-up, which comes after it has let go of every ring and region of the session, or from the
+ * kernel after the last of the daemon's threads has ended.
  */
 #ifndef VDM_CLIENT_CONNECTION_H
 #define VDM_CLIENT_CONNECTION_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "libvdm/client.h"
 #include "proto/control.h"
-
-struct vdm_client;
 
 enum connection_state {
 	CONNECTION_NONE,     /* and no socket */
-	CONNECTION_GREETING, /* the daemon has not answered the greeting yet: the local lane serves until it does */
+	CONNECTION_GREETING, /* the daemon has not answered the greeting yet: until then the local lane serves */
 	CONNECTION_OPEN,
-	CONNECTION_GIVEN_UP  /* it has not hung up yet */
+	CONNECTION_GIVEN_UP  /* the daemon has not hung up yet */
 };
 
-/* These are called with client->talk held. */
+struct connection {
+	const struct vdm_options *options; /* every field valid */
+	/* Called after each welcome with `talk` held: the daemon knows nothing of the client yet. */
+	void (*welcomed)(struct connection *connection);
+
+	/* Two locks, taken in this order. `talk` is held for a conversation, which takes as long as the daemon likes, up
+	 * to options->answer_timeout_ms. `lock` is held for moments only. A thread that changes `state`, `socket`, `error`
+	 * or `number` holds both, so that either is enough to read them. */
+	pthread_mutex_t talk, lock;
+	enum connection_state state;
+	int socket;                        /* -1: none */
+	int error;                         /* why there is no connection */
+	uint32_t number;                   /* of this connection: the client's first is 1; 0: there was none */
+
+	/* Guarded by `talk`: */
+	struct vdm_message_welcome welcome;
+	unsigned owed;                     /* answers that nothing waits for any more; they come before any other */
+};
+
+/* A client that can do without a daemon waits no longer than this for an answer to its greeting. */
+#define GREETING_PATIENCE_MS 1000
+
+void connection_init(struct connection *connection, const struct vdm_options *options,
+		     void (*welcomed)(struct connection *connection));
+void connection_destroy(struct connection *connection);
+
+/* The caller of these holds `talk`. */
 
 /*
  * Connect and greet. Returns 0 or a negative errno with its sentence. -ETIMEDOUT: there is no answer yet; if the client
- * can do without, connection_look() finds it when it comes.
+ * can do without a daemon, connection_look() finds the answer when it comes.
  */
-int connection_open(struct vdm_client *client);
+int connection_open(struct connection *connection);
 
-/* Notice what has happened since, without waiting: an answer to the greeting, a hang-up. */
-void connection_look(struct vdm_client *client);
+/* Notice, without waiting, what has happened since: an answer to the greeting, or a hang-up. */
+void connection_look(struct connection *connection);
 
 /*
- * One request and its reply. `expected` is the type of reply; its descriptors, exactly `fd_count`, are in the packet
+ * One request and its answer. `expected` is the answer's type; its descriptors, exactly `fd_count`, are in the packet
  * and the caller's to take. A refusal becomes its error and sentence. -ENOTCONN: there is no connection (any more).
  */
-int connection_request(struct vdm_client *client, const struct vdm_message_header *request, const int *fds,
+int connection_request(struct connection *connection, const struct vdm_message_header *request, const int *fds,
 		       unsigned sent_fds, enum vdm_message_type expected, unsigned fd_count,
-		       struct vdm_packet *reply);
+		       struct vdm_packet *answer);
 
-/* These take it. */
+/* These take `talk` themselves. */
 
-/* Connect again if the daemon has gone and another has come. */
-void connection_renew(struct vdm_client *client);
+/* Connect again if the daemon has gone and another one has come. */
+void connection_renew(struct connection *connection);
 
 /*
- * Have the daemon let go of a ring or a region that it knows through that connection: it answers DONE. If operations may
- * be `in_flight` on it, then on return the daemon has let go of it and never touches it again, however long that takes.
+ * Have the daemon let go of a ring or a region that it knows through connection `number`: it answers DONE. If operations
+ * on it may be `in_flight`, then on return the daemon has let go of it and never touches it again, however long that
+ * takes.
  */
-void connection_let_go(struct vdm_client *client, uint32_t connection, const struct vdm_message_header *request,
+void connection_let_go(struct connection *connection, uint32_t number, const struct vdm_message_header *request,
 		       bool in_flight);
-
-/* Without a client: connect to the daemon at `path` and greet, within so many ms. Returns the socket, or a negative
- * errno with its sentence. */
-int connection_dial(const char *path, uint64_t features, unsigned timeout_ms, struct vdm_message_welcome *welcome);
-
-/* As connection_request(), on such a socket. */
-int connection_converse(int socket, unsigned timeout_ms, const struct vdm_message_header *request,
-			enum vdm_message_type expected, unsigned fd_count, struct vdm_packet *reply);
-
-/* The socket to use: the option, the environment, or the default. */
-const char *connection_path(const char *given);
-
-/* A daemon that does not answer for so long is given up, by default. */
-#define ANSWER_TIMEOUT_MS 10000
-
-/* And an answer to the greeting is waited for no longer than this by a client that can do without a daemon. */
-#define GREETING_PATIENCE_MS 1000
 
 #endif

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 
 #include "cancellation.h"
-#include "client_internal.h"
+#include "client.h"
 #include "error.h"
-#include "mover_internal.h"
+#include "mover_life.h"
 
 struct data_mover_daemon {
 	struct mover mover;        /* first */

@@ -4,7 +4,7 @@
 
 #include "error.h"
 #include "libvdm-miniasync/libminiasync-vdm-dml.h"
-#include "mover_internal.h"
+#include "libvdm/movers.h"
 #include "write_back.h"
 
 struct data_mover_dml *data_mover_dml_new(enum data_mover_dml_type type)

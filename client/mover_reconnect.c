@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * A mover whose daemon has gone uses the next one. Its ring has been lost with the daemon, so a fresh one of the same
- * client takes its place, once nothing is in the lost one any more. Operations take the local lane meanwhile.
- */
+#include "mover_reconnect.h"
+
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 
-#include "mover_internal.h"
-#include "ring_internal.h"
+#include "coarse_clock.h"
+#include "ring.h"
+#include "ring_flight.h"
+#include "slot_state.h"
 
 /* The connection is looked at, and a new one is tried, this often. The latter takes 20 us where there is no daemon. */
 #define LOOK_MS 20
@@ -18,11 +17,7 @@
 
 static int64_t now_ms(void)
 {
-	struct timespec now;
-
-	/* of the resolution of a tick, and five times as cheap */
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return now.tv_sec * 1000ll + now.tv_nsec / 1000000;
+	return coarse_ns() / 1000000;
 }
 
 /* While nothing is in flight, the ring itself does not look. */

@@ -5,7 +5,7 @@
 
 #include "cancellation.h"
 #include "error.h"
-#include "mover_internal.h"
+#include "mover_life.h"
 
 struct data_mover_sync {
 	struct mover mover; /* first */

@@ -7,13 +7,13 @@
 #include <stdlib.h>
 
 #include "cancellation.h"
-#include "client_internal.h"
 #include "engine/engine.h"
 #include "error.h"
 #include "fork.h"
 #include "libvdm-miniasync/libminiasync/data_mover_threads.h"
-#include "mover_internal.h"
-#include "ring_internal.h"
+#include "mover_life.h"
+#include "proto/ring.h"
+#include "ring_inprocess.h"
 
 #undef data_mover_threads_new /* for programs that want the others in their place */
 #undef data_mover_threads_default

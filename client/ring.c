@@ -1,21 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Life of a ring, and what its caller gets from and gives back to it. */
-#include <errno.h>
+#include "ring.h"
+
 #include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "cancellation.h"
-#include "base/barrier.h"
-#include "error.h"
 #include "fork.h"
-#include "proto/submission.h"
-#include "ring_internal.h"
 
-static void ring_free(struct vdm_ring *ring)
+void ring_free(struct vdm_ring *ring)
 {
 	/* The memory of a ring within this process is allocated, a daemon's is mapped. */
 	if (!ring->client) {
@@ -38,7 +30,7 @@ static void ring_free(struct vdm_ring *ring)
 	free(ring);
 }
 
-static struct vdm_ring *ring_new(uint32_t entries, uint32_t first_sequence)
+struct vdm_ring *ring_new(uint32_t entries, uint32_t first_sequence)
 {
 	struct vdm_ring *ring = calloc(1, sizeof *ring);
 
@@ -63,7 +55,7 @@ static struct vdm_ring *ring_new(uint32_t entries, uint32_t first_sequence)
 	return ring;
 }
 
-static void ring_attach(struct vdm_ring *ring, void *submission, void *completion)
+void ring_attach(struct vdm_ring *ring, void *submission, void *completion)
 {
 	ring->submission = submission;
 	ring->completion = completion;
@@ -72,220 +64,6 @@ static void ring_attach(struct vdm_ring *ring, void *submission, void *completio
 	ring->client_line = submission;
 	ring->daemon_line = completion;
 	ring->connected = true;
-}
-
-static struct vdm_message_ring_destroy destroy_request(uint32_t id)
-{
-	return (struct vdm_message_ring_destroy){
-		.header = {VDM_MESSAGE_RING_DESTROY, sizeof(struct vdm_message_ring_destroy)},
-		.ring = id,
-	};
-}
-
-/* Give back a ring that has not been used. With the client's `talk` held. */
-static void ring_uncreate(struct vdm_client *client, uint32_t id)
-{
-	struct vdm_message_ring_destroy request = destroy_request(id);
-	struct vdm_packet reply;
-
-	connection_request(client, &request.header, NULL, 0, VDM_MESSAGE_DONE, 0, &reply);
-}
-
-/* Have the daemon serve a ring, and map its part of it. With the client's `talk` held. */
-static int ring_create(struct vdm_ring *ring, int32_t priority)
-{
-	struct vdm_message_ring_create request = {
-		.header = {VDM_MESSAGE_RING_CREATE, sizeof request},
-		.entries = ring->entries,
-		.first_sequence = ring->sq_position,
-		.priority = priority,
-	};
-	struct vdm_packet reply = {0};
-	void *submission;
-
-	if (ring->client->connection_state != CONNECTION_OPEN)
-		return -ENOTCONN;
-
-	int fd = vdm_submission_make(ring->entries, ring->sq_position, &submission);
-
-	if (fd < 0)
-		return fail(fd, "cannot make the memory of a ring: %s", strerror(-fd));
-
-	int result = connection_request(ring->client, &request.header, &fd, 1, VDM_MESSAGE_RING_CREATED,
-				    VDM_RING_FD_COUNT, &reply);
-
-	close(fd);
-	/* there is a ring, but its descriptors did not get here */
-	if (result == -EMFILE && reply.truncated)
-		ring_uncreate(ring->client, reply.message.ring_created.ring);
-	if (result) {
-		munmap(submission, vdm_submission_size(ring->entries));
-		return result;
-	}
-
-	void *completion = mmap(NULL, vdm_completion_size(ring->entries), PROT_READ,
-				MAP_SHARED | MAP_POPULATE, reply.fds[VDM_RING_FD_COMPLETION], 0);
-
-	if (completion == MAP_FAILED) {
-		result = -errno;
-		munmap(submission, vdm_submission_size(ring->entries));
-		vdm_packet_close(&reply);
-		ring_uncreate(ring->client, reply.message.ring_created.ring);
-		return fail(result, "cannot map the ring: %s", strerror(-result));
-	}
-	/* A child that wrote to its parent's ring would be a second producer: it does not get the memory. */
-	madvise(submission, vdm_submission_size(ring->entries), MADV_DONTFORK);
-	madvise(completion, vdm_completion_size(ring->entries), MADV_DONTFORK);
-	ring->id = reply.message.ring_created.ring;
-	ring->doorbell_fd = vdm_packet_take(&reply, VDM_RING_FD_DOORBELL);
-	ring->event_fd = vdm_packet_take(&reply, VDM_RING_FD_EVENT);
-	vdm_packet_close(&reply);
-	ring_attach(ring, submission, completion);
-	ring->takes_back = ring->client->welcome.features & VDM_FEATURE_TAKE_BACK;
-	ring->asymmetric = (ring->client->welcome.features & VDM_FEATURE_BARRIER) && barrier_register();
-	ring->connection = ring->client->connections;
-	return 0;
-}
-
-int vdm_ring_open(struct vdm_client *client, const struct vdm_options *given, struct vdm_ring **out)
-{
-	WITHOUT_CANCELLATION;
-	struct vdm_options options;
-	int result = options_complete(given, &client->options, &options);
-
-	if (result)
-		return result;
-	if (fork_happened(client->epoch))
-		return fork_error();
-
-	struct vdm_ring *ring = ring_new(options.entries, options.first_sequence);
-
-	if (!ring)
-		return fail(-ENOMEM, "out of memory");
-	ring->client = client;
-	ring->spin_us = options.spin_us;
-
-	connection_renew(client);
-	pthread_mutex_lock(&client->talk);
-	result = ring_create(ring, options.priority);
-	if (result == -ENOTCONN)
-		result = 0; /* the local lane serves */
-	ring->threshold = options.offload_threshold ? options.offload_threshold
-			  : ring->connected	    ? client->welcome.offload_threshold
-						    : SIZE_MAX;
-	pthread_mutex_unlock(&client->talk);
-	if (result) {
-		ring_free(ring);
-		return result;
-	}
-	pthread_mutex_lock(&client->lock);
-	LIST_INSERT_HEAD(&client->rings, ring, entry);
-	pthread_mutex_unlock(&client->lock);
-	*out = ring;
-	return 0;
-}
-
-static void broken_inprocess(void *context, const char *reason)
-{
-	(void)context;
-	(void)reason;
-	abort(); /* both sides are ours, in one process: memory has been overwritten */
-}
-
-static void *ring_memory(size_t size)
-{
-	void *memory = aligned_alloc(VDM_RING_ENTRIES_OFFSET, (size + VDM_RING_ENTRIES_OFFSET - 1) &
-								      ~(size_t)(VDM_RING_ENTRIES_OFFSET - 1));
-
-	if (memory)
-		memset(memory, 0, size);
-	return memory;
-}
-
-int ring_open_inprocess(struct engine *engine, struct engine_account *account,
-			struct engine_memory *memory, uint32_t entries, uint32_t spin_us,
-			struct vdm_ring **out)
-{
-	struct vdm_ring *ring = ring_new(entries, 0);
-
-	if (!ring)
-		return fail(-ENOMEM, "out of memory");
-
-	void *submission = ring_memory(vdm_submission_size(entries));
-	void *completion = ring_memory(vdm_completion_size(entries));
-	int pair[2] = {-1, -1};
-	int result = submission && completion ? 0 : -ENOMEM;
-
-	ring->submission = submission;
-	ring->completion = completion;
-	ring->spin_us = spin_us;
-	ring->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!result && (ring->doorbell_fd < 0 ||
-			socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0))
-		result = -errno;
-	ring->event_fd = pair[0];
-	ring->signal_fd = pair[1];
-	if (!result) {
-		vdm_submission_prepare(submission, entries, 0);
-		vdm_completion_prepare(completion, entries, 0);
-		ring_attach(ring, submission, completion);
-		ring->asymmetric = barrier_is_asymmetric() && barrier_register();
-
-		struct engine_queue_options options = {
-			.account = account,
-			.memory = memory,
-			.submission = submission,
-			.completion = completion,
-			.entries = entries,
-			.doorbell_fd = ring->doorbell_fd,
-			.signal_fd = ring->signal_fd,
-			.violated = broken_inprocess,
-		};
-
-		result = engine_queue_add(engine, &options, &ring->queue);
-	}
-	if (result) {
-		ring_free(ring);
-		return fail(result, "cannot open a ring within the process: %s", strerror(-result));
-	}
-	*out = ring;
-	return 0;
-}
-
-void vdm_ring_close(struct vdm_ring *ring)
-{
-	if (!ring)
-		return;
-	WITHOUT_CANCELLATION;
-	struct vdm_client *client = ring->client;
-
-	if (fork_happened(ring->epoch)) {
-		/* MADV_DONTFORK: there is nothing of the shared memory to unmap here; and no worker left */
-		if (client)
-			ring->submission = NULL;
-		ring_free(ring);
-		return;
-	}
-	if (ring->queue)
-		engine_queue_remove(ring->queue, NULL, NULL);
-	if (client) {
-		ring_reap(ring);
-		pthread_mutex_lock(&client->lock);
-		LIST_REMOVE(ring, entry);
-		counters_add(&client->ended, &ring->counters);
-		pthread_mutex_unlock(&client->lock);
-	}
-	if (ring->connection) { /* also one that has been hung up on: the connection tells whether the daemon has gone */
-		struct vdm_message_ring_destroy request = destroy_request(ring->id);
-
-		connection_let_go(client, ring->connection, &request.header, ring_in_flight(ring) > ring->taken_back);
-	}
-	ring_free(ring);
-}
-
-const struct ring_counters *ring_counters(const struct vdm_ring *ring)
-{
-	return &ring->counters;
 }
 
 unsigned vdm_ring_entries(const struct vdm_ring *ring)

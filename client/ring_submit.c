@@ -1,26 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Which lane an operation takes, and how it gets into it. */
+#include "ring_submit.h"
+
 #include <errno.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "cancellation.h"
-#include "op/run.h"
+#include "entry.h"
 #include "fork.h"
-#include "ring_active.h"
-
-static_assert((int)VDM_OP_NOP == VDM_OPCODE_NOP && (int)VDM_OP_MEMCPY == VDM_OPCODE_MEMCPY &&
-		      (int)VDM_OP_MEMMOVE == VDM_OPCODE_MEMMOVE &&
-		      (int)VDM_OP_MEMSET == VDM_OPCODE_MEMSET && (int)VDM_OP_FLUSH == VDM_OPCODE_FLUSH,
-	      "opcodes pass through unchanged");
-static_assert(VDM_SQE_FENCE == VDM_DESCRIPTOR_FENCE && VDM_SQE_LINK == VDM_DESCRIPTOR_LINK &&
-		      VDM_SQE_NO_CACHE == VDM_DESCRIPTOR_NO_CACHE &&
-		      VDM_SQE_DURABLE == VDM_DESCRIPTOR_DURABLE,
-	      "flags pass through unchanged");
-static_assert(VDM_PRIORITY_LOW == VDM_RING_PRIORITY_LOW && VDM_PRIORITY_HIGH == VDM_RING_PRIORITY_HIGH,
-	      "priorities pass through unchanged");
-
-#define VALID_FLAGS (VDM_SQE_FENCE | VDM_SQE_LINK | VDM_SQE_NO_CACHE | VDM_SQE_DURABLE)
+#include "ring_local.h"
 
 enum lane { LANE_REMOTE, LANE_SMALL, LANE_OUTSIDE, LANE_DISCONNECTED };
 
@@ -30,35 +19,13 @@ struct place {
 	uint64_t destination_offset, source_offset;
 };
 
-static int check(const struct vdm_sqe *sqe)
-{
-	/* all at once: mostly there is nothing wrong */
-	if ((sqe->opcode > VDM_OP_FLUSH) | (sqe->flags & (uint16_t)~VALID_FLAGS) | sqe->reserved0 |
-	    ((sqe->reserved[0] | sqe->reserved[1] | sqe->reserved[2]) != 0))
-		return -EINVAL;
-	if (sqe->opcode == VDM_OP_MEMSET && sqe->value > UINT8_MAX)
-		return -EINVAL;
-	/* No daemon and no local lane can do this yet; see VDM_FEATURE_FILE_REGIONS. */
-	return sqe->flags & VDM_SQE_DURABLE ? -EOPNOTSUPP : 0;
-}
-
-static bool moves(const struct vdm_sqe *sqe)
-{
-	return sqe->opcode != VDM_OP_NOP && sqe->opcode != VDM_OP_FLUSH;
-}
-
-static bool has_source(const struct vdm_sqe *sqe)
-{
-	return sqe->opcode == VDM_OP_MEMCPY || sqe->opcode == VDM_OP_MEMMOVE;
-}
-
 static inline bool locate(struct vdm_ring *ring, const struct vdm_sqe *sqe, struct place *place)
 {
 	const struct region_extent *extent;
 
 	if (!ring->client) { /* flat memory: the address is the offset */
 		place->destination_offset = (uintptr_t)sqe->dest;
-		place->source_offset = has_source(sqe) ? (uintptr_t)sqe->src : 0;
+		place->source_offset = (entry_facts(sqe) & OP_SOURCE) ? (uintptr_t)sqe->src : 0;
 		return true;
 	}
 	extent = region_view_find(&ring->view, REGION_DESTINATION, sqe->dest, sqe->length);
@@ -66,7 +33,7 @@ static inline bool locate(struct vdm_ring *ring, const struct vdm_sqe *sqe, stru
 		return false;
 	place->destination_region = extent->id;
 	place->destination_offset = (uintptr_t)sqe->dest - extent->begin;
-	if (!has_source(sqe))
+	if (!(entry_facts(sqe) & OP_SOURCE))
 		return true;
 	extent = region_view_find(&ring->view, REGION_SOURCE, sqe->src, sqe->length);
 	if (!extent)
@@ -99,7 +66,7 @@ bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, siz
 {
 	if (!ring->client || !ring->connected)
 		return false;
-	region_view_refresh(&ring->view, ring->client, ring->connection);
+	region_view_refresh(&ring->view, &ring->client->regions, ring->connection);
 	if (region_view_forbids(&ring->view, dest, n))
 		return true; /* to be told so there, where a store of ours would end the process */
 	if (n < ring->threshold)
@@ -111,19 +78,13 @@ bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, siz
 	return to && from;
 }
 
-/* Begins after all earlier operations. */
-static bool is_ordered(const struct vdm_sqe *sqe)
-{
-	return (sqe->flags & VDM_SQE_FENCE) || sqe->opcode == VDM_OP_FLUSH;
-}
-
 /* Returns its bytes. */
 static inline uint64_t publish(struct vdm_ring *ring, const struct vdm_sqe *sqe, const struct place *place)
 {
 	struct vdm_descriptor *slot = &ring->descriptors[ring->sq_position & (ring->entries - 1)];
 	uint32_t index = ring->free_pending;
 	struct pending *pending = &ring->pending[index];
-	uint64_t length = moves(sqe) ? sqe->length : 0;
+	uint64_t length = entry_bytes(sqe);
 
 	ring->free_pending = pending->next;
 	pending->user_data = sqe->user_data;
@@ -140,53 +101,13 @@ static inline uint64_t publish(struct vdm_ring *ring, const struct vdm_sqe *sqe,
 	slot->destination_offset = place->destination_offset;
 	slot->source_offset = place->source_offset;
 	slot->length = length;
-	slot->pattern = sqe->opcode == VDM_OP_MEMSET ? sqe->value : 0;
+	slot->pattern = entry_facts(sqe) & OP_PATTERN ? sqe->value : 0;
 	slot->user_data = index;
 	slot->reserved1 = 0;
 	/* release; partner: descriptor_state(), acquire: who sees this word sees the entry and the source */
 	atomic_store_explicit(&slot->sequence, ring->sq_position + 1, memory_order_release);
 	ring->sq_position++;
 	return length;
-}
-
-static void complete_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, int result)
-{
-	struct vdm_cqe *cqe = &ring->cqes[ring->cqe_tail++ & (ring->entries - 1)];
-	*cqe = (struct vdm_cqe){.user_data = sqe->user_data,
-				.value = result == 0 && moves(sqe) ? sqe->length : 0,
-				.result = result,
-				.operation = ring->number++};
-	if (result)
-		ring_count(&ring->counters.failed, 1);
-	if (ring->poll_fd >= 0 && ring->armed)
-		ring_signal_self(ring);
-}
-
-static int run_here(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uint64_t *counter)
-{
-	struct operation operation = {
-		.destination = sqe->dest,
-		.source = has_source(sqe) ? sqe->src : NULL,
-		.length = sqe->length,
-		.flags = sqe->flags,
-		.opcode = sqe->opcode,
-		.facts = opcode_facts[sqe->opcode],
-		.fill = (uint8_t)sqe->value,
-	};
-
-	if (moves(sqe) && region_view_forbids(&ring->view, sqe->dest, sqe->length))
-		return -EACCES; /* as the daemon says, rather than to be ended by SIGSEGV */
-	operation_run(&operation, 0, operation.length, kernels_default(),
-		      operation_kernel_flags(&operation, kernels_default()));
-	ring_count(counter, 1);
-	if (counter != &ring->counters.taken_back && moves(sqe))
-		ring_count(&ring->counters.local_bytes, sqe->length);
-	return 0;
-}
-
-static struct vdm_sqe *entry_at(struct vdm_ring *ring, uint32_t position)
-{
-	return &ring->sqes[position & (ring->entries - 1)];
 }
 
 /* The lane of `length` linked entries from `taken` on: remote only if all can go there. `large` as for choose_lane(). */
@@ -196,14 +117,14 @@ static enum lane chain_lane(struct vdm_ring *ring, uint32_t length, bool large, 
 
 	*waits = false;
 	for (uint32_t i = 0; i < length; i++) {
-		const struct vdm_sqe *sqe = entry_at(ring, ring->taken + i);
+		const struct vdm_sqe *sqe = ring_entry(ring, ring->taken + i);
 		struct place unused;
-		enum lane own = check(sqe) ? LANE_SMALL
+		enum lane own = entry_check(sqe) ? LANE_SMALL
 					   : choose_lane(ring, sqe, large, &unused);
 
 		if (own != LANE_REMOTE)
 			lane = own;
-		*waits |= is_ordered(sqe);
+		*waits |= entry_is_ordered(sqe);
 	}
 	return lane;
 }
@@ -216,15 +137,15 @@ static void run_chain_here(struct vdm_ring *ring, uint32_t length, enum lane lan
 	int failed = 0;
 
 	for (uint32_t i = 0; i < length; i++) {
-		const struct vdm_sqe *sqe = entry_at(ring, ring->taken++);
-		int result = check(sqe);
+		const struct vdm_sqe *sqe = ring_entry(ring, ring->taken++);
+		int result = entry_check(sqe);
 
 		if (failed)
 			result = -ECANCELED;
 		else if (result == 0)
-			result = run_here(ring, sqe, counter);
+			result = ring_run_entry(ring, sqe, counter);
 		failed = result;
-		complete_here(ring, sqe, result);
+		ring_complete_entry(ring, sqe, result);
 	}
 }
 
@@ -261,7 +182,7 @@ static bool advance_ordered(struct vdm_ring *ring, uint32_t room, uint64_t *byte
 	uint32_t length = 1;
 	struct place place;
 
-	while (entry_at(ring, ring->taken + length - 1)->flags & VDM_SQE_LINK)
+	while (ring_entry(ring, ring->taken + length - 1)->flags & VDM_SQE_LINK)
 		length++; /* ends: the last entry of a submit has no link */
 
 	enum lane lane = chain_lane(ring, length, !settled || length > 1, &waits);
@@ -276,7 +197,7 @@ static bool advance_ordered(struct vdm_ring *ring, uint32_t room, uint64_t *byte
 	if (room < length || (waits && ring->contested > 0))
 		return false; /* the daemon may take a contested operation for complete before it is */
 	for (uint32_t i = 0; i < length; i++) {
-		const struct vdm_sqe *sqe = entry_at(ring, ring->taken++);
+		const struct vdm_sqe *sqe = ring_entry(ring, ring->taken++);
 
 		choose_lane(ring, sqe, true, &place);
 		*bytes += publish(ring, sqe, &place);
@@ -293,16 +214,16 @@ void ring_advance(struct vdm_ring *ring)
 
 	if (ring->taken == ring->submitted)
 		return;
-	ring_enter(ring);
+	activity_enter(&ring->activity);
 	if (ring->client)
-		region_view_refresh(&ring->view, ring->client, ring->connection);
+		region_view_refresh(&ring->view, &ring->client->regions, ring->connection);
 	while (ring->taken != ring->submitted) {
-		const struct vdm_sqe *first = entry_at(ring, ring->taken);
+		const struct vdm_sqe *first = ring_entry(ring, ring->taken);
 		uint32_t room = ring->entries - ring_in_flight(ring);
 		struct place place;
 
 		/* mostly it is one operation by itself, for the daemon */
-		if (room > 0 && !(first->flags & VDM_SQE_LINK) && !is_ordered(first) && !check(first) &&
+		if (room > 0 && !(first->flags & VDM_SQE_LINK) && !entry_is_ordered(first) && !entry_check(first) &&
 		    choose_lane(ring, first, false, &place) == LANE_REMOTE) {
 			ring->taken++;
 			bytes += publish(ring, first, &place);
@@ -311,11 +232,11 @@ void ring_advance(struct vdm_ring *ring)
 		}
 	}
 	if (ring->sq_position == published) {
-		ring_leave(ring);
+		activity_leave(&ring->activity);
 		return;
 	}
-	ring_set_busy(ring, true);
-	ring_leave(ring);
+	activity_set_in_flight(&ring->activity, true);
+	activity_leave(&ring->activity);
 	ring_count(&ring->counters.offloaded, ring->sq_position - published);
 	ring_count(&ring->counters.offloaded_bytes, bytes);
 	ring_doorbell(ring);
@@ -323,11 +244,11 @@ void ring_advance(struct vdm_ring *ring)
 
 bool ring_run_waiting(struct vdm_ring *ring, uint64_t most_bytes)
 {
-	const struct vdm_sqe *sqe = entry_at(ring, ring->taken);
+	const struct vdm_sqe *sqe = ring_entry(ring, ring->taken);
 	struct place place;
 
 	if (ring->taken == ring->submitted || ring_in_flight(ring) < ring->entries || !ring_order_settled(ring) ||
-	    (sqe->flags & (VDM_SQE_FENCE | VDM_SQE_LINK)) || check(sqe) || sqe->opcode == VDM_OP_FLUSH ||
+	    (sqe->flags & (VDM_SQE_FENCE | VDM_SQE_LINK)) || entry_check(sqe) || sqe->opcode == VDM_OP_FLUSH ||
 	    sqe->length <= VDM_CLAIM_BYTES || sqe->length > most_bytes ||
 	    choose_lane(ring, sqe, false, &place) != LANE_REMOTE)
 		return false;
@@ -335,7 +256,7 @@ bool ring_run_waiting(struct vdm_ring *ring, uint64_t most_bytes)
 	ring->taken++;
 	ring_count(&ring->counters.offloaded, 1);
 	ring_count(&ring->counters.offloaded_bytes, sqe->length);
-	complete_here(ring, sqe, run_here(ring, sqe, &ring->counters.taken_back));
+	ring_complete_entry(ring, sqe, ring_run_entry(ring, sqe, &ring->counters.taken_back));
 	return true;
 }
 
@@ -348,7 +269,7 @@ int vdm_ring_submit(struct vdm_ring *ring)
 
 	if (count == 0)
 		return 0;
-	entry_at(ring, ring->got - 1)->flags &= (uint16_t)~VDM_SQE_LINK; /* nothing follows it */
+	ring_entry(ring, ring->got - 1)->flags &= (uint16_t)~VDM_SQE_LINK; /* nothing follows it */
 	ring->submitted = ring->got;
 	ring_advance(ring);
 	return (int)count;

@@ -7,19 +7,15 @@
  * answered; the answer is then dropped. Positions that are taken back are one range, because that is what the other
  * side can be told at once; it grows at both ends, and begins anew when everything in it has been answered.
  */
-#include <errno.h>
+#include "ring_take_back.h"
 
-#include "op/run.h"
-#include "ring_active.h"
+#include "ring_flight.h"
+#include "ring_local.h"
+#include "ring_submit.h"
 
 /* Larger operations are taken back only by who waits for all that is in flight: others may be complete sooner. 50 us
  * at 20 GB/s. */
 #define SHORT_BYTES ((uint64_t)1 << 20)
-
-static const struct vdm_descriptor *descriptor_at(const struct vdm_ring *ring, uint32_t position)
-{
-	return &ring->descriptors[position & (ring->entries - 1)];
-}
 
 /* The range with one position more; returns that. */
 static uint32_t extend(const struct vdm_ring *ring, uint32_t *from, uint32_t *to)
@@ -38,10 +34,10 @@ static uint32_t extend(const struct vdm_ring *ring, uint32_t *from, uint32_t *to
 static struct pending *pending_at(struct vdm_ring *ring, uint32_t position)
 {
 	/* relaxed: our own store */
-	if (atomic_load_explicit(&descriptor_at(ring, position)->sequence, memory_order_relaxed) != position + 1)
+	if (atomic_load_explicit(&ring_descriptor(ring, position)->sequence, memory_order_relaxed) != position + 1)
 		return NULL;
 
-	struct pending *pending = &ring->pending[descriptor_at(ring, position)->user_data];
+	struct pending *pending = &ring->pending[ring_descriptor(ring, position)->user_data];
 
 	bool mine = pending->state == PENDING_ACTIVE || pending->state == PENDING_CONTESTED;
 
@@ -51,47 +47,9 @@ static struct pending *pending_at(struct vdm_ring *ring, uint32_t position)
 /* One that the daemon claims before it begins. What is ordered with others keeps its place: then nothing is taken. */
 static bool may_take(const struct vdm_ring *ring, uint32_t position, bool needed)
 {
-	const struct vdm_descriptor *d = descriptor_at(ring, position);
+	const struct vdm_descriptor *d = ring_descriptor(ring, position);
 
 	return ring_order_settled(ring) && d->length > VDM_CLAIM_BYTES && (needed || d->length <= SHORT_BYTES);
-}
-
-static const struct region_extent *extent_of(const struct vdm_ring *ring, uint32_t id)
-{
-	for (uint32_t i = 0; i < ring->view.count; i++)
-		if (ring->view.extents[i].id == id)
-			return &ring->view.extents[i];
-	return NULL;
-}
-
-/* Back from a descriptor to the addresses that it was made of. */
-static bool translate(struct vdm_ring *ring, const struct vdm_descriptor *d, struct operation *operation)
-{
-	region_view_refresh(&ring->view, ring->client, ring->connection); /* it may have been released */
-
-	const struct region_extent *to = extent_of(ring, d->destination_region);
-	const uint8_t facts = opcode_facts[d->opcode];
-	const bool has_source = facts & OP_SOURCE;
-	const struct region_extent *from = has_source ? extent_of(ring, d->source_region) : NULL;
-
-	if (!(facts & OP_WRITES) || !to || !to->writable || (has_source && !from))
-		return false;
-	*operation = (struct operation){
-		.destination = (char *)(to->begin + d->destination_offset),
-		.source = has_source ? (const char *)(from->begin + d->source_offset) : NULL,
-		.length = d->length,
-		.flags = d->flags,
-		.opcode = d->opcode,
-		.facts = facts,
-		.fill = (uint8_t)d->pattern,
-	};
-	return true;
-}
-
-static void run(struct vdm_ring *ring, const struct operation *operation)
-{
-	operation_run(operation, 0, operation->length, kernels_default(), operation_kernel_flags(operation, kernels_default()));
-	ring_count(&ring->counters.taken_back, 1);
 }
 
 static bool is_claimed(const struct vdm_ring *ring, uint32_t position)
@@ -121,19 +79,19 @@ static bool take_back(struct vdm_ring *ring, bool needed)
 	struct pending *pending = pending_at(ring, position);
 
 	if (!pending || !may_take(ring, position, needed) || is_claimed(ring, position) ||
-	    !translate(ring, descriptor_at(ring, position), &operation))
+	    !ring_translate(ring, position, &operation))
 		return false;
 	ring->taken_from = from;
 	ring->taken_to = to;
 	/* release, then full barrier; partner: consumer_claim(), which claims, passes a full barrier and reads this */
 	atomic_store_explicit(&ring->client_line->taken_back, (uint64_t)to << 32 | from, memory_order_release);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (is_claimed(ring, position)) { /* at the same time: then ring_carry_out(), if the daemon has seen this */
+	if (is_claimed(ring, position)) { /* at the same time: then ring_reap() carries it out, if the daemon has seen this */
 		ring->contested += pending->state != PENDING_CONTESTED;
 		pending->state = PENDING_CONTESTED;
 		return false;
 	}
-	run(ring, &operation);
+	ring_run_taken_back(ring, &operation);
 	pending->state = PENDING_TAKEN_BACK;
 	ring->taken_back++;
 	ring_report(ring, pending, operation.length, 0);
@@ -144,25 +102,9 @@ bool ring_take_back(struct vdm_ring *ring, bool needed)
 {
 	if (!ring->takes_back || !ring->connected)
 		return false;
-	ring_enter(ring);
+	activity_enter(&ring->activity);
 	bool taken = take_back(ring, needed);
 
-	ring_leave(ring);
+	activity_leave(&ring->activity);
 	return taken;
-}
-
-int ring_carry_out(struct vdm_ring *ring, uint32_t position, uint64_t *value)
-{
-	struct operation operation;
-	int result = -EFAULT; /* released meanwhile */
-
-	ring_enter(ring);
-	/* Its descriptor is still there: until it has been reaped, nothing comes into its place. */
-	if (translate(ring, descriptor_at(ring, position), &operation)) {
-		run(ring, &operation);
-		*value = operation.length;
-		result = 0;
-	}
-	ring_leave(ring);
-	return result;
 }

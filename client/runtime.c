@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "cancellation.h"
-#include "mover_internal.h"
+#include "slot_state.h"
 
 /* Rounds of polling before going to sleep: a few microseconds. */
 #define BUSY_ROUNDS 200

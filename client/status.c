@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Asking a daemon for its figures. */
-#include "proto/status.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +7,12 @@
 #include <unistd.h>
 
 #include "cancellation.h"
-#include "client_internal.h"
+#include "conversation.h"
 #include "error.h"
+#include "libvdm/ring.h"
+#include "libvdm/status.h"
+#include "options.h"
+#include "proto/status.h"
 
 static struct vdm_status_counts counts_from(const struct vdm_report_counters *report)
 {
@@ -105,13 +107,13 @@ int vdm_status_read(const char *socket, struct vdm_status **status)
 	struct vdm_message_welcome welcome;
 	struct vdm_packet reply;
 	WITHOUT_CANCELLATION;
-	int fd = connection_dial(connection_path(socket), 0, ANSWER_TIMEOUT_MS, &welcome);
+	int fd = conversation_open(conversation_path(socket), ANSWER_TIMEOUT_MS, &welcome);
 
 	if (fd < 0)
 		return fd;
 
-	int result = connection_converse(fd, ANSWER_TIMEOUT_MS, &request.header, VDM_MESSAGE_STATUS_REPLY, 1,
-					 &reply);
+	int result = conversation_ask_stranger(fd, ANSWER_TIMEOUT_MS, &request.header, VDM_MESSAGE_STATUS_REPLY, 1,
+					       &reply);
 
 	if (result) {
 		close(fd);

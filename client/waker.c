@@ -1,21 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The thread that calls wakers. It is started when the first poller wants to sleep, and itself sleeps while
- * nobody does: in pthread_cond_wait() when no operation in flight is to notify anybody, else in poll(2) on the
- * rings' descriptors, without a timeout.
- *
- * No wakeup is lost: the thread peeks until the ring is empty, which arms the descriptor and looks once more
- * (I6), and does so while holding the lock; a completion that comes after that makes the descriptor readable,
- * whoever collects it.
- */
-#include <errno.h>
+#include "waker.h"
+
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "mover_internal.h"
-#include "ring_internal.h"
+#include "ring.h"
+#include "slot_state.h"
 
 /* Collect what is there, and have the descriptors tell of what comes. Holding the lock. */
 static void collect_and_arm(struct mover *mover)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A thread releases a region while another one, which owns a ring, looks it up and works on it, twice (ring_active.h).
+ * A thread releases a region while another one, which owns a ring, looks it up and works on it, twice (client/activity.h).
  * After the release the region is not used any more, and the releasing thread is not left asleep.
  *
  * The ring's stores go through a buffer, first in first out; it passes no barrier of its own. The releasing thread has
@@ -27,7 +27,7 @@ proctype ring() {
 
 	do
 	:: round < 2 ->
-		buffer!1; /* ring_enter() */
+		buffer!1; /* activity_enter() */
 		if
 		:: !changed -> /* found: it is used for a while */
 			assert(!released);
@@ -35,7 +35,7 @@ proctype ring() {
 			assert(!released)
 		:: else
 		fi;
-		buffer!0; /* ring_leave() */
+		buffer!0; /* activity_leave() */
 		if
 		:: awaited -> /* a mutex is a barrier too */
 			empty(buffer);

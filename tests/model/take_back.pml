@@ -71,7 +71,7 @@ proctype client() {
 	:: !f_published && MAY_PUBLISH -> f_published = true /* ring_advance() */
 	:: reaped < completed -> /* ring_reap() */
 		if
-		:: reaped == 0 && completion == found_taken && !mine -> carried_out++ /* ring_carry_out() */
+		:: reaped == 0 && completion == found_taken && !mine -> carried_out++ /* carry_out() */
 		:: else
 		fi;
 		contested = false;

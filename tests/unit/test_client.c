@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 #include "client/fork.h"
-#include "client/region_internal.h"
+#include "client/region_view.h"
+#include "libvdm/ring.h"
 #include "proto/control.h"
 
 static struct vdm_client *open_local(void)

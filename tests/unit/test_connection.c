@@ -15,7 +15,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "client/ring_internal.h"
+#include "client/client.h"
+#include "client/ring.h"
 #include "puppet_daemon.h"
 
 #define SIZE ((size_t)64 << 10)

@@ -14,7 +14,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "client/ring_internal.h"
+#include "client/ring.h"
+#include "client/ring_take_back.h"
 #include "puppet_daemon.h"
 
 #define SIZE ((size_t)64 << 10) /* more than VDM_CLAIM_BYTES */

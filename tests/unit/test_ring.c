@@ -12,7 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "client/ring_internal.h"
+#include "client/ring.h"
+#include "client/ring_inprocess.h"
 
 struct fixture {
 	struct engine *engine;

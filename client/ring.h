@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A ring, as the parts of the library see it: the producer's side of proto/ring.h. */
-#ifndef VDM_CLIENT_RING_INTERNAL_H
-#define VDM_CLIENT_RING_INTERNAL_H
+/* A ring: the producer's side of proto/ring.h. */
+#ifndef VDM_CLIENT_RING_H
+#define VDM_CLIENT_RING_H
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/queue.h>
 
-#include "client_internal.h"
-#include "engine/engine.h"
+#include "activity.h"
+#include "client.h"
+#include "counters.h"
+#include "libvdm/ring.h"
 #include "proto/ring.h"
-#include "region_internal.h"
+#include "region_view.h"
 
 enum pending_state {
 	PENDING_NONE,
@@ -30,7 +31,6 @@ struct pending {
 
 struct vdm_ring {
 	struct vdm_client *client;    /* NULL for a ring within this process */
-	LIST_ENTRY(vdm_ring) entry;   /* in client->rings */
 	uint32_t epoch;
 	uint32_t entries;
 	uint32_t spin_us;
@@ -39,8 +39,7 @@ struct vdm_ring {
 	bool connected;               /* there is somebody at the other end */
 	bool asymmetric;              /* the barriers of the other end reach this process */
 	struct region_view view;
-	_Atomic uint32_t activity;    /* odd while regions are in use; see ring_active.h */
-	_Atomic bool busy;            /* operations may be in flight; for other threads */
+	struct activity activity;
 
 	/* Shared memory; NULL if never connected. */
 	uint32_t id;
@@ -61,8 +60,8 @@ struct vdm_ring {
 	uint32_t taken_from, taken_to;/* positions, of those and perhaps of some that came too late */
 	uint32_t contested;           /* of those in flight, how many are */
 	uint32_t ordered;             /* position after the last published fence, flush or link; see ring_order_settled() */
-	unsigned hurry;               /* waits that take back at once, without having been patient */
-	int64_t starved_until;        /* the same, until then: ns, CLOCK_MONOTONIC; 0: not so */
+	unsigned eager_waits;         /* of the next waits: they take back at once what the daemon has not begun */
+	int64_t eager_until;          /* ns, CLOCK_MONOTONIC: all waits do, as the daemon was starved of CPU; 0: no */
 	bool takes_back;              /* the daemon claims what it begins */
 
 	/* Entries that the caller has got: `taken` <= `submitted` <= `got`, free-running. */
@@ -89,52 +88,20 @@ struct vdm_ring {
 	int signal_fd;
 };
 
-/*
- * A ring that is served by an engine of this process: every operation goes there, whatever its size and
- * wherever its memory. `memory` is flat. They have to outlive the ring.
- */
-int ring_open_inprocess(struct engine *engine, struct engine_account *account,
-			struct engine_memory *memory, uint32_t entries, uint32_t spin_us,
-			struct vdm_ring **ring);
+/* Store pointers to the `count` oldest completions that the caller has not seen. */
+static inline void ring_show(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		cqes[i] = &ring->cqes[(ring->cqe_head + i) & (ring->entries - 1)];
+}
 
-/* Collect completions and notice a dead daemon, without arming anything. */
-void ring_poll(struct vdm_ring *ring);
+/* A ring without memory that is shared. NULL: no memory. */
+struct vdm_ring *ring_new(uint32_t entries, uint32_t first_sequence);
 
-/* Whether an operation on this memory would go to the daemon; `src` is NULL where there is none. */
-bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, size_t n);
+/* Let it use its shared memory from now on. */
+void ring_attach(struct vdm_ring *ring, void *submission, void *completion);
 
-const struct ring_counters *ring_counters(const struct vdm_ring *ring);
-
-/* Move what has been submitted into its lanes, as far as fences allow. */
-void ring_advance(struct vdm_ring *ring);
-
-/*
- * Carry out an operation here that has been published, and that nobody has begun: one that the caller waits for, if
- * `needed` says that he waits for them all, or a short one. Returns whether there was one.
- */
-bool ring_take_back(struct vdm_ring *ring, bool needed);
-
-/* Whether the daemon has been woken and has not come yet: it was idle, and is about to come. */
-bool ring_is_summoned(const struct vdm_ring *ring);
-
-/* An operation that the daemon found taken back, though this side had come too late for it. Returns its result. */
-int ring_carry_out(struct vdm_ring *ring, uint32_t position, uint64_t *value);
-
-/* Carry out the next operation here that the ring has no room for, if it is one that might be taken back from it.
- * Returns whether there was one. */
-bool ring_run_waiting(struct vdm_ring *ring, uint64_t most_bytes);
-
-/* Report the end of a published operation. */
-void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t value, int32_t result);
-
-/* Collect the completions that are there. */
-void ring_reap(struct vdm_ring *ring);
-
-/* Have vdm_ring_eventfd()'s descriptor tell of completions that came here. */
-void ring_signal_self(struct vdm_ring *ring);
-
-/* The daemon has gone: whatever is in flight completes with -ENOTCONN. */
-void ring_lost(struct vdm_ring *ring);
+void ring_free(struct vdm_ring *ring);
 
 /* Operations that have been published and not reaped. */
 static inline uint32_t ring_in_flight(const struct vdm_ring *ring)
@@ -142,10 +109,14 @@ static inline uint32_t ring_in_flight(const struct vdm_ring *ring)
 	return ring->sq_position - ring->cq_position;
 }
 
-/* relaxed; partner: rings_await_leave(), which is ordered by `activity` */
-static inline void ring_set_busy(struct vdm_ring *ring, bool busy)
+static inline struct vdm_sqe *ring_entry(struct vdm_ring *ring, uint32_t position)
 {
-	atomic_store_explicit(&ring->busy, busy, memory_order_relaxed);
+	return &ring->sqes[position & (ring->entries - 1)];
+}
+
+static inline const struct vdm_descriptor *ring_descriptor(const struct vdm_ring *ring, uint32_t position)
+{
+	return &ring->descriptors[position & (ring->entries - 1)];
 }
 
 /*
@@ -163,16 +134,6 @@ static inline bool ring_order_settled(const struct vdm_ring *ring)
 static inline uint32_t ring_unseen(const struct vdm_ring *ring)
 {
 	return ring->cqe_tail - ring->cqe_head;
-}
-
-/* Ask for a signal when the completion count has reached `wanted`, and pass a full barrier. */
-void ring_arm(struct vdm_ring *ring, uint32_t wanted);
-
-/* A counter with one writer needs no locked instruction. relaxed; partner: counters_add(). */
-static inline void ring_count(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-			      memory_order_relaxed);
 }
 
 #endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A client: its options, its connection, and what its rings and regions have in common. */
+#ifndef VDM_CLIENT_CLIENT_H
+#define VDM_CLIENT_CLIENT_H
+
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "activity.h"
+#include "connection.h"
+#include "counters.h"
+#include "libvdm/client.h"
+#include "region_table.h"
+
+struct vdm_client {
+	uint32_t epoch;                      /* of the process, see fork.h */
+	struct vdm_options options;          /* every field valid; the string `socket` is the client's own */
+	struct connection connection;
+	struct region_table regions;
+	struct activities activities;        /* of the rings */
+	/* Guarded by connection.lock: */
+	LIST_HEAD(, ring_counters) counters; /* of the rings */
+	struct ring_counters ended;          /* sum of those of the rings that have been closed */
+};
+
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* From the operations of libvdm/vdm.h to entries of a ring, and back. */
+#ifndef VDM_CLIENT_MOVER_TRANSLATE_H
+#define VDM_CLIENT_MOVER_TRANSLATE_H
+
+#include <stdint.h>
+
+#include "libvdm/ring.h"
+#include "libvdm/vdm.h"
+
+/* Fill in an entry. What is unknown, or not among the mover's `capabilities`, becomes something that a ring refuses. */
+void translate_operation(const struct vdm_operation *operation, uint64_t capabilities, struct vdm_sqe *sqe);
+
+/* The output of an operation that has ended with `result`, 0 or a negative errno. */
+void translate_result(const struct vdm_operation *operation, int result, struct vdm_operation_output *output);
+
+#endif

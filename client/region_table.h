@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The regions of a client, and making them known to its daemon. */
+#ifndef VDM_CLIENT_REGION_TABLE_H
+#define VDM_CLIENT_REGION_TABLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "connection.h"
+
+struct vdm_region {
+	struct vdm_client *client;
+	LIST_ENTRY(vdm_region) entry; /* region_table::regions */
+	int fd;
+	dev_t device;                 /* of the file, with its number: a file can be a region only once */
+	ino_t file;
+	char *address;
+	size_t size;
+	bool writable;
+	bool mapped;                  /* by the library: to be unmapped */
+	uint32_t id;                  /* that the daemon gave it; 0: it does not know it. Guarded as the list is. */
+};
+
+struct region_table {
+	struct connection *connection;
+	LIST_HEAD(, vdm_region) regions; /* a thread that changes it holds the connection's `talk` and `lock` */
+	/* How often the regions or the connection have changed. release; partner: region_view_refresh() */
+	_Atomic uint32_t changes;
+};
+
+/* The caller of these holds the connection's `talk`. */
+
+/* Announce all regions to a daemon that knows none. A region that it refuses stays in the local lane. */
+void region_table_announce(struct region_table *table);
+
+/* Announce a region, if there is a daemon, and add it. Returns 0 or a negative errno with its sentence. */
+int region_table_add(struct region_table *table, struct vdm_region *region);
+
+/* The caller holds the connection's `lock` too. */
+void region_table_remove(struct region_table *table, struct vdm_region *region);
+
+#endif

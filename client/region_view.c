@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "region_view.h"
+
+#include <stdlib.h>
+
+static int compare_extents(const void *a, const void *b)
+{
+	const struct region_extent *x = a, *y = b;
+
+	return x->begin < y->begin ? -1 : x->begin > y->begin;
+}
+
+void region_view_copy(struct region_view *view, struct region_table *table, uint32_t connection)
+{
+	struct vdm_region *region;
+	uint32_t count = 0;
+
+	pthread_mutex_lock(&table->connection->lock);
+	LIST_FOREACH(region, &table->regions, entry)
+		count++;
+	struct region_extent *extents = realloc(view->extents, (2 * count + 1) * sizeof *extents);
+
+	view->count = view->constant = 0;
+	view->last[REGION_DESTINATION] = view->last[REGION_SOURCE] = 0;
+	if (extents) {
+		view->extents = extents;
+		view->capacity = count;
+		/* relaxed: the lock orders it; partner: table_changed() */
+		view->changes = atomic_load_explicit(&table->changes, memory_order_relaxed);
+		LIST_FOREACH(region, &table->regions, entry) {
+			uintptr_t begin = (uintptr_t)region->address;
+			struct region_extent extent = {begin, begin + region->size, region->id, region->writable};
+
+			if (region->id && table->connection->number == connection)
+				extents[view->count++] = extent;
+			if (!region->writable)
+				extents[view->capacity + view->constant++] = extent;
+		}
+		qsort(extents, view->count, sizeof *extents, compare_extents);
+		qsort(extents + view->capacity, view->constant, sizeof *extents, compare_extents);
+	}
+	pthread_mutex_unlock(&table->connection->lock);
+}
+
+/* How many of the extents begin at or before the address. */
+static uint32_t extents_up_to(const struct region_extent *extents, uint32_t count, uintptr_t address)
+{
+	uint32_t low = 0, high = count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (extents[middle].begin <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+const struct region_extent *region_view_search(struct region_view *view, enum region_use use,
+					       const void *address, size_t length)
+{
+	uint32_t next = extents_up_to(view->extents, view->count, (uintptr_t)address);
+
+	if (next == 0 || !extent_holds(&view->extents[next - 1], (uintptr_t)address, length))
+		return NULL;
+	view->last[use] = next - 1;
+	return &view->extents[next - 1];
+}
+
+bool region_view_forbids_some(const struct region_view *view, const void *address, size_t length)
+{
+	const struct region_extent *constant = view->extents + view->capacity;
+	uintptr_t begin = (uintptr_t)address;
+	uint32_t next = extents_up_to(constant, view->constant, begin);
+
+	return (next > 0 && begin < constant[next - 1].end) ||
+	       (next < view->constant && length > constant[next].begin - begin);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "ring_eventfd.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "cancellation.h"
+#include "error.h"
+#include "fork.h"
+#include "ring_progress.h"
+#include "ring_signal.h"
+
+/* Have vdm_ring_eventfd()'s descriptor become readable when the next completion is there, and look again. */
+static void arm_for_next(struct vdm_ring *ring)
+{
+	if (ring->connected && (!ring->armed || ring->armed_at != ring->cq_position)) {
+		ring->armed_at = ring->cq_position;
+		ring_arm(ring, ring->cq_position + 1);
+	}
+	ring->armed = true;
+	ring_progress(ring);
+}
+
+void ring_eventfd_arm(struct vdm_ring *ring)
+{
+	WITHOUT_CANCELLATION;
+	uint64_t value;
+
+	if (ring->self_signalled && read(ring->self_fd, &value, sizeof value) >= 0)
+		ring->self_signalled = false;
+	ring_take_signals(ring);
+	arm_for_next(ring);
+}
+
+void ring_eventfd_tell(struct vdm_ring *ring, unsigned given)
+{
+	if (!ring->armed)
+		arm_for_next(ring);
+	if (ring_unseen(ring) > given)
+		ring_signal_self(ring);
+}
+
+int vdm_ring_eventfd(struct vdm_ring *ring)
+{
+	if (fork_happened(ring->epoch))
+		return fork_error();
+	if (ring->poll_fd >= 0)
+		return ring->poll_fd;
+
+	struct epoll_event event = {.events = EPOLLIN};
+	int poll_fd = epoll_create1(EPOLL_CLOEXEC);
+	int self_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (poll_fd < 0 || self_fd < 0 || epoll_ctl(poll_fd, EPOLL_CTL_ADD, self_fd, &event) < 0 ||
+	    (ring->connected && epoll_ctl(poll_fd, EPOLL_CTL_ADD, ring->event_fd, &event) < 0)) {
+		int error = errno;
+
+		if (poll_fd >= 0)
+			close(poll_fd);
+		if (self_fd >= 0)
+			close(self_fd);
+		return fail(-error, "cannot open a descriptor for the ring");
+	}
+	ring->poll_fd = poll_fd;
+	ring->self_fd = self_fd;
+	ring_eventfd_arm(ring);
+	/* What is there already has to be found through the descriptor too. */
+	if (ring_unseen(ring) > 0)
+		ring_signal_self(ring);
+	return poll_fd;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "ring_flight.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "ring_local.h"
+
+void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t value, int32_t result)
+{
+	struct vdm_cqe *cqe = &ring->cqes[ring->cqe_tail++ & (ring->entries - 1)];
+
+	*cqe = (struct vdm_cqe){.user_data = pending->user_data,
+				.value = value,
+				.result = result,
+				.operation = pending->number};
+	if (result)
+		ring_count(&ring->counters.failed, 1);
+}
+
+/* It is in flight no more. */
+static void retire(struct vdm_ring *ring, struct pending *pending)
+{
+	pending->state = PENDING_NONE;
+	pending->next = ring->free_pending;
+	ring->free_pending = (uint32_t)(pending - ring->pending);
+}
+
+/* Carry out an operation that the daemon found taken back, though this side had come too late for it. */
+static int carry_out(struct vdm_ring *ring, uint32_t position, uint64_t *value)
+{
+	struct operation operation;
+	int result = -EFAULT;
+
+	activity_enter(&ring->activity);
+	/* Until the operation has been reaped, its descriptor stays in its place. */
+	if (ring_translate(ring, position, &operation)) {
+		ring_run_taken_back(ring, &operation);
+		*value = operation.length;
+		result = 0;
+	}
+	activity_leave(&ring->activity);
+	return result;
+}
+
+/* The completion of an operation that has been taken back, in time or perhaps too late. */
+static void reap_taken_back(struct vdm_ring *ring, struct pending *pending, const struct vdm_completion *slot)
+{
+	uint64_t value = slot->value;
+	int result = slot->result;
+
+	if (pending->state == PENDING_TAKEN_BACK) {
+		ring->taken_back--;
+		return;
+	}
+	if (pending->state == PENDING_CONTESTED)
+		ring->contested--;
+	if (slot->flags & VDM_COMPLETION_TAKEN_BACK) {
+		value = 0;
+		result = carry_out(ring, pending->position, &value);
+	}
+	ring_report(ring, pending, value, result);
+}
+
+void ring_reap(struct vdm_ring *ring)
+{
+	while (ring_in_flight(ring) > 0 && ring->connected) {
+		const struct vdm_completion *slot =
+			&ring->completions[ring->cq_position & (ring->entries - 1)];
+
+		/* acquire; partner: consumer_complete(), release: who sees this word sees the bytes moved */
+		if (atomic_load_explicit(&slot->sequence, memory_order_acquire) !=
+		    ring->cq_position + 1)
+			break;
+
+		uint64_t index = slot->user_data;
+
+		ring->cq_position++;
+		if (index >= ring->entries)
+			continue;
+
+		struct pending *pending = &ring->pending[index];
+
+		if (slot->flags & VDM_COMPLETION_TAKEN_BACK || pending->state != PENDING_ACTIVE)
+			reap_taken_back(ring, pending, slot);
+		else
+			ring_report(ring, pending, slot->value, slot->result);
+		retire(ring, pending);
+	}
+	if (ring_in_flight(ring) == 0) {
+		activity_set_in_flight(&ring->activity, false);
+		ring->ordered = ring->cq_position; /* never so far behind that it seems to be ahead */
+	}
+}
+
+void ring_lost(struct vdm_ring *ring)
+{
+	ring_reap(ring); /* what it completed before it went is complete */
+	ring->connected = false;
+	for (uint32_t i = 0; i < ring->entries; i++) {
+		if (ring->pending[i].state == PENDING_NONE)
+			continue;
+		if (ring->pending[i].state != PENDING_TAKEN_BACK)
+			ring_report(ring, &ring->pending[i], 0, -ENOTCONN);
+		retire(ring, &ring->pending[i]);
+	}
+	ring->taken_back = ring->contested = 0;
+	ring->cq_position = ring->sq_position; /* nothing is in flight */
+	activity_set_in_flight(&ring->activity, false);
+	if (ring->poll_fd >= 0)
+		epoll_ctl(ring->poll_fd, EPOLL_CTL_DEL, ring->event_fd, NULL);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Carrying operations of a ring out in this process. */
+#ifndef VDM_CLIENT_RING_LOCAL_H
+#define VDM_CLIENT_RING_LOCAL_H
+
+#include "op/operation.h"
+#include "ring.h"
+
+/* Carry out an entry that is valid, unless its destination may only be read. Returns its result. */
+int ring_run_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uint64_t *counter);
+
+/* Report the end of an entry that has not been published. */
+void ring_complete_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, int result);
+
+/* The operation that was published at `position`, in addresses of this process. False: its memory has been released. */
+bool ring_translate(struct vdm_ring *ring, uint32_t position, struct operation *operation);
+
+/* Carry out an operation that has been taken back. */
+void ring_run_taken_back(struct vdm_ring *ring, const struct operation *operation);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "ring_progress.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "cancellation.h"
+#include "coarse_clock.h"
+#include "ring_flight.h"
+#include "ring_submit.h"
+
+/* The socket is looked at about this often. */
+#define DEATH_LOOK_MS   100
+#define PEEKS_PER_CLOCK 16
+
+void ring_progress(struct vdm_ring *ring)
+{
+	ring_reap(ring);
+	ring_advance(ring);
+}
+
+void ring_take_signals(struct vdm_ring *ring)
+{
+	uint64_t signal;
+
+	while (ring->connected) {
+		ssize_t got = recv(ring->event_fd, &signal, sizeof signal, MSG_DONTWAIT);
+
+		if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+			ring_lost(ring);
+		else if (got < 0)
+			return;
+	}
+}
+
+void ring_look_for_death(struct vdm_ring *ring)
+{
+	if (ring_in_flight(ring) == 0 || ++ring->death_looks % PEEKS_PER_CLOCK != 0)
+		return;
+
+	int64_t now = coarse_ns() / 1000000;
+
+	if (now - ring->death_looked_ms < DEATH_LOOK_MS)
+		return;
+	ring->death_looked_ms = now;
+	WITHOUT_CANCELLATION;
+	/* The signals themselves stay: another thread, of a mover, may be sleeping for them. */
+	struct pollfd event = {.fd = ring->event_fd, .events = POLLRDHUP};
+
+	if (ring->connected && poll(&event, 1, 0) > 0)
+		ring_lost(ring);
+}
+
+void ring_poll(struct vdm_ring *ring)
+{
+	ring_progress(ring);
+	if (ring_unseen(ring) == 0)
+		ring_look_for_death(ring);
+}
