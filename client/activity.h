@@ -17,7 +17,7 @@ struct activities;
 
 /* Of one ring. */
 struct activity {
-	struct activities *all;       /* of the client; NULL for a ring within this process, which knows no regions */
+	struct activities *all;       /* of the client */
 	LIST_ENTRY(activity) entry;   /* activities::list */
 	_Atomic uint32_t steps;       /* odd while the ring is active */
 	_Atomic bool in_flight;       /* operations may be */
@@ -64,8 +64,6 @@ static inline void activity_step(struct activity *activity)
 /* Call before the table of regions is looked at. Must not be nested. */
 static inline void activity_enter(struct activity *activity)
 {
-	if (!activity->all)
-		return;
 	activity_step(activity);
 	/* between this store and the load of region_table::changes; partner: activities_await_inactive(), called
 	 * after the change */
@@ -74,8 +72,6 @@ static inline void activity_enter(struct activity *activity)
 
 static inline void activity_leave(struct activity *activity)
 {
-	if (!activity->all)
-		return;
 	activity_step(activity);
 	/* between this store and the load of `awaiting`; partner: activities_await_inactive(), after it has counted
 	 * itself */

@@ -25,6 +25,19 @@ static inline unsigned entry_facts(const struct vdm_sqe *sqe)
 	return opcode_facts[sqe->opcode];
 }
 
+/* The first four bytes of an entry, which are those of its descriptor too: opcode, a zero, and flags. */
+static inline uint32_t entry_head(const struct vdm_sqe *sqe)
+{
+	uint32_t head;
+
+	memcpy(&head, sqe, sizeof head);
+	return head;
+}
+static_assert(offsetof(struct vdm_sqe, opcode) == offsetof(struct vdm_descriptor, opcode) &&
+		      offsetof(struct vdm_sqe, reserved0) == offsetof(struct vdm_descriptor, priority) &&
+		      offsetof(struct vdm_sqe, flags) == offsetof(struct vdm_descriptor, flags),
+	      "an entry and a descriptor begin alike");
+
 /* Begins after all earlier operations of the ring have completed. */
 static inline bool entry_is_ordered(const struct vdm_sqe *sqe)
 {
@@ -48,6 +61,15 @@ static inline int entry_check(const struct vdm_sqe *sqe)
 		return -EINVAL;
 	/* No daemon and no local lane can do this yet; see VDM_FEATURE_FILE_REGIONS. */
 	return sqe->flags & VDM_SQE_DURABLE ? -EOPNOTSUPP : 0;
+}
+
+/* Whether the entry stores bytes, is neither ordered nor linked to the next, and is valid but perhaps for its pattern. */
+static inline bool entry_is_plain(const struct vdm_sqe *sqe)
+{
+	static const struct vdm_sqe special = {.reserved0 = UINT8_MAX, .flags = (uint16_t)~VDM_SQE_NO_CACHE};
+
+	return !(entry_head(sqe) & entry_head(&special)) && !(sqe->reserved[0] | sqe->reserved[1] | sqe->reserved[2]) &&
+	       (entry_facts(sqe) & (OP_WRITES | OP_ORDERED)) == OP_WRITES;
 }
 
 /* Carry out an entry that is valid. */

@@ -9,7 +9,8 @@
 
 #include "error.h"
 
-static _Atomic(_Atomic uint32_t *) page; /* its first word: the epoch, 0 in a fresh child */
+static _Atomic uint32_t no_epoch;        /* stays 0 */
+static _Atomic(_Atomic uint32_t *) page = &no_epoch; /* its first word: the epoch, 0 in a fresh child */
 static _Atomic uint32_t epochs;          /* given out in this process and those before it */
 
 static _Atomic uint32_t *fork_page(void)
@@ -17,7 +18,7 @@ static _Atomic uint32_t *fork_page(void)
 	/* acquire; partner: the release below */
 	_Atomic uint32_t *known = atomic_load_explicit(&page, memory_order_acquire);
 
-	if (known)
+	if (known != &no_epoch)
 		return known;
 
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
@@ -30,7 +31,7 @@ static _Atomic uint32_t *fork_page(void)
 	    !atomic_compare_exchange_strong_explicit(&page, &known, fresh, memory_order_release,
 						     memory_order_acquire)) {
 		munmap(fresh, size); /* another thread was quicker, or there is no such advice */
-		return known;
+		return known == &no_epoch ? NULL : known;
 	}
 	return fresh;
 }
@@ -57,9 +58,11 @@ uint32_t fork_epoch(void)
 
 bool fork_happened(uint32_t epoch)
 {
+	/* acquire; partner: fork_page() */
 	_Atomic uint32_t *now = atomic_load_explicit(&page, memory_order_acquire);
 
-	return !now || atomic_load_explicit(now, memory_order_relaxed) != epoch;
+	/* relaxed: the number itself is all there is to see */
+	return atomic_load_explicit(now, memory_order_relaxed) != epoch;
 }
 
 int fork_error(void)

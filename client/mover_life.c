@@ -49,7 +49,7 @@ static void finish_all(struct mover *mover)
 
 	pthread_mutex_lock(&mover->lock);
 	for (unsigned i = 0; i < mover->rings; i++) {
-		while (mover->ring[i]->used > 0 && vdm_ring_wait_cqe(mover->ring[i], &cqe) == 0) {
+		while (ring_used(mover->ring[i]) > 0 && vdm_ring_wait_cqe(mover->ring[i], &cqe) == 0) {
 			mover_collect(mover);
 			if (!mover_wake(mover))
 				return;

@@ -49,7 +49,7 @@ static struct vdm_ring *replace(struct mover *mover, struct vdm_ring **place, st
 	struct vdm_ring *lost = *place;
 
 	mover_collect(mover);
-	if (lost->used > 0 || (mover->waker.started && vdm_ring_eventfd(fresh) < 0))
+	if (ring_used(lost) > 0 || (mover->waker.started && vdm_ring_eventfd(fresh) < 0))
 		return fresh;
 	*place = fresh;
 	if (mover->waker.started)

@@ -3,6 +3,28 @@
 
 #include <stdlib.h>
 
+/* Holds nothing that a program has: see extent_holds(). */
+static const struct region_extent nowhere = {.begin = UINTPTR_MAX};
+
+/* The address space, in which engines find flat memory. */
+static const struct region_extent everywhere = {.size = SIZE_MAX, .writable = true};
+
+static void forget_hits(struct region_view *view)
+{
+	view->last[REGION_DESTINATION] = view->last[REGION_SOURCE] = view->flat ? &everywhere : &nowhere;
+}
+
+void region_view_init(struct region_view *view, bool flat)
+{
+	*view = (struct region_view){.flat = flat};
+	forget_hits(view);
+}
+
+void region_view_destroy(struct region_view *view)
+{
+	free(view->extents);
+}
+
 static int compare_extents(const void *a, const void *b)
 {
 	const struct region_extent *x = a, *y = b;
@@ -21,7 +43,7 @@ void region_view_copy(struct region_view *view, struct region_table *table, uint
 	struct region_extent *extents = realloc(view->extents, (2 * count + 1) * sizeof *extents);
 
 	view->count = view->constant = 0;
-	view->last[REGION_DESTINATION] = view->last[REGION_SOURCE] = 0;
+	forget_hits(view);
 	if (extents) {
 		view->extents = extents;
 		view->capacity = count;
@@ -29,7 +51,7 @@ void region_view_copy(struct region_view *view, struct region_table *table, uint
 		view->changes = atomic_load_explicit(&table->changes, memory_order_relaxed);
 		LIST_FOREACH(region, &table->regions, entry) {
 			uintptr_t begin = (uintptr_t)region->address;
-			struct region_extent extent = {begin, begin + region->size, region->id, region->writable};
+			struct region_extent extent = {begin, region->size, region->id, region->writable};
 
 			if (region->id && table->connection->number == connection)
 				extents[view->count++] = extent;
@@ -59,14 +81,21 @@ static uint32_t extents_up_to(const struct region_extent *extents, uint32_t coun
 }
 
 const struct region_extent *region_view_search(struct region_view *view, enum region_use use,
-					       const void *address, size_t length)
+					       const void *address, size_t length, uint64_t *offset)
 {
-	uint32_t next = extents_up_to(view->extents, view->count, (uintptr_t)address);
+	const struct region_extent *extent = &everywhere;
 
-	if (next == 0 || !extent_holds(&view->extents[next - 1], (uintptr_t)address, length))
-		return NULL;
-	view->last[use] = next - 1;
-	return &view->extents[next - 1];
+	if (!view->flat) {
+		uint32_t next = extents_up_to(view->extents, view->count, (uintptr_t)address);
+
+		if (next == 0)
+			return NULL;
+		extent = &view->extents[next - 1];
+		if (!extent_holds(extent, (uintptr_t)address - extent->begin, length))
+			return NULL;
+	} /* the engine refuses what is longer than the address space */
+	*offset = (uintptr_t)address - extent->begin;
+	return view->last[use] = extent;
 }
 
 bool region_view_forbids_some(const struct region_view *view, const void *address, size_t length)
@@ -75,6 +104,6 @@ bool region_view_forbids_some(const struct region_view *view, const void *addres
 	uintptr_t begin = (uintptr_t)address;
 	uint32_t next = extents_up_to(constant, view->constant, begin);
 
-	return (next > 0 && begin < constant[next - 1].end) ||
+	return (next > 0 && begin - constant[next - 1].begin < constant[next - 1].size) ||
 	       (next < view->constant && length > constant[next].begin - begin);
 }

@@ -14,7 +14,8 @@
 #include "region_table.h"
 
 struct region_extent {
-	uintptr_t begin, end;
+	uintptr_t begin;
+	size_t size;
 	uint32_t id;                   /* that the daemon knows it by */
 	bool writable;
 };
@@ -27,9 +28,14 @@ struct region_view {
 	uint32_t count;                /* regions that the daemon knows through the ring's connection */
 	uint32_t constant;             /* regions that may only be read, known to the daemon or not */
 	uint32_t capacity;             /* the constant ones begin at this index */
-	uint32_t last[2];              /* where the last look-up succeeded, by enum region_use */
+	bool flat;                     /* there are no regions: the address is the offset in region 0 */
 	struct region_extent *extents; /* twice the capacity */
+	const struct region_extent *last[2]; /* where look-ups succeeded last, by enum region_use; never NULL */
 };
+
+/* An empty view; a flat one is constant. */
+void region_view_init(struct region_view *view, bool flat);
+void region_view_destroy(struct region_view *view);
 
 void region_view_copy(struct region_view *view, struct region_table *table, uint32_t connection);
 
@@ -40,7 +46,7 @@ void region_view_copy(struct region_view *view, struct region_table *table, uint
 static inline void region_view_refresh(struct region_view *view, struct region_table *table, uint32_t connection)
 {
 	/* acquire; partner: table_changed() */
-	if (atomic_load_explicit(&table->changes, memory_order_acquire) != view->changes || !view->extents)
+	if (atomic_load_explicit(&table->changes, memory_order_acquire) != view->changes)
 		region_view_copy(view, table, connection);
 }
 
@@ -52,23 +58,27 @@ static inline bool region_view_forbids(const struct region_view *view, const voi
 	return view->constant > 0 && region_view_forbids_some(view, address, length);
 }
 
-static inline bool extent_holds(const struct region_extent *extent, uintptr_t begin, size_t length)
+static inline bool extent_holds(const struct region_extent *extent, size_t offset, size_t length)
 {
-	return begin >= extent->begin && begin <= extent->end && length <= extent->end - begin;
+	return length <= extent->size && offset <= extent->size - length;
 }
 
-/* The extent that holds all of [address, address + length), or NULL. */
+__attribute__((cold)) /* leave the registers to the usual look-up */
 const struct region_extent *region_view_search(struct region_view *view, enum region_use use,
-					       const void *address, size_t length);
+					       const void *address, size_t length, uint64_t *offset);
 
+/* The extent that holds all of [address, address + length), and the address's offset in it; or NULL. */
 static inline const struct region_extent *region_view_find(struct region_view *view, enum region_use use,
-							   const void *address, size_t length)
+							   const void *address, size_t length, uint64_t *offset)
 {
-	uint32_t last = view->last[use];
+	const struct region_extent *last = view->last[use];
+	const size_t from_begin = (uintptr_t)address - last->begin;
 
-	if (last < view->count && extent_holds(&view->extents[last], (uintptr_t)address, length))
-		return &view->extents[last];
-	return region_view_search(view, use, address, length);
+	if (extent_holds(last, from_begin, length)) {
+		*offset = from_begin;
+		return last;
+	}
+	return region_view_search(view, use, address, length, offset);
 }
 
 #endif

@@ -23,22 +23,26 @@ void ring_free(struct vdm_ring *ring)
 	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
-	free(ring->view.extents);
+	region_view_destroy(&ring->view);
 	free(ring->pending);
 	free(ring->sqes);
 	free(ring->cqes);
 	free(ring);
 }
 
-struct vdm_ring *ring_new(uint32_t entries, uint32_t first_sequence)
+struct vdm_ring *ring_new(struct vdm_client *client, uint32_t entries, uint32_t first_sequence)
 {
 	struct vdm_ring *ring = calloc(1, sizeof *ring);
 
 	if (!ring)
 		return NULL;
 	ring->epoch = fork_epoch();
+	ring->client = client;
 	ring->entries = entries;
-	ring->number = first_sequence;
+	ring->mask = entries - 1;
+	region_view_init(&ring->view, client == NULL);
+	ring->got = ring->submitted = ring->taken = first_sequence;
+	ring->got_limit = first_sequence + entries;
 	ring->sq_position = first_sequence;
 	ring->cq_position = first_sequence;
 	ring->ordered = first_sequence;
@@ -73,16 +77,18 @@ unsigned vdm_ring_entries(const struct vdm_ring *ring)
 
 unsigned vdm_ring_space_left(const struct vdm_ring *ring)
 {
-	return fork_happened(ring->epoch) ? 0 : ring->entries - ring->used;
+	return fork_happened(ring->epoch) ? 0 : ring->got_limit - ring->got;
 }
 
 struct vdm_sqe *vdm_ring_get_sqe(struct vdm_ring *ring)
 {
-	if (ring->used == ring->entries || fork_happened(ring->epoch))
-		return NULL;
-	ring->used++;
+	const uint32_t got = ring->got;
 
-	struct vdm_sqe *sqe = &ring->sqes[ring->got++ & (ring->entries - 1)];
+	if (got == ring->got_limit || fork_happened(ring->epoch))
+		return NULL;
+	ring->got = got + 1;
+
+	struct vdm_sqe *sqe = ring_entry(ring, got);
 
 	*sqe = (struct vdm_sqe){0};
 	return sqe;
@@ -90,8 +96,10 @@ struct vdm_sqe *vdm_ring_get_sqe(struct vdm_ring *ring)
 
 void vdm_ring_cq_advance(struct vdm_ring *ring, unsigned count)
 {
-	if (count > ring_unseen(ring))
-		count = ring_unseen(ring); /* what has not come cannot have been seen */
+	const uint32_t unseen = ring_unseen(ring);
+
+	if (count > unseen)
+		count = unseen; /* what has not come cannot have been seen */
 	ring->cqe_head += count;
-	ring->used -= count;
+	ring->got_limit += count;
 }

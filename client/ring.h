@@ -23,7 +23,7 @@ enum pending_state {
 /* An operation that has been published: what its completion, or the daemon's death, is to report. */
 struct pending {
 	uint64_t user_data;
-	uint32_t number;     /* vdm_cqe.operation */
+	uint32_t number;     /* of the entry; vdm_cqe.operation */
 	uint32_t position;   /* in the ring */
 	uint32_t next;       /* in the list of free ones */
 	enum pending_state state;
@@ -32,7 +32,7 @@ struct pending {
 struct vdm_ring {
 	struct vdm_client *client;    /* NULL for a ring within this process */
 	uint32_t epoch;
-	uint32_t entries;
+	uint32_t entries, mask;       /* a power of two, and one less */
 	uint32_t spin_us;
 	size_t threshold;
 	uint32_t connection;          /* of the client, that the ring belongs to */
@@ -64,15 +64,15 @@ struct vdm_ring {
 	int64_t eager_until;          /* ns, CLOCK_MONOTONIC: all waits do, as the daemon was starved of CPU; 0: no */
 	bool takes_back;              /* the daemon claims what it begins */
 
-	/* Entries that the caller has got: `taken` <= `submitted` <= `got`, free-running. */
+	/* Entries that the caller has got: `taken` <= `submitted` <= `got`, free-running. What they count is
+	 * vdm_cqe.operation. */
 	struct vdm_sqe *sqes;
 	uint32_t got, submitted, taken;
-	uint32_t number;              /* of the next operation that takes a lane */
 
 	/* Completions that the caller has not seen: free-running too. */
 	struct vdm_cqe *cqes;
 	uint32_t cqe_head, cqe_tail;
-	uint32_t used;                /* entries got, in flight or unseen: at most `entries` */
+	uint32_t got_limit;           /* of `got`: entries that are not got, in flight or unseen may be got */
 
 	int poll_fd;                  /* vdm_ring_eventfd(); -1 until asked for */
 	int self_fd;                  /* eventfd in it, for completions of the local lane */
@@ -91,12 +91,14 @@ struct vdm_ring {
 /* Store pointers to the `count` oldest completions that the caller has not seen. */
 static inline void ring_show(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count)
 {
+	uint32_t position = ring->cqe_head; /* a local copy: the compiler cannot know that `cqes` is not in the ring */
+
 	for (unsigned i = 0; i < count; i++)
-		cqes[i] = &ring->cqes[(ring->cqe_head + i) & (ring->entries - 1)];
+		cqes[i] = &ring->cqes[position++ & ring->mask];
 }
 
-/* A ring without memory that is shared. NULL: no memory. */
-struct vdm_ring *ring_new(uint32_t entries, uint32_t first_sequence);
+/* A ring without shared memory. `client` is NULL for a ring within this process. NULL: no memory. */
+struct vdm_ring *ring_new(struct vdm_client *client, uint32_t entries, uint32_t first_sequence);
 
 /* Let it use its shared memory from now on. */
 void ring_attach(struct vdm_ring *ring, void *submission, void *completion);
@@ -111,12 +113,12 @@ static inline uint32_t ring_in_flight(const struct vdm_ring *ring)
 
 static inline struct vdm_sqe *ring_entry(struct vdm_ring *ring, uint32_t position)
 {
-	return &ring->sqes[position & (ring->entries - 1)];
+	return &ring->sqes[position & ring->mask];
 }
 
 static inline const struct vdm_descriptor *ring_descriptor(const struct vdm_ring *ring, uint32_t position)
 {
-	return &ring->descriptors[position & (ring->entries - 1)];
+	return &ring->descriptors[position & ring->mask];
 }
 
 /*
@@ -128,6 +130,12 @@ static inline const struct vdm_descriptor *ring_descriptor(const struct vdm_ring
 static inline bool ring_order_settled(const struct vdm_ring *ring)
 {
 	return (int32_t)(ring->cq_position - ring->ordered) >= 0;
+}
+
+/* Entries that are got, in flight or unseen: at most `entries`. */
+static inline uint32_t ring_used(const struct vdm_ring *ring)
+{
+	return ring->got + ring->entries - ring->got_limit;
 }
 
 /* Completions that the caller has not seen. */

@@ -8,7 +8,7 @@
 
 void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t value, int32_t result)
 {
-	struct vdm_cqe *cqe = &ring->cqes[ring->cqe_tail++ & (ring->entries - 1)];
+	struct vdm_cqe *cqe = &ring->cqes[ring->cqe_tail++ & ring->mask];
 
 	*cqe = (struct vdm_cqe){.user_data = pending->user_data,
 				.value = value,
@@ -62,31 +62,77 @@ static void reap_taken_back(struct vdm_ring *ring, struct pending *pending, cons
 	ring_report(ring, pending, value, result);
 }
 
-void ring_reap(struct vdm_ring *ring)
+/*
+ * The usual case, in few instructions: collect completions of operations that the daemon has carried out, up to the
+ * first other one. The counts are local copies, which the compiler would load again after each store to a completion.
+ */
+static inline void reap_plain(struct vdm_ring *ring)
 {
-	while (ring_in_flight(ring) > 0 && ring->connected) {
-		const struct vdm_completion *slot =
-			&ring->completions[ring->cq_position & (ring->entries - 1)];
+	const uint32_t end = ring->sq_position;
+	uint32_t position = ring->cq_position, tail = ring->cqe_tail, free_pending = ring->free_pending, failed = 0;
+
+	while (position != end) {
+		const struct vdm_completion *slot = &ring->completions[position & ring->mask];
 
 		/* acquire; partner: consumer_complete(), release: who sees this word sees the bytes moved */
-		if (atomic_load_explicit(&slot->sequence, memory_order_acquire) !=
-		    ring->cq_position + 1)
+		if (atomic_load_explicit(&slot->sequence, memory_order_acquire) != position + 1)
 			break;
 
-		uint64_t index = slot->user_data;
-
-		ring->cq_position++;
-		if (index >= ring->entries)
-			continue;
-
+		const uint64_t index = slot->user_data;
 		struct pending *pending = &ring->pending[index];
 
-		if (slot->flags & VDM_COMPLETION_TAKEN_BACK || pending->state != PENDING_ACTIVE)
-			reap_taken_back(ring, pending, slot);
-		else
-			ring_report(ring, pending, slot->value, slot->result);
+		if (index >= ring->entries || slot->flags || pending->state != PENDING_ACTIVE)
+			break;
+
+		struct vdm_cqe *cqe = &ring->cqes[tail++ & ring->mask];
+		const int32_t result = slot->result;
+
+		*cqe = (struct vdm_cqe){.user_data = pending->user_data,
+					.value = slot->value,
+					.result = result,
+					.operation = pending->number};
+		failed += result != 0;
+		pending->state = PENDING_NONE;
+		pending->next = free_pending;
+		free_pending = (uint32_t)index;
+		position++;
+	}
+	ring->cq_position = position;
+	ring->cqe_tail = tail;
+	ring->free_pending = free_pending;
+	if (failed)
+		ring_count(&ring->counters.failed, failed);
+}
+
+/* Collect the next completion, whatever it is. Returns whether there was one. */
+static bool reap_other(struct vdm_ring *ring)
+{
+	const struct vdm_completion *slot = &ring->completions[ring->cq_position & ring->mask];
+
+	/* acquire; partner: consumer_complete(), release: who sees this word sees the bytes moved */
+	if (ring_in_flight(ring) == 0 ||
+	    atomic_load_explicit(&slot->sequence, memory_order_acquire) != ring->cq_position + 1)
+		return false;
+	ring->cq_position++;
+
+	const uint64_t index = slot->user_data;
+
+	if (index < ring->entries) {
+		struct pending *pending = &ring->pending[index];
+
+		reap_taken_back(ring, pending, slot);
 		retire(ring, pending);
 	}
+	return true;
+}
+
+void ring_reap(struct vdm_ring *ring)
+{
+	if (!ring->connected)
+		return;
+	do
+		reap_plain(ring);
+	while (reap_other(ring));
 	if (ring_in_flight(ring) == 0) {
 		activity_set_in_flight(&ring->activity, false);
 		ring->ordered = ring->cq_position; /* never so far behind that it seems to be ahead */

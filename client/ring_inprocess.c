@@ -32,7 +32,7 @@ int ring_open_inprocess(struct engine *engine, struct engine_account *account,
 			struct engine_memory *memory, uint32_t entries, uint32_t spin_us,
 			struct vdm_ring **out)
 {
-	struct vdm_ring *ring = ring_new(entries, 0);
+	struct vdm_ring *ring = ring_new(NULL, entries, 0);
 
 	if (!ring)
 		return fail(-ENOMEM, "out of memory");

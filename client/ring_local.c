@@ -20,14 +20,15 @@ int ring_run_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uin
 	return 0;
 }
 
-void ring_complete_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, int result)
+void ring_complete_entry(struct vdm_ring *ring, int result)
 {
-	struct vdm_cqe *cqe = &ring->cqes[ring->cqe_tail++ & (ring->entries - 1)];
+	const struct vdm_sqe *sqe = ring_entry(ring, ring->taken);
+	struct vdm_cqe *cqe = &ring->cqes[ring->cqe_tail++ & ring->mask];
 
 	*cqe = (struct vdm_cqe){.user_data = sqe->user_data,
 				.value = result == 0 ? entry_bytes(sqe) : 0,
 				.result = result,
-				.operation = ring->number++};
+				.operation = ring->taken++};
 	if (result)
 		ring_count(&ring->counters.failed, 1);
 	if (ring->poll_fd >= 0 && ring->armed)

@@ -9,8 +9,8 @@
 /* Carry out an entry that is valid, unless its destination may only be read. Returns its result. */
 int ring_run_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uint64_t *counter);
 
-/* Report the end of an entry that has not been published. */
-void ring_complete_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, int result);
+/* Take the next entry, and report its end. */
+void ring_complete_entry(struct vdm_ring *ring, int result);
 
 /* The operation that was published at `position`, in addresses of this process. False: its memory has been released. */
 bool ring_translate(struct vdm_ring *ring, uint32_t position, struct operation *operation);

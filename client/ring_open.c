@@ -100,11 +100,10 @@ int vdm_ring_open(struct vdm_client *client, const struct vdm_options *given, st
 	if (fork_happened(client->epoch))
 		return fork_error();
 
-	struct vdm_ring *ring = ring_new(options.entries, options.first_sequence);
+	struct vdm_ring *ring = ring_new(client, options.entries, options.first_sequence);
 
 	if (!ring)
 		return fail(-ENOMEM, "out of memory");
-	ring->client = client;
 	ring->spin_us = options.spin_us;
 
 	connection_renew(&client->connection);

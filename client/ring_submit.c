@@ -3,8 +3,8 @@
 #include "ring_submit.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "cancellation.h"
 #include "entry.h"
@@ -13,53 +13,56 @@
 
 enum lane { LANE_REMOTE, LANE_SMALL, LANE_OUTSIDE, LANE_DISCONNECTED };
 
-/* Where an operation's memory lies, in the terms of its descriptor. */
-struct place {
-	uint32_t destination_region, source_region;
-	uint64_t destination_offset, source_offset;
-};
-
-static inline bool locate(struct vdm_ring *ring, const struct vdm_sqe *sqe, struct place *place)
+/* Describe an entry that stores bytes by regions and offsets. Returns whether that is possible: all of its memory lies in
+ * regions, and its pattern is a byte. */
+static inline bool describe(struct vdm_ring *ring, const struct vdm_sqe *sqe, struct vdm_descriptor *d)
 {
-	const struct region_extent *extent;
+	const unsigned facts = entry_facts(sqe);
+	const uint64_t length = sqe->length;
+	const struct region_extent *to, *from;
 
-	if (!ring->client) { /* flat memory: the address is the offset */
-		place->destination_offset = (uintptr_t)sqe->dest;
-		place->source_offset = (entry_facts(sqe) & OP_SOURCE) ? (uintptr_t)sqe->src : 0;
-		return true;
+	to = region_view_find(&ring->view, REGION_DESTINATION, sqe->dest, length, &d->destination_offset);
+	if (!to)
+		return false;
+	d->destination_region = to->id;
+	d->length = length;
+	d->pattern = 0;
+	if (facts & OP_PATTERN) {
+		if (sqe->value > UINT8_MAX)
+			return false;
+		d->pattern = sqe->value;
 	}
-	extent = region_view_find(&ring->view, REGION_DESTINATION, sqe->dest, sqe->length);
-	if (!extent)
-		return false;
-	place->destination_region = extent->id;
-	place->destination_offset = (uintptr_t)sqe->dest - extent->begin;
-	if (!(entry_facts(sqe) & OP_SOURCE))
-		return true;
-	extent = region_view_find(&ring->view, REGION_SOURCE, sqe->src, sqe->length);
-	if (!extent)
-		return false;
-	place->source_region = extent->id;
-	place->source_offset = (uintptr_t)sqe->src - extent->begin;
+	if (facts & OP_SOURCE) {
+		from = region_view_find(&ring->view, REGION_SOURCE, sqe->src, length, &d->source_offset);
+		if (!from)
+			return false;
+		d->source_region = from->id;
+	} else {
+		d->source_region = 0;
+		d->source_offset = 0;
+	}
 	return true;
 }
 
-/* `large` says that the operation is to be treated as above the threshold. */
-static inline enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe *sqe, bool large,
-			     struct place *place)
+/* The lane of a valid entry, which is described in `d` if it is the remote one. `large` says that the operation is to be
+ * treated as above the threshold. */
+static inline enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe *sqe, bool large, struct vdm_descriptor *d)
 {
-	*place = (struct place){0};
+	const unsigned facts = entry_facts(sqe);
+
 	if (!ring->connected)
 		return LANE_DISCONNECTED;
-	switch (sqe->opcode) {
-	case VDM_OP_NOP: /* exists to travel */
-		return LANE_REMOTE;
-	case VDM_OP_FLUSH: /* orders what is in flight; nothing is, nothing to do */
-		return large || ring_in_flight(ring) > 0 || ring->threshold <= 1 ? LANE_REMOTE : LANE_SMALL;
-	default:
+	if (facts & OP_WRITES) {
 		if (sqe->length < ring->threshold && !large)
 			return LANE_SMALL;
-		return locate(ring, sqe, place) ? LANE_REMOTE : LANE_OUTSIDE;
+		return describe(ring, sqe, d) ? LANE_REMOTE : LANE_OUTSIDE;
 	}
+	d->destination_region = d->source_region = 0;
+	d->destination_offset = d->source_offset = d->length = d->pattern = 0;
+	/* An ordered operation that moves nothing orders what is in flight. If nothing is, it has nothing to do. */
+	if ((facts & OP_ORDERED) && !large && ring_in_flight(ring) == 0 && ring->threshold > 1)
+		return LANE_SMALL;
+	return LANE_REMOTE;
 }
 
 bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, size_t n)
@@ -68,76 +71,76 @@ bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, siz
 		return false;
 	region_view_refresh(&ring->view, &ring->client->regions, ring->connection);
 	if (region_view_forbids(&ring->view, dest, n))
-		return true; /* to be told so there, where a store of ours would end the process */
+		return true; /* the ring answers -EACCES, where a store in this process would raise SIGSEGV */
 	if (n < ring->threshold)
 		return false;
 
-	const struct region_extent *to = region_view_find(&ring->view, REGION_DESTINATION, dest, n);
-	const struct region_extent *from = src ? region_view_find(&ring->view, REGION_SOURCE, src, n) : to;
+	uint64_t unused;
 
-	return to && from;
+	return region_view_find(&ring->view, REGION_DESTINATION, dest, n, &unused) &&
+	       (!src || region_view_find(&ring->view, REGION_SOURCE, src, n, &unused));
 }
 
-/* Returns its bytes. */
-static inline uint64_t publish(struct vdm_ring *ring, const struct vdm_sqe *sqe, const struct place *place)
-{
-	struct vdm_descriptor *slot = &ring->descriptors[ring->sq_position & (ring->entries - 1)];
-	uint32_t index = ring->free_pending;
-	struct pending *pending = &ring->pending[index];
-	uint64_t length = entry_bytes(sqe);
+/*
+ * What the next published operation gets. While entries are published this is a local copy of the ring's fields, which
+ * the compiler would load again after each store to a descriptor.
+ */
+struct cursor {
+	uint32_t taken;    /* its entry */
+	uint32_t position; /* in the ring */
+	size_t pending;    /* index of the first free one */
+};
 
-	ring->free_pending = pending->next;
+static inline struct cursor cursor_of(const struct vdm_ring *ring)
+{
+	return (struct cursor){.taken = ring->taken, .position = ring->sq_position, .pending = ring->free_pending};
+}
+
+static inline void cursor_store(struct vdm_ring *ring, struct cursor cursor)
+{
+	ring->sq_position = cursor.position;
+	ring->taken = cursor.taken;
+	ring->free_pending = (uint32_t)cursor.pending;
+}
+
+static inline struct vdm_descriptor *slot_at(const struct vdm_ring *ring, struct cursor cursor)
+{
+	return &ring->descriptors[cursor.position & ring->mask];
+}
+
+/* Publish a valid entry in a slot that describes its memory. The slot's reserved fields are zero since it was made. */
+static inline void publish(struct vdm_ring *ring, struct cursor *cursor, const struct vdm_sqe *sqe,
+			   struct vdm_descriptor *slot)
+{
+	const uint32_t head = entry_head(sqe);
+	const size_t index = cursor->pending;
+	struct pending *pending = &ring->pending[index];
+
 	pending->user_data = sqe->user_data;
-	pending->number = ring->number++;
-	pending->position = ring->sq_position;
+	pending->number = cursor->taken;
+	pending->position = cursor->position;
 	pending->state = PENDING_ACTIVE;
 
-	slot->opcode = sqe->opcode;
-	slot->priority = 0;
-	slot->flags = sqe->flags;
-	slot->destination_region = place->destination_region;
-	slot->source_region = place->source_region;
-	slot->reserved0 = 0;
-	slot->destination_offset = place->destination_offset;
-	slot->source_offset = place->source_offset;
-	slot->length = length;
-	slot->pattern = entry_facts(sqe) & OP_PATTERN ? sqe->value : 0;
+	memcpy(slot, &head, sizeof head);
 	slot->user_data = index;
-	slot->reserved1 = 0;
 	/* release; partner: descriptor_state(), acquire: who sees this word sees the entry and the source */
-	atomic_store_explicit(&slot->sequence, ring->sq_position + 1, memory_order_release);
-	ring->sq_position++;
-	return length;
+	atomic_store_explicit(&slot->sequence, cursor->position + 1, memory_order_release);
+
+	cursor->taken++;
+	cursor->position++;
+	cursor->pending = pending->next;
 }
 
-/* The lane of `length` linked entries from `taken` on: remote only if all can go there. `large` as for choose_lane(). */
-static enum lane chain_lane(struct vdm_ring *ring, uint32_t length, bool large, bool *waits)
-{
-	enum lane lane = LANE_REMOTE;
-
-	*waits = false;
-	for (uint32_t i = 0; i < length; i++) {
-		const struct vdm_sqe *sqe = ring_entry(ring, ring->taken + i);
-		struct place unused;
-		enum lane own = entry_check(sqe) ? LANE_SMALL
-					   : choose_lane(ring, sqe, large, &unused);
-
-		if (own != LANE_REMOTE)
-			lane = own;
-		*waits |= entry_is_ordered(sqe);
-	}
-	return lane;
-}
-
-static void run_chain_here(struct vdm_ring *ring, uint32_t length, enum lane lane)
+/* Take `count` entries in the local lane. If one fails, those that are linked to it are cancelled. */
+static void run_here(struct vdm_ring *ring, uint32_t count, enum lane lane)
 {
 	_Atomic uint64_t *counter = lane == LANE_SMALL     ? &ring->counters.local_small
 				    : lane == LANE_OUTSIDE ? &ring->counters.local_outside
 							   : &ring->counters.local_disconnected;
 	int failed = 0;
 
-	for (uint32_t i = 0; i < length; i++) {
-		const struct vdm_sqe *sqe = ring_entry(ring, ring->taken++);
+	for (uint32_t i = 0; i < count; i++) {
+		const struct vdm_sqe *sqe = ring_entry(ring, ring->taken);
 		int result = entry_check(sqe);
 
 		if (failed)
@@ -145,8 +148,121 @@ static void run_chain_here(struct vdm_ring *ring, uint32_t length, enum lane lan
 		else if (result == 0)
 			result = ring_run_entry(ring, sqe, counter);
 		failed = result;
-		ring_complete_entry(ring, sqe, result);
+		ring_complete_entry(ring, result);
 	}
+}
+
+/* An entry runs in this process during a submit, wait or peek, so whatever has to complete or begin before it must have
+ * been reaped. */
+static bool may_run_here(const struct vdm_ring *ring, bool ordered)
+{
+	return ring_order_settled(ring) && (!ordered || ring_in_flight(ring) == 0);
+}
+
+/* The daemon keeps the order. But it may take a contested operation for complete before it is. */
+static bool may_publish(const struct vdm_ring *ring, uint32_t count, bool ordered)
+{
+	return ring->entries - ring_in_flight(ring) >= count && (!ordered || ring->contested == 0);
+}
+
+/* Move a chain into one lane: the remote one only if all of its entries can go there. Returns false if it has to wait. */
+static __attribute__((noinline)) bool advance_chain(struct vdm_ring *ring, uint64_t *bytes)
+{
+	const struct vdm_sqe *sqe;
+	struct cursor cursor = cursor_of(ring);
+	enum lane lane = LANE_REMOTE;
+	bool ordered = false;
+	uint32_t length = 0;
+
+	do { /* ends: the last entry of a submit has no link */
+		struct vdm_descriptor unused;
+
+		sqe = ring_entry(ring, ring->taken + length++);
+		enum lane own = entry_check(sqe) ? LANE_SMALL : choose_lane(ring, sqe, true, &unused);
+
+		if (own != LANE_REMOTE)
+			lane = own;
+		ordered |= entry_is_ordered(sqe);
+	} while (sqe->flags & VDM_SQE_LINK);
+
+	if (lane != LANE_REMOTE) {
+		if (!may_run_here(ring, ordered))
+			return false;
+		run_here(ring, length, lane);
+		return true;
+	}
+	if (!may_publish(ring, length, true))
+		return false;
+	for (uint32_t i = 0; i < length; i++) {
+		struct vdm_descriptor *slot = slot_at(ring, cursor);
+
+		sqe = ring_entry(ring, cursor.taken);
+		choose_lane(ring, sqe, true, slot);
+		publish(ring, &cursor, sqe, slot);
+		*bytes += entry_bytes(sqe);
+	}
+	cursor_store(ring, cursor);
+	ring->ordered = ring->sq_position;
+	return true;
+}
+
+/* Move the next entry into its lane, with its chain. Returns false if it has to wait. */
+static __attribute__((noinline)) /* leave the registers to publish_plain() */
+bool advance_one(struct vdm_ring *ring, uint64_t *bytes)
+{
+	const struct vdm_sqe *sqe = ring_entry(ring, ring->taken);
+
+	if (sqe->flags & VDM_SQE_LINK)
+		return advance_chain(ring, bytes);
+
+	const bool ordered = entry_is_ordered(sqe), publishable = may_publish(ring, 1, ordered);
+	struct cursor cursor = cursor_of(ring);
+	struct vdm_descriptor unused, *slot = publishable ? slot_at(ring, cursor) : &unused;
+	/* An entry that must not run in this process yet goes to the daemon if it can, however small it is. */
+	enum lane lane =
+		entry_check(sqe) ? LANE_SMALL : choose_lane(ring, sqe, !ring_order_settled(ring), slot);
+
+	if (lane != LANE_REMOTE) {
+		if (!may_run_here(ring, ordered))
+			return false;
+		run_here(ring, 1, lane);
+		return true;
+	}
+	if (!publishable)
+		return false;
+	publish(ring, &cursor, sqe, slot);
+	*bytes += entry_bytes(sqe);
+	cursor_store(ring, cursor);
+	if (ordered)
+		ring->ordered = ring->sq_position;
+	return true;
+}
+
+/*
+ * The usual case, in few instructions: publish plain entries, of which the next one is the first, until one does not go
+ * to the daemon, the ring has no more room, or the plain ones end. Returns whether there was one.
+ */
+static inline bool publish_plain(struct vdm_ring *ring, const struct vdm_sqe *sqe, uint64_t *bytes)
+{
+	const uint32_t room = ring->entries - ring_in_flight(ring), waiting = ring->submitted - ring->taken;
+	const uint32_t first = ring->taken, end = first + (waiting < room ? waiting : room);
+	struct cursor cursor = cursor_of(ring);
+	uint64_t sum = 0;
+
+	if (!ring->connected || room == 0)
+		return false;
+	do {
+		struct vdm_descriptor *slot = slot_at(ring, cursor);
+
+		if (sqe->length < ring->threshold || !describe(ring, sqe, slot))
+			break;
+		publish(ring, &cursor, sqe, slot);
+		sum += sqe->length;
+		sqe = ring_entry(ring, cursor.taken);
+	} while (cursor.taken != end && entry_is_plain(sqe));
+	cursor_store(ring, cursor);
+	*bytes += sum;
+	return cursor.taken != first;
 }
 
 /* Ring the doorbell if nobody looks at the ring. */
@@ -171,72 +287,27 @@ static void ring_doorbell(struct vdm_ring *ring)
 	ring_count(&ring->counters.doorbells, 1);
 }
 
-/*
- * Move on with what is next: an operation that is ordered with others, or wants no daemon, or a chain. Returns whether it
- * could be; `room` is that of the ring.
- */
-static bool advance_ordered(struct vdm_ring *ring, uint32_t room, uint64_t *bytes)
-{
-	/* the daemon keeps the order, so what must not run here yet goes there, if it can, however small it is */
-	bool settled = ring_order_settled(ring), waits;
-	uint32_t length = 1;
-	struct place place;
-
-	while (ring_entry(ring, ring->taken + length - 1)->flags & VDM_SQE_LINK)
-		length++; /* ends: the last entry of a submit has no link */
-
-	enum lane lane = chain_lane(ring, length, !settled || length > 1, &waits);
-
-	if (lane != LANE_REMOTE) {
-		if (!settled || (waits && ring_in_flight(ring) > 0))
-			return false; /* until enough of what is in flight has been reaped */
-		run_chain_here(ring, length, lane);
-		return true;
-	}
-	waits |= length > 1;
-	if (room < length || (waits && ring->contested > 0))
-		return false; /* the daemon may take a contested operation for complete before it is */
-	for (uint32_t i = 0; i < length; i++) {
-		const struct vdm_sqe *sqe = ring_entry(ring, ring->taken++);
-
-		choose_lane(ring, sqe, true, &place);
-		*bytes += publish(ring, sqe, &place);
-	}
-	if (waits)
-		ring->ordered = ring->sq_position;
-	return true;
-}
-
-void ring_advance(struct vdm_ring *ring)
+void ring_advance_waiting(struct vdm_ring *ring)
 {
 	const uint32_t published = ring->sq_position;
 	uint64_t bytes = 0;
 
-	if (ring->taken == ring->submitted)
-		return;
-	activity_enter(&ring->activity);
-	if (ring->client)
+	if (ring->client) {
+		activity_enter(&ring->activity);
 		region_view_refresh(&ring->view, &ring->client->regions, ring->connection);
-	while (ring->taken != ring->submitted) {
-		const struct vdm_sqe *first = ring_entry(ring, ring->taken);
-		uint32_t room = ring->entries - ring_in_flight(ring);
-		struct place place;
+	}
+	do {
+		const struct vdm_sqe *next = ring_entry(ring, ring->taken);
 
-		/* mostly it is one operation by itself, for the daemon */
-		if (room > 0 && !(first->flags & VDM_SQE_LINK) && !entry_is_ordered(first) && !entry_check(first) &&
-		    choose_lane(ring, first, false, &place) == LANE_REMOTE) {
-			ring->taken++;
-			bytes += publish(ring, first, &place);
-		} else if (!advance_ordered(ring, room, &bytes)) {
+		if (!(entry_is_plain(next) && publish_plain(ring, next, &bytes)) && !advance_one(ring, &bytes))
 			break;
-		}
-	}
-	if (ring->sq_position == published) {
+	} while (ring->taken != ring->submitted);
+	if (ring->client) {
+		activity_set_in_flight(&ring->activity, ring_in_flight(ring) > 0);
 		activity_leave(&ring->activity);
-		return;
 	}
-	activity_set_in_flight(&ring->activity, true);
-	activity_leave(&ring->activity);
+	if (ring->sq_position == published)
+		return;
 	ring_count(&ring->counters.offloaded, ring->sq_position - published);
 	ring_count(&ring->counters.offloaded_bytes, bytes);
 	ring_doorbell(ring);
@@ -245,18 +316,16 @@ void ring_advance(struct vdm_ring *ring)
 bool ring_run_waiting(struct vdm_ring *ring, uint64_t most_bytes)
 {
 	const struct vdm_sqe *sqe = ring_entry(ring, ring->taken);
-	struct place place;
+	struct vdm_descriptor unused;
 
 	if (ring->taken == ring->submitted || ring_in_flight(ring) < ring->entries || !ring_order_settled(ring) ||
-	    (sqe->flags & (VDM_SQE_FENCE | VDM_SQE_LINK)) || entry_check(sqe) || sqe->opcode == VDM_OP_FLUSH ||
-	    sqe->length <= VDM_CLAIM_BYTES || sqe->length > most_bytes ||
-	    choose_lane(ring, sqe, false, &place) != LANE_REMOTE)
+	    !entry_is_plain(sqe) || sqe->length <= VDM_CLAIM_BYTES || sqe->length > most_bytes ||
+	    choose_lane(ring, sqe, false, &unused) != LANE_REMOTE)
 		return false;
 
-	ring->taken++;
 	ring_count(&ring->counters.offloaded, 1);
 	ring_count(&ring->counters.offloaded_bytes, sqe->length);
-	ring_complete_entry(ring, sqe, ring_run_entry(ring, sqe, &ring->counters.taken_back));
+	ring_complete_entry(ring, ring_run_entry(ring, sqe, &ring->counters.taken_back));
 	return true;
 }
 

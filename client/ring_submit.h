@@ -4,8 +4,15 @@
 
 #include "ring.h"
 
+/* ring_advance(), when there is something to move. */
+void ring_advance_waiting(struct vdm_ring *ring);
+
 /* Move what has been submitted into its lanes, as far as fences allow. */
-void ring_advance(struct vdm_ring *ring);
+static inline void ring_advance(struct vdm_ring *ring)
+{
+	if (ring->taken != ring->submitted)
+		ring_advance_waiting(ring);
+}
 
 /*
  * Carry out the next operation in this process that the ring has no room for, if it is one that might be taken back

@@ -10,7 +10,7 @@
 chan buffer = [4] of { bit };
 bit activity;                   /* odd while the ring uses regions; as others see it */
 bool changed;                   /* the region has been taken out of the list */
-bool awaited;                   /* leavers_awaited */
+bool awaited;                   /* activities::awaiting */
 bool asleep, told;              /* pthread_cond_wait(), and that it has been woken */
 bool released;
 

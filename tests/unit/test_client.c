@@ -209,31 +209,58 @@ static void imports_are_checked(void **state)
 	vdm_client_close(client);
 }
 
+/* The number of the region that is found, and 0 if none is. */
+static uint32_t region_at(struct region_view *view, uintptr_t address, size_t length)
+{
+	uint64_t offset;
+	const struct region_extent *found = region_view_find(view, REGION_SOURCE, (void *)address, length, &offset);
+
+	if (!found)
+		return 0;
+	assert_int_equal(found->begin + offset, address);
+	return found->id;
+}
+
 static void extents_are_found_by_every_address_in_them_and_no_other(void **state)
 {
-	struct region_extent extents[] = {{1000, 2000, 1, true}, {2000, 3000, 2, true},
-					  {5000, 6000, 3, false}};
-	struct region_view view = {.count = 3, .extents = extents};
+	struct region_extent extents[] = {{1000, 1000, 1, true}, {2000, 1000, 2, true}, {5000, 1000, 3, false}};
+	struct region_view view;
 
 	(void)state;
+	region_view_init(&view, false);
+	view.count = 3;
+	view.extents = extents;
 	for (uintptr_t at = 900; at < 6100; at += 50) {
 		for (size_t n = 0; n < 1200; n += 99) {
-			const struct region_extent *want = NULL;
+			uint32_t want = 0;
 
 			for (int i = 0; i < 3; i++)
-				if (at >= extents[i].begin && at + n <= extents[i].end)
-					want = &extents[i]; /* n == 0 at a border: either will do */
-			const struct region_extent *got = region_view_find(&view, REGION_SOURCE, (void *)at, n);
-
+				if (at >= extents[i].begin && at + n <= extents[i].begin + extents[i].size)
+					want = extents[i].id;
 			if (n > 0)
-				assert_ptr_equal(got, want);
-			else
-				assert_int_equal(got == NULL, want == NULL);
+				assert_int_equal(region_at(&view, at, n), want);
+			else /* at a border: either will do */
+				assert_int_equal(region_at(&view, at, n) == 0, want == 0);
 		}
 	}
-	assert_null(region_view_find(&view, REGION_SOURCE, (void *)1500, SIZE_MAX));
-	view.count = 0;
-	assert_null(region_view_find(&view, REGION_SOURCE, (void *)1500, 1));
+	assert_int_equal(region_at(&view, 1500, SIZE_MAX), 0);
+	region_view_init(&view, false);
+	assert_int_equal(region_at(&view, 1500, 1), 0);
+	assert_int_equal(region_at(&view, 0, 0), 0);
+}
+
+static void flat_memory_is_found_at_every_address(void **state)
+{
+	struct region_view view;
+	uint64_t offset;
+
+	(void)state;
+	region_view_init(&view, true);
+	assert_non_null(region_view_find(&view, REGION_SOURCE, (void *)1500, 1, &offset));
+	assert_int_equal(offset, 1500);
+	/* the engine is to refuse what wraps around */
+	assert_non_null(region_view_find(&view, REGION_SOURCE, (void *)1500, SIZE_MAX, &offset));
+	assert_int_equal(offset, 1500);
 }
 
 static void a_child_is_in_another_epoch_and_so_is_its_child(void **state)
@@ -433,6 +460,7 @@ int main(void)
 		cmocka_unit_test(regions_are_whole_zeroed_pages),
 		cmocka_unit_test(imports_are_checked),
 		cmocka_unit_test(extents_are_found_by_every_address_in_them_and_no_other),
+		cmocka_unit_test(flat_memory_is_found_at_every_address),
 		cmocka_unit_test(a_child_is_in_another_epoch_and_so_is_its_child),
 		cmocka_unit_test(structures_of_other_sizes_are_filled_as_far_as_they_go),
 		cmocka_unit_test(an_import_is_refused_where_the_address_is_not_the_file),
