@@ -27,7 +27,7 @@ void activity_remove(struct activity *activity)
 	LIST_REMOVE(activity, entry);
 }
 
-void activities_tell_left(struct activities *all)
+void activities_wake(struct activities *all)
 {
 	pthread_mutex_lock(all->lock);
 	pthread_cond_broadcast(&all->left);
@@ -44,14 +44,16 @@ bool activities_await_inactive(struct activities *all)
 	bool in_flight = false;
 	struct activity *activity = NULL;
 
-	/* relaxed, then a full barrier here and in the rings' threads; partners: activity_enter(), activity_leave() */
+	/* relaxed, then a full barrier here and in the rings' threads; partners: activity_enter(),
+	 * activity_leave() */
 	atomic_fetch_add_explicit(&all->awaiting, 1, memory_order_relaxed);
 	if (all->reaches_threads)
 		barrier_for_own_threads();
 	else
 		atomic_thread_fence(memory_order_seq_cst);
 	while ((activity = activity_after(all, activity))) {
-		/* acquire; partner: activity_step(), release: the ring's thread has done what it did while active */
+		/* acquire; partner: activity_step(), release: the ring's thread has done what it
+		 * did while active */
 		if (atomic_load_explicit(&activity->steps, memory_order_acquire) % 2 != 0) {
 			pthread_cond_wait(&all->left, all->lock);
 			activity = NULL; /* the list may have changed: begin again */

@@ -72,9 +72,10 @@ int vdm_client_open(const struct vdm_options *options, struct vdm_client **clien
 	if (result)
 		return result;
 	result = connect_first(c);
-	/* Without a daemon the local lane serves; but not when there is one that says no. */
+	/* Without a daemon the local lane serves. A daemon that refuses the client is an error. */
 	bool absent = result == -ENOENT || result == -ECONNREFUSED || result == -ENOTCONN ||
-		      result == -EACCES || result == -ENOTDIR || result == -EAGAIN || result == -ETIMEDOUT;
+		      result == -EACCES || result == -ENOTDIR || result == -EAGAIN ||
+		      result == -ETIMEDOUT;
 
 	if (result &&
 	    (!absent || (c->options.flags & VDM_OPTION_REQUIRE_DAEMON) || c->options.features)) {
@@ -108,12 +109,13 @@ struct vdm_client *vdm_client_default(void)
 		return known;
 	}
 
-	/* The parent's, if there is one, is left as it is: its rings and regions may still be referred to. */
+	/* A parent's client is left as it is: the program may still refer to its rings and
+	 * regions. */
 	struct vdm_client *fresh;
 
 	if (client_new(NULL, &fresh) < 0)
 		return NULL;
-	connect_first(fresh); /* if it is in vain now, for whatever reason, it is tried again at the next call */
+	connect_first(fresh); /* a failure does not matter: the next call tries again */
 	if (atomic_compare_exchange_strong_explicit(&shared, &known, fresh, memory_order_release,
 						    memory_order_acquire))
 		return fresh;
@@ -151,7 +153,8 @@ int vdm_client_info(struct vdm_client *client, struct vdm_client_info *info)
 	if (full.connected) {
 		const struct vdm_message_welcome *welcome = &connection->welcome;
 
-		full.features = welcome->features & VDM_FEATURE_FILE_REGIONS; /* others are the library's */
+		/* the other features concern the library */
+		full.features = welcome->features & VDM_FEATURE_FILE_REGIONS;
 		full.workers = welcome->workers;
 		full.max_entries = welcome->max_entries;
 		full.max_rings = welcome->max_rings;
@@ -172,7 +175,8 @@ int vdm_client_counters(struct vdm_client *client, struct vdm_client_counters *c
 	const struct ring_counters *ring;
 
 	if (counters->size < sizeof counters->size)
-		return fail(-EINVAL, "counters.size is %zu: set it to sizeof(struct vdm_client_counters)",
+		return fail(-EINVAL,
+			    "counters.size is %zu: set it to sizeof(struct vdm_client_counters)",
 			    counters->size);
 	if (fork_happened(client->epoch))
 		return fork_error();

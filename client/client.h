@@ -13,11 +13,11 @@
 #include "region_table.h"
 
 struct vdm_client {
-	uint32_t epoch;                      /* of the process, see fork.h */
-	struct vdm_options options;          /* every field valid; the string `socket` is the client's own */
+	uint32_t epoch;             /* of the process, see fork.h */
+	struct vdm_options options; /* every field valid; the string `socket` is the client's own */
 	struct connection connection;
 	struct region_table regions;
-	struct activities activities;        /* of the rings */
+	struct activities activities; /* of the rings */
 	/* Guarded by connection.lock: */
 	LIST_HEAD(, ring_counters) counters; /* of the rings */
 	struct ring_counters ended;          /* sum of those of the rings that have been closed */

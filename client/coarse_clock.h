@@ -5,7 +5,8 @@
 #include <stdint.h>
 #include <time.h>
 
-/* ns, CLOCK_MONOTONIC_COARSE: with the resolution of a tick, and in a fifth of the time of CLOCK_MONOTONIC. */
+/* ns, CLOCK_MONOTONIC_COARSE: with the resolution of a tick, and in a fifth of the time of
+ * CLOCK_MONOTONIC. */
 static inline int64_t coarse_ns(void)
 {
 	struct timespec now;

@@ -73,7 +73,8 @@ int connection_open(struct connection *c)
 	}
 	if (!patient && timeout_ms > GREETING_PATIENCE_MS)
 		timeout_ms = GREETING_PATIENCE_MS;
-	result = conversation_greet(options->socket, options->features, timeout_ms, &fd, &c->welcome);
+	result = conversation_greet(options->socket, options->features, timeout_ms, &fd,
+				    &c->welcome);
 	if (result == 0) {
 		opened(c, fd);
 	} else if (result == -ETIMEDOUT && !patient) {
@@ -93,7 +94,8 @@ static void look_for_welcome(struct connection *c)
 
 	if (result == -ETIMEDOUT)
 		return;
-	result = result ? conversation_explain(result, 0) : conversation_understand(&answer, VDM_MESSAGE_WELCOME, 0);
+	result = result ? conversation_explain(result, 0)
+			: conversation_understand(&answer, VDM_MESSAGE_WELCOME, 0);
 	if (result) {
 		hung_up(c, result);
 		return;
@@ -102,7 +104,7 @@ static void look_for_welcome(struct connection *c)
 	opened(c, c->socket);
 }
 
-/* Drop the answers that nothing waits for any more, and notice the hang-up behind them. */
+/* Drop the answers that no thread waits for any more, and notice the hang-up behind them. */
 static void drop_answers(struct connection *c)
 {
 	struct vdm_packet answer;
@@ -168,15 +170,15 @@ void connection_renew(struct connection *c)
 	pthread_mutex_unlock(&c->talk);
 }
 
-int connection_request(struct connection *c, const struct vdm_message_header *request, const int *fds,
-		       unsigned sent_fds, enum vdm_message_type expected, unsigned fd_count,
-		       struct vdm_packet *answer)
+int connection_request(struct connection *c, const struct vdm_message_header *request,
+		       const int *fds, unsigned sent_fds, enum vdm_message_type expected,
+		       unsigned fd_count, struct vdm_packet *answer)
 {
 	if (c->state != CONNECTION_OPEN)
 		return fail(-ENOTCONN, "there is no connection to vdmd");
 
-	int result = conversation_ask(c->socket, c->options->answer_timeout_ms, request, fds, sent_fds, expected,
-				      fd_count, &c->owed, answer);
+	int result = conversation_ask(c->socket, c->options->answer_timeout_ms, request, fds,
+				      sent_fds, expected, fd_count, &c->owed, answer);
 
 	if (result == -ENOTCONN)
 		hung_up(c, result);
@@ -187,7 +189,8 @@ int connection_request(struct connection *c, const struct vdm_message_header *re
 }
 
 /* Returns whether the connection's hang-up has to be waited for. */
-static bool ask_to_let_go(struct connection *c, const struct vdm_message_header *request, bool in_flight)
+static bool ask_to_let_go(struct connection *c, const struct vdm_message_header *request,
+			  bool in_flight)
 {
 	const int64_t deadline = deadline_in(c->options->answer_timeout_ms);
 	const int64_t retry_until = deadline_in(RETRY_FOR_MS);
@@ -220,7 +223,8 @@ static void await_hangup(struct connection *c, uint32_t number)
 		bool over = c->number != number || c->state == CONNECTION_NONE;
 
 		if (!over)
-			fd = fcntl(c->socket, F_DUPFD_CLOEXEC, 0); /* another thread may close that socket */
+			/* a duplicate: another thread may close that socket */
+			fd = fcntl(c->socket, F_DUPFD_CLOEXEC, 0);
 		pthread_mutex_unlock(&c->talk);
 		if (over)
 			return;
@@ -233,8 +237,8 @@ static void await_hangup(struct connection *c, uint32_t number)
 	}
 }
 
-void connection_let_go(struct connection *c, uint32_t number, const struct vdm_message_header *request,
-		       bool in_flight)
+void connection_let_go(struct connection *c, uint32_t number,
+		       const struct vdm_message_header *request, bool in_flight)
 {
 	bool wait = false;
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The connection of a client. No request waits for its answer for longer than the client's answer_timeout_ms.
+ * The connection of a client. No request waits for its answer for longer than the client's
+ * answer_timeout_ms.
  *
- * A daemon that has not answered for so long is given up: it is sent no more requests, and is told so by shutting down
- * this side's half of the socket. But it may only be stopped, and still move bytes when it goes on. The proof that it
- * never will is its hang-up, which comes after it has let go of every ring and region of the session, or from the
- * kernel after the last of the daemon's threads has ended.
+ * A daemon that has not answered for so long is given up: it is sent no more requests, and is told
+ * so by shutting down this side's half of the socket. But it may only be stopped, and still move
+ * bytes when it goes on. The proof that it never will is its hang-up, which comes after it has let
+ * go of every ring and region of the session, or from the kernel after the last of the daemon's
+ * threads has ended.
  */
 #ifndef VDM_CLIENT_CONNECTION_H
 #define VDM_CLIENT_CONNECTION_H
@@ -19,28 +21,30 @@
 
 enum connection_state {
 	CONNECTION_NONE,     /* and no socket */
-	CONNECTION_GREETING, /* the daemon has not answered the greeting yet: until then the local lane serves */
+	CONNECTION_GREETING, /* no answer yet: until it comes the local lane serves */
 	CONNECTION_OPEN,
-	CONNECTION_GIVEN_UP  /* the daemon has not hung up yet */
+	CONNECTION_GIVEN_UP /* the daemon has not hung up yet */
 };
 
 struct connection {
 	const struct vdm_options *options; /* every field valid */
-	/* Called after each welcome with `talk` held: the daemon knows nothing of the client yet. */
+	/* Called after each welcome with `talk` held: the daemon knows nothing of the client
+	 * yet. */
 	void (*welcomed)(struct connection *connection);
 
-	/* Two locks, taken in this order. `talk` is held for a conversation, which takes as long as the daemon likes, up
-	 * to options->answer_timeout_ms. `lock` is held for moments only. A thread that changes `state`, `socket`, `error`
-	 * or `number` holds both, so that either is enough to read them. */
+	/* Two locks, taken in this order. `talk` is held for a conversation, which takes as long as
+	 * the daemon likes, up to options->answer_timeout_ms. `lock` is held for moments only. A
+	 * thread that changes `state`, `socket`, `error` or `number` holds both, so that either is
+	 * enough to read them. */
 	pthread_mutex_t talk, lock;
 	enum connection_state state;
-	int socket;                        /* -1: none */
-	int error;                         /* why there is no connection */
-	uint32_t number;                   /* of this connection: the client's first is 1; 0: there was none */
+	int socket;      /* -1: none */
+	int error;       /* why there is no connection */
+	uint32_t number; /* of this connection: the client's first is 1; 0: there was none */
 
 	/* Guarded by `talk`: */
 	struct vdm_message_welcome welcome;
-	unsigned owed;                     /* answers that nothing waits for any more; they come before any other */
+	unsigned owed; /* answers that no thread waits for any more; they come before others */
 };
 
 /* A client that can do without a daemon waits no longer than this for an answer to its greeting. */
@@ -53,8 +57,9 @@ void connection_destroy(struct connection *connection);
 /* The caller of these holds `talk`. */
 
 /*
- * Connect and greet. Returns 0 or a negative errno with its sentence. -ETIMEDOUT: there is no answer yet; if the client
- * can do without a daemon, connection_look() finds the answer when it comes.
+ * Connect and greet. Returns 0 or a negative errno with its sentence. -ETIMEDOUT: there is no
+ * answer yet; if the client can do without a daemon, connection_look() finds the answer when it
+ * comes.
  */
 int connection_open(struct connection *connection);
 
@@ -62,12 +67,13 @@ int connection_open(struct connection *connection);
 void connection_look(struct connection *connection);
 
 /*
- * One request and its answer. `expected` is the answer's type; its descriptors, exactly `fd_count`, are in the packet
- * and the caller's to take. A refusal becomes its error and sentence. -ENOTCONN: there is no connection (any more).
+ * One request and its answer. `expected` is the answer's type; its descriptors, exactly `fd_count`,
+ * are in the packet and the caller's to take. A refusal becomes its error and sentence. -ENOTCONN:
+ * there is no connection (any more).
  */
-int connection_request(struct connection *connection, const struct vdm_message_header *request, const int *fds,
-		       unsigned sent_fds, enum vdm_message_type expected, unsigned fd_count,
-		       struct vdm_packet *answer);
+int connection_request(struct connection *connection, const struct vdm_message_header *request,
+		       const int *fds, unsigned sent_fds, enum vdm_message_type expected,
+		       unsigned fd_count, struct vdm_packet *answer);
 
 /* These take `talk` themselves. */
 
@@ -75,11 +81,11 @@ int connection_request(struct connection *connection, const struct vdm_message_h
 void connection_renew(struct connection *connection);
 
 /*
- * Have the daemon let go of a ring or a region that it knows through connection `number`: it answers DONE. If operations
- * on it may be `in_flight`, then on return the daemon has let go of it and never touches it again, however long that
- * takes.
+ * Have the daemon let go of a ring or a region that it knows through connection `number`: it
+ * answers DONE. If operations on it may be `in_flight`, then on return the daemon has let go of it
+ * and never touches it again, however long that takes.
  */
-void connection_let_go(struct connection *connection, uint32_t number, const struct vdm_message_header *request,
-		       bool in_flight);
+void connection_let_go(struct connection *connection, uint32_t number,
+		       const struct vdm_message_header *request, bool in_flight);
 
 #endif

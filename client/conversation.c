@@ -42,7 +42,8 @@ int ms_until(int64_t deadline)
 	return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
-/* Wait until the socket is ready. Signals do not prolong it. Returns 0, also after a hang-up, or -ETIMEDOUT. */
+/* Wait until the socket is ready. Signals do not prolong it. Returns 0, also after a hang-up, or
+ * -ETIMEDOUT. */
 static int await_ready(int socket, short events, int64_t deadline)
 {
 	struct pollfd event = {.fd = socket, .events = events};
@@ -57,8 +58,9 @@ static int await_ready(int socket, short events, int64_t deadline)
 static int set_timeout(int fd, int64_t deadline)
 {
 	int left = ms_until(deadline);
-	/* zero would mean for ever */
-	const struct timeval timeout = {.tv_sec = left / 1000, .tv_usec = left % 1000 * 1000 + (left == 0)};
+	/* zero would mean no timeout */
+	const struct timeval timeout = {.tv_sec = left / 1000,
+					.tv_usec = left % 1000 * 1000 + (left == 0)};
 
 	return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
 }
@@ -68,7 +70,7 @@ static int open_socket(const char *path, int64_t deadline)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 	if (strlen(path) >= sizeof address.sun_path)
-		return fail(-ENAMETOOLONG, "socket path %s has %zu bytes: the longest has %zu", path,
+		return fail(-ENAMETOOLONG, "socket path %s has %zu bytes: at most %zu fit", path,
 			    strlen(path), sizeof address.sun_path - 1);
 	strcpy(address.sun_path, path);
 
@@ -79,7 +81,8 @@ static int open_socket(const char *path, int64_t deadline)
 
 	int result;
 
-	/* while the listener's queue is full, connect(2) waits as send(2) does: unix(7), socket(7) */
+	/* while the listener's queue is full, connect(2) waits as send(2) does: unix(7),
+	 * socket(7) */
 	do {
 		set_timeout(fd, deadline);
 		result = connect(fd, (struct sockaddr *)&address, sizeof address);
@@ -91,15 +94,19 @@ static int open_socket(const char *path, int64_t deadline)
 
 	close(fd);
 	if (error == EACCES)
-		return fail(-error, "no permission to connect to %s: is this user in the group that "
-				    "owns it (usually vdm)?", path);
+		return fail(-error,
+			    "no permission to connect to %s: is this user in the group that "
+			    "owns it (usually vdm)?",
+			    path);
 	return fail(-error, "cannot connect to vdmd at %s: %s%s", path, strerror(error),
-		    error != ENOENT && error != ECONNREFUSED ? "" : ": start it (systemctl start vdmd.socket), or one of "
-							       "your own (vdmd --socket PATH)");
+		    error != ENOENT && error != ECONNREFUSED
+			    ? ""
+			    : ": start it (systemctl start vdmd.socket), or one of "
+			      "your own (vdmd --socket PATH)");
 }
 
-int conversation_send(int socket, const struct vdm_message_header *request, const int *fds, unsigned fd_count,
-		      int64_t deadline)
+int conversation_send(int socket, const struct vdm_message_header *request, const int *fds,
+		      unsigned fd_count, int64_t deadline)
 {
 	int result;
 
@@ -136,7 +143,8 @@ int conversation_receive(int socket, struct vdm_packet *packet, int64_t deadline
 	return result;
 }
 
-int conversation_understand(struct vdm_packet *answer, enum vdm_message_type expected, unsigned fd_count)
+int conversation_understand(struct vdm_packet *answer, enum vdm_message_type expected,
+			    unsigned fd_count)
 {
 	const struct vdm_message_refused *refused = &answer->message.refused;
 
@@ -145,7 +153,8 @@ int conversation_understand(struct vdm_packet *answer, enum vdm_message_type exp
 		return fail(refused->error, "%.*s", VDM_REFUSAL_TEXT, refused->text);
 	if (answer->message.header.type != expected || answer->fd_count != fd_count) {
 		vdm_packet_close(answer);
-		return fail(-EPROTO, "vdmd's answer is not one that this library (%s) understands", VDM_VERSION);
+		return fail(-EPROTO, "vdmd's answer is not one that this library (%s) understands",
+			    VDM_VERSION);
 	}
 	return 0;
 }
@@ -153,7 +162,8 @@ int conversation_understand(struct vdm_packet *answer, enum vdm_message_type exp
 int conversation_explain(int result, unsigned timeout_ms)
 {
 	if (result == -EMFILE)
-		return fail(-EMFILE, "this process has too many open files to take what vdmd sends");
+		return fail(-EMFILE,
+			    "this process has too many open files to receive what vdmd sends");
 	if (result == -ENOTCONN)
 		return fail(-ENOTCONN, "vdmd has ended the connection");
 	if (result == -ETIMEDOUT)
@@ -161,9 +171,9 @@ int conversation_explain(int result, unsigned timeout_ms)
 	return fail(-EPROTO, "cannot talk to vdmd: %s", strerror(-result));
 }
 
-int conversation_ask(int socket, unsigned timeout_ms, const struct vdm_message_header *request, const int *fds,
-		     unsigned sent_fds, enum vdm_message_type expected, unsigned fd_count, unsigned *owed,
-		     struct vdm_packet *answer)
+int conversation_ask(int socket, unsigned timeout_ms, const struct vdm_message_header *request,
+		     const int *fds, unsigned sent_fds, enum vdm_message_type expected,
+		     unsigned fd_count, unsigned *owed, struct vdm_packet *answer)
 {
 	int64_t deadline = deadline_in(timeout_ms);
 	int result = conversation_send(socket, request, fds, sent_fds, deadline);
@@ -180,11 +190,14 @@ int conversation_ask(int socket, unsigned timeout_ms, const struct vdm_message_h
 		      : conversation_understand(answer, expected, fd_count);
 }
 
-int conversation_ask_stranger(int socket, unsigned timeout_ms, const struct vdm_message_header *request,
-			      enum vdm_message_type expected, unsigned fd_count, struct vdm_packet *answer)
+int conversation_ask_stranger(int socket, unsigned timeout_ms,
+			      const struct vdm_message_header *request,
+			      enum vdm_message_type expected, unsigned fd_count,
+			      struct vdm_packet *answer)
 {
 	unsigned owed = 0;
-	int result = conversation_ask(socket, timeout_ms, request, NULL, 0, expected, fd_count, &owed, answer);
+	int result = conversation_ask(socket, timeout_ms, request, NULL, 0, expected, fd_count,
+				      &owed, answer);
 
 	return result == -EPROTO ? -ENOTCONN : result;
 }
@@ -205,7 +218,8 @@ int conversation_greet(const char *path, uint64_t features, unsigned timeout_ms,
 		return *socket;
 	snprintf(hello.command, sizeof hello.command, "%s", program_invocation_short_name);
 
-	int result = conversation_ask_stranger(*socket, timeout_ms, &hello.header, VDM_MESSAGE_WELCOME, 0, &answer);
+	int result = conversation_ask_stranger(*socket, timeout_ms, &hello.header,
+					       VDM_MESSAGE_WELCOME, 0, &answer);
 
 	if (result == 0)
 		*welcome = answer.message.welcome;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Requests and answers on a socket to the daemon. There is one request and its answer at a time. Every wait ends at a
- * deadline: ms, CLOCK_MONOTONIC.
+ * Requests and answers on a socket to the daemon. There is one request and its answer at a time.
+ * Every wait ends at a deadline: ms, CLOCK_MONOTONIC.
  */
 #ifndef VDM_CLIENT_CONVERSATION_H
 #define VDM_CLIENT_CONVERSATION_H
@@ -23,8 +23,9 @@ int ms_until(int64_t deadline);
 const char *conversation_path(const char *given);
 
 /*
- * Connect to the daemon at `path` and greet it. `*socket` is the connected socket also if the greeting fails, so that
- * the answer can still come; it is -1 if there is none. Returns 0 or a negative errno with its sentence.
+ * Connect to the daemon at `path` and greet it. `*socket` is the connected socket also if the
+ * greeting fails, so that the answer can still come; it is -1 if there is none. Returns 0 or a
+ * negative errno with its sentence.
  */
 int conversation_greet(const char *path, uint64_t features, unsigned timeout_ms, int *socket,
 		       struct vdm_message_welcome *welcome);
@@ -33,37 +34,42 @@ int conversation_greet(const char *path, uint64_t features, unsigned timeout_ms,
 int conversation_open(const char *path, unsigned timeout_ms, struct vdm_message_welcome *welcome);
 
 /*
- * Send a request. Returns 0; -ENOTCONN; -ETIMEDOUT: the daemon does not read; or another negative errno with its
- * sentence: then nothing has been sent and the conversation can go on.
+ * Send a request. Returns 0; -ENOTCONN; -ETIMEDOUT: the daemon does not read; or another negative
+ * errno with its sentence: then nothing has been sent and the conversation can go on.
  */
-int conversation_send(int socket, const struct vdm_message_header *request, const int *fds, unsigned fd_count,
-		      int64_t deadline);
+int conversation_send(int socket, const struct vdm_message_header *request, const int *fds,
+		      unsigned fd_count, int64_t deadline);
 
-/* Receive a message. Returns 0, an error of vdm_packet_receive() or -ETIMEDOUT. Deadline 0: do not wait. */
+/* Receive a message. Returns 0, an error of vdm_packet_receive() or -ETIMEDOUT. Deadline 0: do not
+ * wait. */
 int conversation_receive(int socket, struct vdm_packet *packet, int64_t deadline);
 
 /* Whether an error of the two above says that the kernel has no memory at the moment. */
 bool conversation_may_retry(int error);
 
 /*
- * Check an answer. `expected` is its type, and it has exactly `fd_count` descriptors. A refusal becomes its error and
- * sentence. -EPROTO: it is another message.
+ * Check an answer. `expected` is its type, and it has exactly `fd_count` descriptors. A refusal
+ * becomes its error and sentence. -EPROTO: it is another message.
  */
-int conversation_understand(struct vdm_packet *answer, enum vdm_message_type expected, unsigned fd_count);
+int conversation_understand(struct vdm_packet *answer, enum vdm_message_type expected,
+			    unsigned fd_count);
 
 /* The sentence for an error of conversation_receive(). Returns what it means for the connection. */
 int conversation_explain(int result, unsigned timeout_ms);
 
 /*
- * One request and its answer, which is as conversation_understand() wants it; its descriptors are the caller's to take.
- * `*owed` answers to earlier requests come first and are dropped.
+ * One request and its answer, which is as conversation_understand() wants it; its descriptors are
+ * the caller's to take. `*owed` answers to earlier requests come first and are dropped.
  */
-int conversation_ask(int socket, unsigned timeout_ms, const struct vdm_message_header *request, const int *fds,
-		     unsigned sent_fds, enum vdm_message_type expected, unsigned fd_count, unsigned *owed,
-		     struct vdm_packet *answer);
+int conversation_ask(int socket, unsigned timeout_ms, const struct vdm_message_header *request,
+		     const int *fds, unsigned sent_fds, enum vdm_message_type expected,
+		     unsigned fd_count, unsigned *owed, struct vdm_packet *answer);
 
-/* conversation_ask() without descriptors to send. A peer that does not speak the protocol is no daemon: -ENOTCONN. */
-int conversation_ask_stranger(int socket, unsigned timeout_ms, const struct vdm_message_header *request,
-			      enum vdm_message_type expected, unsigned fd_count, struct vdm_packet *answer);
+/* conversation_ask() without descriptors to send. A peer that does not speak the protocol is no
+ * daemon: -ENOTCONN. */
+int conversation_ask_stranger(int socket, unsigned timeout_ms,
+			      const struct vdm_message_header *request,
+			      enum vdm_message_type expected, unsigned fd_count,
+			      struct vdm_packet *answer);
 
 #endif

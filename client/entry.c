@@ -16,5 +16,6 @@ void entry_run(const struct vdm_sqe *sqe)
 		.fill = (uint8_t)sqe->value,
 	};
 
-	operation_run(&operation, 0, operation.length, kernels, operation_kernel_flags(&operation, kernels));
+	operation_run(&operation, 0, operation.length, kernels,
+		      operation_kernel_flags(&operation, kernels));
 }

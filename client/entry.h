@@ -13,7 +13,8 @@
 
 static_assert((int)VDM_OP_NOP == VDM_OPCODE_NOP && (int)VDM_OP_MEMCPY == VDM_OPCODE_MEMCPY &&
 		      (int)VDM_OP_MEMMOVE == VDM_OPCODE_MEMMOVE &&
-		      (int)VDM_OP_MEMSET == VDM_OPCODE_MEMSET && (int)VDM_OP_FLUSH == VDM_OPCODE_FLUSH,
+		      (int)VDM_OP_MEMSET == VDM_OPCODE_MEMSET &&
+		      (int)VDM_OP_FLUSH == VDM_OPCODE_FLUSH,
 	      "opcodes pass through unchanged");
 static_assert(VDM_SQE_FENCE == VDM_DESCRIPTOR_FENCE && VDM_SQE_LINK == VDM_DESCRIPTOR_LINK &&
 		      VDM_SQE_NO_CACHE == VDM_DESCRIPTOR_NO_CACHE &&
@@ -25,7 +26,8 @@ static inline unsigned entry_facts(const struct vdm_sqe *sqe)
 	return opcode_facts[sqe->opcode];
 }
 
-/* The first four bytes of an entry, which are those of its descriptor too: opcode, a zero, and flags. */
+/* The first four bytes of an entry, which are those of its descriptor too: opcode, a zero, and
+ * flags. */
 static inline uint32_t entry_head(const struct vdm_sqe *sqe)
 {
 	uint32_t head;
@@ -34,7 +36,8 @@ static inline uint32_t entry_head(const struct vdm_sqe *sqe)
 	return head;
 }
 static_assert(offsetof(struct vdm_sqe, opcode) == offsetof(struct vdm_descriptor, opcode) &&
-		      offsetof(struct vdm_sqe, reserved0) == offsetof(struct vdm_descriptor, priority) &&
+		      offsetof(struct vdm_sqe, reserved0) ==
+			      offsetof(struct vdm_descriptor, priority) &&
 		      offsetof(struct vdm_sqe, flags) == offsetof(struct vdm_descriptor, flags),
 	      "an entry and a descriptor begin alike");
 
@@ -63,12 +66,15 @@ static inline int entry_check(const struct vdm_sqe *sqe)
 	return sqe->flags & VDM_SQE_DURABLE ? -EOPNOTSUPP : 0;
 }
 
-/* Whether the entry stores bytes, is neither ordered nor linked to the next, and is valid but perhaps for its pattern. */
+/* Whether the entry stores bytes, is neither ordered nor linked to the next, and is valid but
+ * perhaps for its pattern. */
 static inline bool entry_is_plain(const struct vdm_sqe *sqe)
 {
-	static const struct vdm_sqe special = {.reserved0 = UINT8_MAX, .flags = (uint16_t)~VDM_SQE_NO_CACHE};
+	static const struct vdm_sqe special = {.reserved0 = UINT8_MAX,
+					       .flags = (uint16_t)~VDM_SQE_NO_CACHE};
 
-	return !(entry_head(sqe) & entry_head(&special)) && !(sqe->reserved[0] | sqe->reserved[1] | sqe->reserved[2]) &&
+	return !(entry_head(sqe) & entry_head(&special)) &&
+	       !(sqe->reserved[0] | sqe->reserved[1] | sqe->reserved[2]) &&
 	       (entry_facts(sqe) & (OP_WRITES | OP_ORDERED)) == OP_WRITES;
 }
 

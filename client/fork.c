@@ -9,9 +9,10 @@
 
 #include "error.h"
 
-static _Atomic uint32_t no_epoch;        /* stays 0 */
-static _Atomic(_Atomic uint32_t *) page = &no_epoch; /* its first word: the epoch, 0 in a fresh child */
-static _Atomic uint32_t epochs;          /* given out in this process and those before it */
+static _Atomic uint32_t no_epoch;        /* stays 0, which is no object's epoch */
+/* Its first word is the epoch, 0 in a fresh child. */
+static _Atomic(_Atomic uint32_t *) page = &no_epoch;
+static _Atomic uint32_t epochs;          /* that this process and its ancestors have had */
 
 static _Atomic uint32_t *fork_page(void)
 {
@@ -30,7 +31,8 @@ static _Atomic uint32_t *fork_page(void)
 	if (madvise(fresh, size, MADV_WIPEONFORK) < 0 ||
 	    !atomic_compare_exchange_strong_explicit(&page, &known, fresh, memory_order_release,
 						     memory_order_acquire)) {
-		munmap(fresh, size); /* another thread was quicker, or there is no such advice */
+		/* another thread was quicker, or the kernel does not know the advice */
+		munmap(fresh, size);
 		return known == &no_epoch ? NULL : known;
 	}
 	return fresh;
@@ -43,7 +45,7 @@ uint32_t fork_epoch(void)
 	if (!epoch)
 		return 0;
 
-	/* relaxed throughout: the number itself is all there is to see */
+	/* relaxed throughout: only the number itself is read */
 	uint32_t now = atomic_load_explicit(epoch, memory_order_relaxed);
 
 	if (now == 0) {
@@ -61,7 +63,7 @@ bool fork_happened(uint32_t epoch)
 	/* acquire; partner: fork_page() */
 	_Atomic uint32_t *now = atomic_load_explicit(&page, memory_order_acquire);
 
-	/* relaxed: the number itself is all there is to see */
+	/* relaxed: only the number itself is read; partner: fork_epoch() */
 	return atomic_load_explicit(now, memory_order_relaxed) != epoch;
 }
 

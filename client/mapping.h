@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What this process has mapped where. */
+/* Checking what this process has mapped. */
 #ifndef VDM_CLIENT_MAPPING_H
 #define VDM_CLIENT_MAPPING_H
 
@@ -7,9 +7,10 @@
 #include <stddef.h>
 
 /*
- * Whether `bytes` from `address` on are the beginning of that file, mapped with MAP_SHARED: else what the daemon stores
- * into the file would not be seen there. Returns 0; -EINVAL: they are not; -EACCES: they may not be read, or not
- * written though `writable`; or another negative errno. There is a sentence for each.
+ * Whether the first `bytes` of a file are mapped at `address` with MAP_SHARED. Otherwise the
+ * program would not see there what the daemon stores into the file. Returns 0; -EINVAL: they are
+ * not mapped so; -EACCES: the mapping cannot be read, or cannot be written though `writable`; or
+ * another negative errno. Each error has its sentence.
  */
 int mapping_check(int fd, const void *address, size_t bytes, bool writable);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the movers have in common: operations that are created without a ring slot, started on a native ring by
- * any thread, and found again by the index that travels as their user_data.
+ * What the movers have in common. An operation is created without an entry of a ring. Any thread
+ * may start it on a ring of the mover. Its completion is matched with it by the index of its slot,
+ * which is the entry's user_data.
  */
 #ifndef VDM_CLIENT_MOVER_H
 #define VDM_CLIENT_MOVER_H
@@ -15,30 +16,30 @@
 #include "libvdm/ring.h"
 #include "slots.h"
 
-/* The rings of a mover: the first takes everything that the second does not. */
+/* A mover with two rings uses the first one for everything that the second one does not take. */
 enum { MOVER_RINGS = 2 };
 
 struct waker_thread {
 	pthread_t thread;
-	pthread_cond_t work;        /* mover->notified is no longer 0, or `stop` is set */
-	int kick_fd;                /* eventfd in its poll(2): look again what there is to do */
+	pthread_cond_t work; /* mover->notified is no longer 0, or `stop` is set */
+	int kick_fd;         /* eventfd in its poll(2), which tells it to look again */
 	bool started, stop;
-	bool abandoned;             /* nobody joins it: it releases the mover */
+	bool abandoned; /* it is not joined, and releases the mover itself */
 };
 
 struct mover {
-	struct vdm vdm;             /* first: what op_new is given */
-	uint32_t epoch;             /* of the process, see fork.h */
+	struct vdm vdm; /* first: what op_new is given */
+	uint32_t epoch; /* of the process, see fork.h */
 	enum future_notifier_type notifier;
-	pthread_mutex_t lock;       /* guards the rings, and slots that are running */
+	pthread_mutex_t lock; /* guards the rings and the slots that are running */
 	struct vdm_ring *ring[MOVER_RINGS];
-	unsigned rings;             /* none: operations are executed when they are started */
-	bool second;                /* the second may be used */
-	bool reconnecting;          /* a thread does, without the lock */
-	int64_t next_look_ms;       /* CLOCK_MONOTONIC: when to look whether the daemon has gone, */
-	int64_t next_attempt_ms;    /* and from when on to connect to another */
-	uint32_t notified;          /* operations in flight that somebody sleeps for */
-	TAILQ_HEAD(, slot) due;     /* ended; their wakers are to be called */
+	unsigned rings;          /* 0: operations are carried out when they are started */
+	bool second_usable;      /* false while only this process can run the operations */
+	bool reconnecting;       /* a thread connects, without the lock */
+	int64_t next_look_ms;    /* CLOCK_MONOTONIC: next look whether the daemon has gone */
+	int64_t next_attempt_ms; /* CLOCK_MONOTONIC: next attempt to connect to another daemon */
+	uint32_t notified;       /* operations in flight whose pollers are to be notified */
+	TAILQ_HEAD(, slot) due;  /* operations that have ended; their wakers are to be called */
 	struct waker_thread waker;
 	void (*release)(struct mover *);
 	struct slots slots;

@@ -11,7 +11,7 @@
 struct data_mover_daemon {
 	struct mover mover;        /* first */
 	struct vdm_client *client;
-	bool owned;                /* the connection is ours to close */
+	bool owned;                /* the mover closes the client */
 };
 
 static struct data_mover_daemon *open_mover(struct vdm_client *client, bool owned)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The daemon's mover under the names of libminiasync-vdm-dml, whose programs expect VDM_F_MEM_DURABLE to work. */
+/* The daemon's mover under the names of libminiasync-vdm-dml, whose programs expect
+ * VDM_F_MEM_DURABLE to work. */
 #include <errno.h>
 
 #include "error.h"

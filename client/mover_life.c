@@ -13,7 +13,8 @@
 #include "slot_state.h"
 #include "waker.h"
 
-int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned rings, enum future_notifier_type notifier)
+int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned rings,
+	       enum future_notifier_type notifier)
 {
 	mover->vdm = mover_operations(rings > 0);
 	mover->epoch = fork_epoch();
@@ -25,7 +26,7 @@ int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned ring
 	for (unsigned i = 0; i < rings; i++)
 		mover->ring[i] = ring[i];
 	mover->rings = rings;
-	mover->second = rings > 1;
+	mover->second_usable = rings > 1;
 	if (mover->epoch == 0 || slots_init(&mover->slots, mover->epoch) < 0) {
 		mover_fini(mover);
 		return fail(-ENOMEM, "out of memory");
@@ -42,14 +43,15 @@ void mover_fini(struct mover *mover)
 	slots_destroy(&mover->slots);
 }
 
-/* Have everything end that is in flight, and call the wakers. */
+/* Wait for everything in flight, and call the wakers. */
 static void finish_all(struct mover *mover)
 {
 	struct vdm_cqe *cqe;
 
 	pthread_mutex_lock(&mover->lock);
 	for (unsigned i = 0; i < mover->rings; i++) {
-		while (ring_used(mover->ring[i]) > 0 && vdm_ring_wait_cqe(mover->ring[i], &cqe) == 0) {
+		while (ring_used(mover->ring[i]) > 0 &&
+		       vdm_ring_wait_cqe(mover->ring[i], &cqe) == 0) {
 			mover_collect(mover);
 			if (!mover_wake(mover))
 				return;
@@ -68,7 +70,8 @@ void mover_delete(struct mover *mover, void (*release)(struct mover *))
 
 		finish_all(mover);
 		if (!elsewhere) {
-			waker_thread_abandon(mover); /* it releases the mover when it is no longer in its waker */
+			/* this is that thread: it releases the mover when the waker has returned */
+			waker_thread_abandon(mover);
 			return;
 		}
 	}

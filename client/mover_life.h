@@ -5,17 +5,19 @@
 #include "mover.h"
 
 /*
- * Set up a mover with `rings` rings, which it owns from now on, also on failure. Returns 0 or a negative errno with
- * its sentence.
+ * Set up a mover with `rings` rings. The mover owns them afterwards, also on failure. Returns 0 or
+ * a negative errno with its sentence.
  */
-int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned rings, enum future_notifier_type notifier);
+int mover_init(struct mover *mover, struct vdm_ring *const ring[], unsigned rings,
+	       enum future_notifier_type notifier);
 
-/* Close its rings and free what it has, after mover_delete() or a failure. */
+/* Close its rings and free its memory: in mover_delete()'s `release`, or after a failure. */
 void mover_fini(struct mover *mover);
 
 /*
- * Finish what is in flight, calling the wakers, stop the thread, and have `release` free the mover: after the return
- * if one of its wakers calls this. In a forked child nothing is finished.
+ * Finish what is in flight, call the wakers, stop the thread, and have `release` free the mover. If
+ * one of the mover's wakers calls this, `release` is called later, by the mover's thread. In a
+ * forked child nothing is finished.
  */
 void mover_delete(struct mover *mover, void (*release)(struct mover *));
 

@@ -29,12 +29,13 @@ static void *op_new(struct vdm *vdm, const enum vdm_operation_type type)
 	slot->result = 0;
 	slot->notified = false;
 	slot->waker = (struct future_waker){0};
-	slot->word = 0;
-	atomic_store_explicit(&slot->state, SLOT_NEW, memory_order_relaxed); /* nobody else knows it */
+	slot->monitored = 0;
+	/* relaxed: no other thread knows the slot */
+	atomic_store_explicit(&slot->state, SLOT_NEW, memory_order_relaxed);
 	return slot;
 }
 
-/* Of a mover without rings. */
+/* The operation of a mover without rings. */
 static int run_here(const struct mover *mover, const struct vdm_operation *operation)
 {
 	struct vdm_sqe sqe = {0};
@@ -55,7 +56,7 @@ static struct vdm_ring *choose_ring(struct mover *mover, const struct vdm_operat
 	const struct vdm_operation_data_memcpy *copy = &operation->data.memcpy;
 	const struct vdm_operation_data_memset *set = &operation->data.memset;
 
-	if (mover->second) {
+	if (mover->second_usable) {
 		if (operation->type == VDM_OPERATION_MEMSET
 			    ? ring_offloads(mover->ring[1], set->str, NULL, set->n)
 			    : operation->type != VDM_OPERATION_FLUSH &&
@@ -65,14 +66,15 @@ static struct vdm_ring *choose_ring(struct mover *mover, const struct vdm_operat
 	return mover->ring[0];
 }
 
-/* A flush goes through the first ring, and has to wait for what is in the second as well. */
+/* A flush goes through the first ring, and has to wait for what is in flight on the second one
+ * too. */
 static bool may_start(const struct mover *mover, const struct vdm_operation *operation)
 {
 	return operation->type != VDM_OPERATION_FLUSH || mover->rings < 2 ||
 	       ring_in_flight(mover->ring[1]) == 0;
 }
 
-/* Have the poller of a running operation notified; holding the lock. */
+/* Have the poller of a running operation notified. The caller holds the lock. */
 static void notify(struct mover *mover, struct slot *slot, struct future_notifier *notifier)
 {
 	notifier->notifier_used = FUTURE_NOTIFIER_NONE;
@@ -83,7 +85,7 @@ static void notify(struct mover *mover, struct slot *slot, struct future_notifie
 			return;
 		slot->waker = notifier->waker;
 	} else {
-		notifier->poller.ptr_to_monitor = &slot->word;
+		notifier->poller.ptr_to_monitor = &slot->monitored;
 	}
 	notifier->notifier_used = mover->notifier;
 	if (!slot->notified) {
@@ -93,7 +95,7 @@ static void notify(struct mover *mover, struct slot *slot, struct future_notifie
 	}
 }
 
-/* The operation runs already: perhaps it is to notify another than before. */
+/* A poll of an operation that runs already may name another notifier than the poll before. */
 static void renotify(struct slot *slot, struct future_notifier *notifier)
 {
 	struct mover *mover = slot->mover;
@@ -107,7 +109,7 @@ static void renotify(struct slot *slot, struct future_notifier *notifier)
 	if (slot->notified && same) {
 		notifier->notifier_used = mover->notifier;
 		if (mover->notifier == FUTURE_NOTIFIER_POLLER)
-			notifier->poller.ptr_to_monitor = &slot->word;
+			notifier->poller.ptr_to_monitor = &slot->monitored;
 		return;
 	}
 	pthread_mutex_lock(&mover->lock);
@@ -116,14 +118,17 @@ static void renotify(struct slot *slot, struct future_notifier *notifier)
 	pthread_mutex_unlock(&mover->lock);
 }
 
-/* An entry of the ring that the operation goes to, or NULL. */
-static struct vdm_sqe *get_entry(struct mover *mover, struct vdm_ring *ring, const struct vdm_operation *operation)
+/* NULL: the operation cannot start yet. */
+static struct vdm_sqe *get_entry(struct mover *mover, struct vdm_ring *ring,
+				 const struct vdm_operation *operation)
 {
 	return may_start(mover, operation) ? vdm_ring_get_sqe(ring) : NULL;
 }
 
-/* Put the operation on a ring; holding the lock. Returns 0, or -EAGAIN: there is no room. */
-static int start_on_ring(struct mover *mover, struct slot *slot, const struct vdm_operation *operation)
+/* Put the operation on a ring. The caller holds the lock. Returns 0, or -EAGAIN: it cannot start
+ * yet. */
+static int start_on_ring(struct mover *mover, struct slot *slot,
+			 const struct vdm_operation *operation)
 {
 	struct vdm_ring *ring = choose_ring(mover, operation);
 	struct vdm_sqe *sqe = get_entry(mover, ring, operation);
@@ -136,7 +141,7 @@ static int start_on_ring(struct mover *mover, struct slot *slot, const struct vd
 		return -EAGAIN;
 	translate_operation(operation, mover->vdm.capabilities, sqe);
 	sqe->user_data = slot->index;
-	slot->fresh = true;
+	slot->just_started = true;
 	slot_set_state(slot, SLOT_RUNNING);
 	vdm_ring_submit(ring);
 	if (ring_unseen(ring) > 0) /* what ran in this thread is complete already */
@@ -144,7 +149,8 @@ static int start_on_ring(struct mover *mover, struct slot *slot, const struct vd
 	return 0;
 }
 
-static int op_start(void *data, const struct vdm_operation *operation, struct future_notifier *notifier)
+static int op_start(void *data, const struct vdm_operation *operation,
+		    struct future_notifier *notifier)
 {
 	WITHOUT_CANCELLATION;
 	struct slot *slot = data;
@@ -182,7 +188,8 @@ static enum future_state op_check(void *data, const struct vdm_operation *operat
 	return slot_state(slot) == SLOT_COMPLETE ? FUTURE_STATE_COMPLETE : FUTURE_STATE_RUNNING;
 }
 
-/* By the poller, which so waits for nobody else's write-back, and makes nobody wait. */
+/* The poller writes back what its own operation has stored, so that no other operation waits for
+ * that. */
 static void write_back_if_durable(const struct mover *mover, const struct vdm_operation *operation)
 {
 	const struct vdm_operation_data_memcpy *copy = &operation->data.memcpy;
@@ -205,7 +212,7 @@ static void op_delete(void *data, const struct vdm_operation *operation,
 	struct slot *slot = data;
 	enum slot_state state = slot_state(slot);
 
-	/* skipped while it runs: then its slot is free when the mover is deleted */
+	/* an operation that is skipped while it runs keeps its slot until the mover is deleted */
 	if (state != SLOT_NEW && state != SLOT_COMPLETE)
 		return;
 	if (slot->result == 0)
@@ -227,7 +234,8 @@ struct vdm mover_operations(bool with_rings)
 		.op_delete = op_delete,
 		.op_start = op_start,
 		.op_check = op_check,
-		.capabilities = VDM_CAPABILITY_RENOTIFY | VDM_CAPABILITY_SKIP | (with_rings ? VDM_F_NO_CACHE_HINT : 0),
+		.capabilities = VDM_CAPABILITY_RENOTIFY | VDM_CAPABILITY_SKIP |
+				(with_rings ? VDM_F_NO_CACHE_HINT : 0),
 		.has_property = with_rings ? is_asynchronous : NULL,
 	};
 }

@@ -6,7 +6,8 @@
 
 #include "libvdm/vdm.h"
 
-/* What futures call for the operations of a mover. With rings they are asynchronous, else they run when started. */
+/* What futures call for the operations of a mover. With rings they are asynchronous, else they run
+ * when started. */
 struct vdm mover_operations(bool with_rings);
 
 #endif

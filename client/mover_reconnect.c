@@ -9,10 +9,12 @@
 #include "ring_flight.h"
 #include "slot_state.h"
 
-/* The connection is looked at, and a new one is tried, this often. The latter takes 20 us where there is no daemon. */
+/* How often to look at the connection, or to try a new one. An attempt takes 20 us if there is no
+ * daemon. */
 #define LOOK_MS 20
 
-/* Failed attempts take at most one part in so many of the time: a daemon that does not answer makes one long. */
+/* A failed attempt is long if the daemon does not answer. The pause after it is this many times as
+ * long. */
 #define ATTEMPT_SHARE 20
 
 static int64_t now_ms(void)
@@ -20,7 +22,7 @@ static int64_t now_ms(void)
 	return coarse_ns() / 1000000;
 }
 
-/* While nothing is in flight, the ring itself does not look. */
+/* The ring itself does not look for a hang-up while nothing is in flight. */
 static void notice_hangup(struct vdm_ring *ring)
 {
 	struct pollfd event = {.fd = ring->event_fd, .events = POLLRDHUP};
@@ -29,7 +31,7 @@ static void notice_hangup(struct vdm_ring *ring)
 		ring_lost(ring);
 }
 
-/* Without the mover's lock. NULL: there is no daemon yet. */
+/* The caller does not hold the mover's lock. NULL: there is no daemon yet. */
 static struct vdm_ring *open_fresh(const struct vdm_ring *lost)
 {
 	const struct vdm_options options = {.size = sizeof options, .entries = lost->entries};
@@ -43,8 +45,10 @@ static struct vdm_ring *open_fresh(const struct vdm_ring *lost)
 	return NULL;
 }
 
-/* Returns what is to be closed: the ring that has been replaced, or the fresh one. */
-static struct vdm_ring *replace(struct mover *mover, struct vdm_ring **place, struct vdm_ring *fresh)
+/* Returns the ring that is to be closed: the lost one if it has been replaced, else the fresh
+ * one. */
+static struct vdm_ring *replace(struct mover *mover, struct vdm_ring **place,
+				struct vdm_ring *fresh)
 {
 	struct vdm_ring *lost = *place;
 
@@ -53,7 +57,7 @@ static struct vdm_ring *replace(struct mover *mover, struct vdm_ring **place, st
 		return fresh;
 	*place = fresh;
 	if (mover->waker.started)
-		eventfd_write(mover->waker.kick_fd, 1); /* it sleeps on the descriptors of the lost one */
+		eventfd_write(mover->waker.kick_fd, 1); /* it sleeps on the lost ring */
 	return lost;
 }
 

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A mover whose daemon has gone uses the next one. Its ring has been lost with the daemon, so a fresh one of the same
- * client takes its place, once nothing is in the lost one any more. Operations take the local lane meanwhile.
+ * A mover whose daemon has gone connects to the next one. Its ring was lost with the daemon. A new
+ * ring of the same client replaces it as soon as the lost ring is empty. Until then operations take
+ * the local lane.
  */
 #ifndef VDM_CLIENT_MOVER_RECONNECT_H
 #define VDM_CLIENT_MOVER_RECONNECT_H
 
 #include "mover.h"
 
-/* Now and then, see whether the daemon has gone, and if so put a ring to another one in the place of the lost one. The
- * caller holds the lock, which is released during a connection attempt. */
+/* Now and then, see whether the daemon has gone, and if so try to replace the lost ring. The caller
+ * holds the lock, which is released during an attempt to connect. */
 void mover_reconnect(struct mover *mover);
 
 #endif

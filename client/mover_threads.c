@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The mover in threads of this process: an engine and a ring; and for programs written for miniasync, a ring to
- * the daemon beside it.
+ * The mover in threads of this process has an engine and a ring. For programs written for miniasync
+ * it also has a ring of the daemon.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ struct data_mover_threads {
 	struct engine *engine;
 	struct engine_account *account;
 	struct engine_memory *memory;
-	struct kernels kernels;      /* that have been set; guarded by mover.lock */
+	struct kernels kernels;      /* the program's own; guarded by mover.lock */
 };
 
 static uint32_t ring_size(size_t wanted)
@@ -50,7 +50,8 @@ static void free_engine(struct data_mover_threads *mover)
 static int start_engine(struct data_mover_threads *mover, unsigned threads, uint32_t entries,
 			struct vdm_ring **ring)
 {
-	const struct engine_options options = {.workers = threads, .spin_us = ENGINE_DEFAULT_SPIN_US};
+	const struct engine_options options = {.workers = threads,
+					       .spin_us = ENGINE_DEFAULT_SPIN_US};
 	int result = engine_new(&options, &mover->engine);
 
 	if (!result)
@@ -83,7 +84,7 @@ static struct data_mover_threads *new_mover(unsigned threads, uint32_t entries,
 		struct vdm_options options = {.size = sizeof options, .entries = entries};
 		struct vdm_client *client = vdm_client_default();
 
-		/* without it all is done in threads */
+		/* without a daemon the threads do everything */
 		if (client && vdm_ring_open(client, &options, &ring[1]) == 0)
 			rings = 2;
 	}
@@ -98,11 +99,12 @@ static struct data_mover_threads *new_mover(unsigned threads, uint32_t entries,
 }
 
 static struct data_mover_threads *checked_mover(size_t threads, size_t ringbuf_size,
-						enum future_notifier_type notifier, bool with_daemon)
+						enum future_notifier_type notifier,
+						bool with_daemon)
 {
 	if (threads == 0 || threads > MAX_THREADS) {
-		fail(-EINVAL, "a mover cannot have %zu threads: it has to be from 1 to %d", threads,
-		     MAX_THREADS);
+		fail(-EINVAL, "a mover cannot have %zu threads: it has to have from 1 to %d",
+		     threads, MAX_THREADS);
 		return NULL;
 	}
 	if (ringbuf_size == 0) {
@@ -143,12 +145,12 @@ struct vdm *data_mover_threads_get_vdm(struct data_mover_threads *mover)
 	return &mover->mover.vdm;
 }
 
-/* The program's own functions can run in this process only. */
+/* Functions of the program can run in this process only. */
 static void use_kernels(struct data_mover_threads *mover)
 {
 	const struct kernels *k = &mover->kernels;
 
-	mover->mover.second = mover->mover.rings > 1 && !k->copy && !k->move && !k->set;
+	mover->mover.second_usable = mover->mover.rings > 1 && !k->copy && !k->move && !k->set;
 	engine_set_kernels(mover->engine, k);
 }
 
@@ -180,8 +182,8 @@ static void release(struct mover *base)
 {
 	struct data_mover_threads *mover = (struct data_mover_threads *)base;
 
-	/* in a forked child there are no threads to stop, and perhaps a lock that one of them held: what the
-	 * engine has stays as it is */
+	/* A forked child has no threads to stop, and one of them may have held a lock: the engine's
+	 * memory stays as it is. */
 	bool ours = !fork_happened(base->epoch);
 
 	mover_fini(base);

@@ -3,7 +3,8 @@
 
 #include <errno.h>
 
-void translate_operation(const struct vdm_operation *operation, uint64_t capabilities, struct vdm_sqe *sqe)
+void translate_operation(const struct vdm_operation *operation, uint64_t capabilities,
+			 struct vdm_sqe *sqe)
 {
 	const struct vdm_operation_data_memcpy *copy = &operation->data.memcpy;
 	const struct vdm_operation_data_memset *set = &operation->data.memset;
@@ -15,7 +16,7 @@ void translate_operation(const struct vdm_operation *operation, uint64_t capabil
 		vdm_prep_memcpy(sqe, copy->dest, copy->src, copy->n, 0);
 		flags = copy->flags;
 		break;
-	case VDM_OPERATION_MEMMOVE: /* laid out as memcpy's */
+	case VDM_OPERATION_MEMMOVE: /* its data are laid out as memcpy's */
 		vdm_prep_memmove(sqe, copy->dest, copy->src, copy->n, 0);
 		flags = copy->flags;
 		break;
@@ -33,12 +34,13 @@ void translate_operation(const struct vdm_operation *operation, uint64_t capabil
 	if (flags & VDM_F_NO_CACHE_HINT)
 		sqe->flags |= VDM_SQE_NO_CACHE;
 	if (flags & VDM_F_MEM_DURABLE & ~capabilities)
-		sqe->flags |= VDM_SQE_DURABLE; /* is refused */
+		sqe->flags |= VDM_SQE_DURABLE; /* a ring refuses it */
 	if (flags & ~(uint64_t)VDM_F_VALID_FLAGS)
 		sqe->flags |= 1u << 15; /* reserved */
 }
 
-void translate_result(const struct vdm_operation *operation, int result, struct vdm_operation_output *output)
+void translate_result(const struct vdm_operation *operation, int result,
+		      struct vdm_operation_output *output)
 {
 	output->type = operation->type;
 	output->result = result == 0         ? VDM_SUCCESS

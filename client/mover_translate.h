@@ -8,10 +8,13 @@
 #include "libvdm/ring.h"
 #include "libvdm/vdm.h"
 
-/* Fill in an entry. What is unknown, or not among the mover's `capabilities`, becomes something that a ring refuses. */
-void translate_operation(const struct vdm_operation *operation, uint64_t capabilities, struct vdm_sqe *sqe);
+/* Fill in an entry. What the library does not know, or the mover's `capabilities` do not have,
+ * becomes an entry that a ring refuses. */
+void translate_operation(const struct vdm_operation *operation, uint64_t capabilities,
+			 struct vdm_sqe *sqe);
 
 /* The output of an operation that has ended with `result`, 0 or a negative errno. */
-void translate_result(const struct vdm_operation *operation, int result, struct vdm_operation_output *output);
+void translate_result(const struct vdm_operation *operation, int result,
+		      struct vdm_operation_output *output);
 
 #endif

@@ -77,7 +77,8 @@ int vdm_region_alloc(struct vdm_client *client, size_t bytes, struct vdm_region 
 
 	if (result) {
 		region_free(region);
-		return fail(result, "cannot allocate a region of %zu bytes: %s", bytes, strerror(-result));
+		return fail(result, "cannot allocate a region of %zu bytes: %s", bytes,
+			    strerror(-result));
 	}
 	region->mapped = true;
 	return region_enter(region, out);
@@ -96,14 +97,15 @@ static int region_adopt(struct vdm_region *region, int fd, void *address)
 		return result;
 	region->address = address;
 	if (!address) {
-		result = region_file_map(region->fd, region->size, region->writable, &region->address);
+		result = region_file_map(region->fd, region->size, region->writable,
+					 &region->address);
 		region->mapped = !result;
 	}
 	return result;
 }
 
-int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t bytes, unsigned flags,
-		      struct vdm_region **out)
+int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t bytes,
+		      unsigned flags, struct vdm_region **out)
 {
 	WITHOUT_CANCELLATION;
 	if (fork_happened(client->epoch))
@@ -124,15 +126,16 @@ int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t b
 	result = region_adopt(region, fd, address);
 	if (result) {
 		region_free(region);
-		return fail(result, "cannot import descriptor %d as a region of %zu bytes: %s", fd, bytes,
-			    strerror(-result));
+		return fail(result, "cannot import descriptor %d as a region of %zu bytes: %s", fd,
+			    bytes, strerror(-result));
 	}
 	return region_enter(region, out);
 }
 
 /*
- * Take the region out of the client's table. On return no thread of this process uses it any more, and none will, except
- * through pointers of the caller's. Its id is one of `*connection`. Returns whether operations may be in flight.
+ * Take the region out of the client's table. On return no thread of this process uses it any more,
+ * and none will, except through pointers of the program. `*connection` is the connection whose
+ * daemon gave the region its id. Returns whether operations may be in flight.
  */
 static bool region_leave(struct vdm_region *region, uint32_t *connection)
 {

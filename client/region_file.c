@@ -25,7 +25,8 @@ size_t region_file_size(size_t bytes)
 
 int region_file_map(int fd, size_t size, bool writable, char **address)
 {
-	void *mapping = mmap(NULL, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+	void *mapping =
+		mmap(NULL, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
 
 	if (mapping == MAP_FAILED)
 		return -errno;
@@ -34,8 +35,9 @@ int region_file_map(int fd, size_t size, bool writable, char **address)
 }
 
 /*
- * Allocate pages through their mapping: they may be huge ones where the system allows that for shared memory
- * (transparent_hugepage/shmem_enabled), and then the daemon maps them in a 300th of the time.
+ * Allocate pages through their mapping: they may be huge ones where the system allows that for
+ * shared memory (transparent_hugepage/shmem_enabled), and then the daemon maps them in a 300th of
+ * the time.
  */
 static int allocate_mapped(void *address, size_t size)
 {
@@ -57,7 +59,8 @@ int region_file_make(size_t size, int *fd, char **address)
 
 	if (file < 0)
 		return -errno;
-	if (ftruncate(file, (off_t)size) < 0 || fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+	if (ftruncate(file, (off_t)size) < 0 ||
+	    fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
 		result = -errno;
 	else
 		result = region_file_map(file, size, true, &mapping);
@@ -77,11 +80,13 @@ int region_file_make(size_t size, int *fd, char **address)
 
 static int not_a_memfd(int fd)
 {
-	return fail(-EMEDIUMTYPE, "descriptor %d is not a memfd: only memory made with memfd_create(2) can be a region",
+	return fail(-EMEDIUMTYPE,
+		    "descriptor %d is not a memfd: only memory of memfd_create(2) can be a region",
 		    fd);
 }
 
-/* A file on a tmpfs, of shm_open(3) for example, looks like a memfd that cannot be sealed. Only its name differs. */
+/* A file on a tmpfs, of shm_open(3) for example, looks like a memfd that cannot be sealed. Only its
+ * name differs. */
 static bool is_memfd(int fd)
 {
 	static const char memfd[] = "/memfd:";
@@ -96,10 +101,14 @@ static bool is_memfd(int fd)
 static int check_writable(int fd, int mode, int seals)
 {
 	if ((mode & O_ACCMODE) != O_RDWR)
-		return fail(-EACCES, "descriptor %d is open for reading only: import it with VDM_REGION_READONLY, or "
-				     "open it for both", fd);
+		return fail(-EACCES,
+			    "descriptor %d is open for reading only: import it with "
+			    "VDM_REGION_READONLY, or open it for both",
+			    fd);
 	if (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
-		return fail(-EACCES, "the memfd is sealed against writing: import it with VDM_REGION_READONLY");
+		return fail(
+			-EACCES,
+			"the memfd is sealed against writing: import it with VDM_REGION_READONLY");
 	return 0;
 }
 
@@ -109,11 +118,14 @@ static int seal_size(int fd, int seals)
 		return 0;
 	if (!is_memfd(fd))
 		return not_a_memfd(fd);
-	return fail(-EPERM, "the memfd cannot be sealed against shrinking (%s): create it with MFD_ALLOW_SEALING, and "
-			    "seal it before it is opened read-only", strerror(errno));
+	return fail(-EPERM,
+		    "the memfd cannot be sealed against shrinking (%s): create it with "
+		    "MFD_ALLOW_SEALING, and seal it before it is opened read-only",
+		    strerror(errno));
 }
 
-/* Checks what the daemon checks too, so that a file is refused without a daemon just as with one. */
+/* Checks what the daemon checks too, so that a file is refused without a daemon just as with
+ * one. */
 int region_file_check(int fd, size_t bytes, unsigned flags)
 {
 	struct stat status;
@@ -124,7 +136,8 @@ int region_file_check(int fd, size_t bytes, unsigned flags)
 	if (flags & ~VDM_REGION_READONLY)
 		return fail(-EINVAL, "region flags 0x%x have unknown bits", flags);
 	if (bytes == 0 || bytes % page_size() != 0)
-		return fail(-EINVAL, "a region has to have whole pages of %zu bytes: %zu is not a multiple",
+		return fail(-EINVAL,
+			    "a region has to have whole pages of %zu bytes: %zu is not a multiple",
 			    page_size(), bytes);
 	seals = fcntl(fd, F_GET_SEALS);
 	if (seals < 0)
@@ -153,7 +166,8 @@ static int allocate_pages(int fd, size_t size)
 	return result < 0 ? -errno : 0;
 }
 
-/* Allocate the pages of a file that cannot be written: reading a page that is not there allocates it too. */
+/* Allocate the pages of a file that cannot be written: reading a page that is not there allocates
+ * it too. */
 static int touch_pages(int fd, size_t size)
 {
 	char *pages;

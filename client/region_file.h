@@ -12,12 +12,13 @@ size_t region_file_size(size_t bytes);
 /* Make a file of whole pages and map it. Returns 0 or a negative errno. */
 int region_file_make(size_t size, int *fd, char **address);
 
-/* Whether the first `bytes` of the descriptor's file can become a region with these flags of vdm_region_import(). Seals
- * the file against shrinking. Returns 0 or a negative errno with its sentence. */
+/* Whether the first `bytes` of the descriptor's file can become a region with these flags of
+ * vdm_region_import(). Seals the file against shrinking. Returns 0 or a negative errno with its
+ * sentence. */
 int region_file_check(int fd, size_t bytes, unsigned flags);
 
-/* Allocate the pages that the file does not have yet: the daemon accepts whole files only, see vdm-protocol(7). Returns
- * 0 or a negative errno. */
+/* Allocate the pages that the file does not have yet: the daemon accepts whole files only, see
+ * vdm-protocol(7). Returns 0 or a negative errno. */
 int region_file_fill(int fd, bool writable);
 
 /* Returns 0 or a negative errno. */

@@ -52,8 +52,10 @@ static int check_distinct(const struct region_table *table, const struct vdm_reg
 	LIST_FOREACH(other, &table->regions, entry) {
 		if (other->device == region->device && other->file == region->file)
 			return fail(-EEXIST, "this memfd is a region of this client already");
-		if (region->address < other->address + other->size && other->address < region->address + region->size)
-			return fail(-EEXIST, "the region would lie at %p, where another region of this client is",
+		if (region->address < other->address + other->size &&
+		    other->address < region->address + region->size)
+			return fail(-EEXIST,
+				    "the region would overlap another region of this client at %p",
 				    (void *)region->address);
 	}
 	return 0;

@@ -16,28 +16,32 @@ struct vdm_region {
 	struct vdm_client *client;
 	LIST_ENTRY(vdm_region) entry; /* region_table::regions */
 	int fd;
-	dev_t device;                 /* of the file, with its number: a file can be a region only once */
+	dev_t device; /* of the file, with its number: a file is one region at most */
 	ino_t file;
 	char *address;
 	size_t size;
 	bool writable;
-	bool mapped;                  /* by the library: to be unmapped */
-	uint32_t id;                  /* that the daemon gave it; 0: it does not know it. Guarded as the list is. */
+	bool mapped; /* by the library: to be unmapped */
+	uint32_t id; /* from the daemon; 0: unknown there. Guarded as the list is. */
 };
 
 struct region_table {
 	struct connection *connection;
-	LIST_HEAD(, vdm_region) regions; /* a thread that changes it holds the connection's `talk` and `lock` */
-	/* How often the regions or the connection have changed. release; partner: region_view_refresh() */
+	/* A thread that changes it holds the connection's `talk` and `lock`. */
+	LIST_HEAD(, vdm_region) regions;
+	/* How often the regions or the connection have changed. release; partner:
+	 * region_view_refresh() */
 	_Atomic uint32_t changes;
 };
 
 /* The caller of these holds the connection's `talk`. */
 
-/* Announce all regions to a daemon that knows none. A region that it refuses stays in the local lane. */
+/* Announce all regions to a daemon that knows none. A region that it refuses stays in the local
+ * lane. */
 void region_table_announce(struct region_table *table);
 
-/* Announce a region, if there is a daemon, and add it. Returns 0 or a negative errno with its sentence. */
+/* Announce a region, if there is a daemon, and add it. Returns 0 or a negative errno with its
+ * sentence. */
 int region_table_add(struct region_table *table, struct vdm_region *region);
 
 /* The caller holds the connection's `lock` too. */

@@ -11,7 +11,8 @@ static const struct region_extent everywhere = {.size = SIZE_MAX, .writable = tr
 
 static void forget_hits(struct region_view *view)
 {
-	view->last[REGION_DESTINATION] = view->last[REGION_SOURCE] = view->flat ? &everywhere : &nowhere;
+	view->last[REGION_DESTINATION] = view->last[REGION_SOURCE] =
+		view->flat ? &everywhere : &nowhere;
 }
 
 void region_view_init(struct region_view *view, bool flat)
@@ -51,7 +52,8 @@ void region_view_copy(struct region_view *view, struct region_table *table, uint
 		view->changes = atomic_load_explicit(&table->changes, memory_order_relaxed);
 		LIST_FOREACH(region, &table->regions, entry) {
 			uintptr_t begin = (uintptr_t)region->address;
-			struct region_extent extent = {begin, region->size, region->id, region->writable};
+			struct region_extent extent = {begin, region->size, region->id,
+						       region->writable};
 
 			if (region->id && table->connection->number == connection)
 				extents[view->count++] = extent;
@@ -65,7 +67,8 @@ void region_view_copy(struct region_view *view, struct region_table *table, uint
 }
 
 /* How many of the extents begin at or before the address. */
-static uint32_t extents_up_to(const struct region_extent *extents, uint32_t count, uintptr_t address)
+static uint32_t extents_up_to(const struct region_extent *extents, uint32_t count,
+			      uintptr_t address)
 {
 	uint32_t low = 0, high = count;
 

@@ -18,7 +18,8 @@ void ring_free(struct vdm_ring *ring)
 		munmap(ring->completion, vdm_completion_size(ring->entries));
 	}
 
-	int fds[] = {ring->doorbell_fd, ring->event_fd, ring->poll_fd, ring->self_fd, ring->signal_fd};
+	int fds[] = {ring->doorbell_fd, ring->event_fd, ring->poll_fd, ring->self_fd,
+		     ring->signal_fd};
 
 	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
 		if (fds[i] >= 0)
@@ -41,7 +42,7 @@ struct vdm_ring *ring_new(struct vdm_client *client, uint32_t entries, uint32_t 
 	ring->entries = entries;
 	ring->mask = entries - 1;
 	region_view_init(&ring->view, client == NULL);
-	ring->got = ring->submitted = ring->taken = first_sequence;
+	ring->got = ring->submitted = ring->dispatched = first_sequence;
 	ring->got_limit = first_sequence + entries;
 	ring->sq_position = first_sequence;
 	ring->cq_position = first_sequence;

@@ -2,6 +2,7 @@
 #include "ring_eventfd.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -12,7 +13,8 @@
 #include "ring_progress.h"
 #include "ring_signal.h"
 
-/* Have vdm_ring_eventfd()'s descriptor become readable when the next completion is there, and look again. */
+/* Have vdm_ring_eventfd()'s descriptor become readable when the next completion is there, and look
+ * again. */
 static void arm_for_next(struct vdm_ring *ring)
 {
 	if (ring->connected && (!ring->armed || ring->armed_at != ring->cq_position)) {
@@ -34,7 +36,7 @@ void ring_eventfd_arm(struct vdm_ring *ring)
 	arm_for_next(ring);
 }
 
-void ring_eventfd_tell(struct vdm_ring *ring, unsigned given)
+void ring_eventfd_after_wait(struct vdm_ring *ring, unsigned given)
 {
 	if (!ring->armed)
 		arm_for_next(ring);
@@ -61,12 +63,12 @@ int vdm_ring_eventfd(struct vdm_ring *ring)
 			close(poll_fd);
 		if (self_fd >= 0)
 			close(self_fd);
-		return fail(-error, "cannot open a descriptor for the ring");
+		return fail(-error, "cannot open a descriptor for the ring: %s", strerror(error));
 	}
 	ring->poll_fd = poll_fd;
 	ring->self_fd = self_fd;
 	ring_eventfd_arm(ring);
-	/* What is there already has to be found through the descriptor too. */
+	/* Completions that are there already make it readable too. */
 	if (ring_unseen(ring) > 0)
 		ring_signal_self(ring);
 	return poll_fd;

@@ -5,13 +5,15 @@
 
 #include "ring.h"
 
-/* A peek has found nothing: have the descriptor become readable when the next completion is there. */
+/* A peek has found nothing: have the descriptor become readable when the next completion is
+ * there. */
 void ring_eventfd_arm(struct vdm_ring *ring);
 
 /*
- * A wait has taken the signals that came, and replaced what the descriptor was armed for. The caller is given `given`
- * completions: the descriptor has to tell of all others, of those that are here already and of those that will come.
+ * A wait has read the signals that came, and replaced the request that the descriptor was armed
+ * with. The caller gets `given` completions. The descriptor has to tell of all others: of those
+ * that are there and of those that will come.
  */
-void ring_eventfd_tell(struct vdm_ring *ring, unsigned given);
+void ring_eventfd_after_wait(struct vdm_ring *ring, unsigned given);
 
 #endif

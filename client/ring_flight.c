@@ -6,7 +6,8 @@
 
 #include "ring_local.h"
 
-void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t value, int32_t result)
+void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t value,
+		 int32_t result)
 {
 	struct vdm_cqe *cqe = &ring->cqes[ring->cqe_tail++ & ring->mask];
 
@@ -18,7 +19,7 @@ void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t 
 		ring_count(&ring->counters.failed, 1);
 }
 
-/* It is in flight no more. */
+/* The operation is no longer in flight. */
 static void retire(struct vdm_ring *ring, struct pending *pending)
 {
 	pending->state = PENDING_NONE;
@@ -26,7 +27,8 @@ static void retire(struct vdm_ring *ring, struct pending *pending)
 	ring->free_pending = (uint32_t)(pending - ring->pending);
 }
 
-/* Carry out an operation that the daemon found taken back, though this side had come too late for it. */
+/* Carry out an operation that the daemon found taken back, though this side had come too late for
+ * it. */
 static int carry_out(struct vdm_ring *ring, uint32_t position, uint64_t *value)
 {
 	struct operation operation;
@@ -44,7 +46,8 @@ static int carry_out(struct vdm_ring *ring, uint32_t position, uint64_t *value)
 }
 
 /* The completion of an operation that has been taken back, in time or perhaps too late. */
-static void reap_taken_back(struct vdm_ring *ring, struct pending *pending, const struct vdm_completion *slot)
+static void reap_taken_back(struct vdm_ring *ring, struct pending *pending,
+			    const struct vdm_completion *slot)
 {
 	uint64_t value = slot->value;
 	int result = slot->result;
@@ -63,27 +66,31 @@ static void reap_taken_back(struct vdm_ring *ring, struct pending *pending, cons
 }
 
 /*
- * The usual case, in few instructions: collect completions of operations that the daemon has carried out, up to the
- * first other one. The counts are local copies, which the compiler would load again after each store to a completion.
+ * The usual case, in few instructions: collect completions of operations that the daemon has
+ * carried out, up to the first other one. The counts are local copies, which the compiler would
+ * load again after each store to a completion.
  */
 static inline void reap_plain(struct vdm_ring *ring)
 {
 	const uint32_t end = ring->sq_position;
-	uint32_t position = ring->cq_position, tail = ring->cqe_tail, free_pending = ring->free_pending, failed = 0;
+	uint32_t position = ring->cq_position, tail = ring->cqe_tail;
+	uint32_t free_pending = ring->free_pending, failed = 0;
 
 	while (position != end) {
 		const struct vdm_completion *slot = &ring->completions[position & ring->mask];
 
-		/* acquire; partner: consumer_complete(), release: who sees this word sees the bytes moved */
+		/* acquire; partner: consumer_complete(), release: a thread that sees this word sees
+		 * the bytes moved */
 		if (atomic_load_explicit(&slot->sequence, memory_order_acquire) != position + 1)
 			break;
 
 		const uint64_t index = slot->user_data;
-		struct pending *pending = &ring->pending[index];
 
-		if (index >= ring->entries || slot->flags || pending->state != PENDING_ACTIVE)
+		if (index >= ring->entries || slot->flags ||
+		    ring->pending[index].state != PENDING_ACTIVE)
 			break;
 
+		struct pending *pending = &ring->pending[index];
 		struct vdm_cqe *cqe = &ring->cqes[tail++ & ring->mask];
 		const int32_t result = slot->result;
 
@@ -109,7 +116,8 @@ static bool reap_other(struct vdm_ring *ring)
 {
 	const struct vdm_completion *slot = &ring->completions[ring->cq_position & ring->mask];
 
-	/* acquire; partner: consumer_complete(), release: who sees this word sees the bytes moved */
+	/* acquire; partner: consumer_complete(), release: a thread that sees this word sees the bytes
+	 * moved */
 	if (ring_in_flight(ring) == 0 ||
 	    atomic_load_explicit(&slot->sequence, memory_order_acquire) != ring->cq_position + 1)
 		return false;
@@ -135,13 +143,14 @@ void ring_reap(struct vdm_ring *ring)
 	while (reap_other(ring));
 	if (ring_in_flight(ring) == 0) {
 		activity_set_in_flight(&ring->activity, false);
-		ring->ordered = ring->cq_position; /* never so far behind that it seems to be ahead */
+		/* keeps the difference small that ring_order_settled() looks at */
+		ring->ordered = ring->cq_position;
 	}
 }
 
 void ring_lost(struct vdm_ring *ring)
 {
-	ring_reap(ring); /* what it completed before it went is complete */
+	ring_reap(ring); /* what the daemon completed before it went is complete */
 	ring->connected = false;
 	for (uint32_t i = 0; i < ring->entries; i++) {
 		if (ring->pending[i].state == PENDING_NONE)

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What is in flight: operations that have been published and whose completions have not been reaped. */
+/* What is in flight: operations that have been published and whose completions have not been
+ * reaped. */
 #ifndef VDM_CLIENT_RING_FLIGHT_H
 #define VDM_CLIENT_RING_FLIGHT_H
 
 #include "ring.h"
 
 /* Report the end of a published operation. */
-void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t value, int32_t result);
+void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t value,
+		 int32_t result);
 
 /* Collect the completions that are there. */
 void ring_reap(struct vdm_ring *ring);

@@ -20,8 +20,9 @@ static void broken_inprocess(void *context, const char *reason)
 
 static void *ring_memory(size_t size)
 {
-	void *memory = aligned_alloc(VDM_RING_ENTRIES_OFFSET, (size + VDM_RING_ENTRIES_OFFSET - 1) &
-								      ~(size_t)(VDM_RING_ENTRIES_OFFSET - 1));
+	void *memory = aligned_alloc(VDM_RING_ENTRIES_OFFSET,
+				     (size + VDM_RING_ENTRIES_OFFSET - 1) &
+					     ~(size_t)(VDM_RING_ENTRIES_OFFSET - 1));
 
 	if (memory)
 		memset(memory, 0, size);

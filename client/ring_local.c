@@ -11,7 +11,8 @@ int ring_run_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uin
 {
 	const uint64_t bytes = entry_bytes(sqe);
 
-	if ((entry_facts(sqe) & OP_WRITES) && region_view_forbids(&ring->view, sqe->dest, sqe->length))
+	if ((entry_facts(sqe) & OP_WRITES) &&
+	    region_view_forbids(&ring->view, sqe->dest, sqe->length))
 		return -EACCES; /* the daemon's answer; a store here would raise SIGSEGV */
 	entry_run(sqe);
 	ring_count(counter, 1);
@@ -22,13 +23,13 @@ int ring_run_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uin
 
 void ring_complete_entry(struct vdm_ring *ring, int result)
 {
-	const struct vdm_sqe *sqe = ring_entry(ring, ring->taken);
+	const struct vdm_sqe *sqe = ring_entry(ring, ring->dispatched);
 	struct vdm_cqe *cqe = &ring->cqes[ring->cqe_tail++ & ring->mask];
 
 	*cqe = (struct vdm_cqe){.user_data = sqe->user_data,
 				.value = result == 0 ? entry_bytes(sqe) : 0,
 				.result = result,
-				.operation = ring->taken++};
+				.operation = ring->dispatched++};
 	if (result)
 		ring_count(&ring->counters.failed, 1);
 	if (ring->poll_fd >= 0 && ring->armed)
@@ -72,6 +73,7 @@ void ring_run_taken_back(struct vdm_ring *ring, const struct operation *operatio
 {
 	const struct kernels *kernels = kernels_default();
 
-	operation_run(operation, 0, operation->length, kernels, operation_kernel_flags(operation, kernels));
+	operation_run(operation, 0, operation->length, kernels,
+		      operation_kernel_flags(operation, kernels));
 	ring_count(&ring->counters.taken_back, 1);
 }

@@ -12,7 +12,8 @@ int ring_run_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uin
 /* Take the next entry, and report its end. */
 void ring_complete_entry(struct vdm_ring *ring, int result);
 
-/* The operation that was published at `position`, in addresses of this process. False: its memory has been released. */
+/* The operation that was published at `position`, in addresses of this process. False: its memory
+ * has been released. */
 bool ring_translate(struct vdm_ring *ring, uint32_t position, struct operation *operation);
 
 /* Carry out an operation that has been taken back. */

@@ -24,16 +24,18 @@ static struct vdm_message_ring_destroy destroy_request(uint32_t id)
 	};
 }
 
-/* Give back a ring that has not been used. The caller holds the connection's `talk`. */
-static void ring_uncreate(struct vdm_client *client, uint32_t id)
+/* Have the daemon destroy a ring that has not been used. The caller holds the connection's
+ * `talk`. */
+static void destroy_unused(struct vdm_client *client, uint32_t id)
 {
 	struct vdm_message_ring_destroy request = destroy_request(id);
 	struct vdm_packet reply;
 
-	connection_request(&client->connection, &request.header, NULL, 0, VDM_MESSAGE_DONE, 0, &reply);
+	connection_request(&client->connection, &request.header, NULL, 0, VDM_MESSAGE_DONE, 0,
+			   &reply);
 }
 
-/* Have the daemon serve a ring, and map its part of it. The caller holds the connection's `talk`. */
+/* Have the daemon make and serve its side of a ring. The caller holds the connection's `talk`. */
 static int ring_create(struct vdm_ring *ring, int32_t priority)
 {
 	struct vdm_message_ring_create request = {
@@ -53,13 +55,13 @@ static int ring_create(struct vdm_ring *ring, int32_t priority)
 	if (fd < 0)
 		return fail(fd, "cannot make the memory of a ring: %s", strerror(-fd));
 
-	int result = connection_request(&ring->client->connection, &request.header, &fd, 1, VDM_MESSAGE_RING_CREATED,
-				    VDM_RING_FD_COUNT, &reply);
+	int result = connection_request(&ring->client->connection, &request.header, &fd, 1,
+					VDM_MESSAGE_RING_CREATED, VDM_RING_FD_COUNT, &reply);
 
 	close(fd);
-	/* there is a ring, but its descriptors did not get here */
+	/* the daemon has made a ring, but its descriptors did not arrive */
 	if (result == -EMFILE && reply.truncated)
-		ring_uncreate(ring->client, reply.message.ring_created.ring);
+		destroy_unused(ring->client, reply.message.ring_created.ring);
 	if (result) {
 		munmap(submission, vdm_submission_size(ring->entries));
 		return result;
@@ -72,10 +74,11 @@ static int ring_create(struct vdm_ring *ring, int32_t priority)
 		result = -errno;
 		munmap(submission, vdm_submission_size(ring->entries));
 		vdm_packet_close(&reply);
-		ring_uncreate(ring->client, reply.message.ring_created.ring);
+		destroy_unused(ring->client, reply.message.ring_created.ring);
 		return fail(result, "cannot map the ring: %s", strerror(-result));
 	}
-	/* A child that wrote to its parent's ring would be a second producer: it does not get the memory. */
+	/* A child that wrote to its parent's ring would be a second producer, so it does not get
+	 * the memory. */
 	madvise(submission, vdm_submission_size(ring->entries), MADV_DONTFORK);
 	madvise(completion, vdm_completion_size(ring->entries), MADV_DONTFORK);
 	ring->id = reply.message.ring_created.ring;
@@ -84,7 +87,8 @@ static int ring_create(struct vdm_ring *ring, int32_t priority)
 	vdm_packet_close(&reply);
 	ring_attach(ring, submission, completion);
 	ring->takes_back = ring->client->connection.welcome.features & VDM_FEATURE_TAKE_BACK;
-	ring->asymmetric = (ring->client->connection.welcome.features & VDM_FEATURE_BARRIER) && barrier_register();
+	ring->asymmetric = (ring->client->connection.welcome.features & VDM_FEATURE_BARRIER) &&
+			   barrier_register();
 	ring->connection = ring->client->connection.number;
 	return 0;
 }
@@ -135,7 +139,7 @@ void vdm_ring_close(struct vdm_ring *ring)
 	struct vdm_client *client = ring->client;
 
 	if (fork_happened(ring->epoch)) {
-		/* MADV_DONTFORK: there is nothing of the shared memory to unmap here; and no worker left */
+		/* The child has neither the shared memory (MADV_DONTFORK) nor the workers. */
 		if (client)
 			ring->submission = NULL;
 		ring_free(ring);
@@ -151,10 +155,12 @@ void vdm_ring_close(struct vdm_ring *ring)
 		counters_add(&client->ended, &ring->counters);
 		pthread_mutex_unlock(&client->connection.lock);
 	}
-	if (ring->connection) { /* also one that has been hung up on: the connection tells whether the daemon has gone */
+	/* Even after a hang-up: the connection knows whether the daemon has gone. */
+	if (ring->connection) {
 		struct vdm_message_ring_destroy request = destroy_request(ring->id);
 
-		connection_let_go(&client->connection, ring->connection, &request.header, ring_in_flight(ring) > ring->taken_back);
+		connection_let_go(&client->connection, ring->connection, &request.header,
+				  ring_in_flight(ring) > ring->taken_back);
 	}
 	ring_free(ring);
 }

@@ -17,11 +17,11 @@ unsigned vdm_ring_peek_batch(struct vdm_ring *ring, struct vdm_cqe **cqes, unsig
 		if (ring->poll_fd >= 0)
 			ring_eventfd_arm(ring);
 		else
-			ring_look_for_death(ring);
+			ring_look_for_hangup(ring);
 	}
 	if (count > ring_unseen(ring))
 		count = ring_unseen(ring);
-	ring_show(ring, cqes, count);
+	ring_list_unseen(ring, cqes, count);
 	return count;
 }
 

@@ -10,8 +10,9 @@
 #include "ring_flight.h"
 #include "ring_submit.h"
 
-/* The socket is looked at about this often. */
-#define DEATH_LOOK_MS   100
+/* How often ring_look_for_hangup() looks at the socket, and how many calls pass between two looks
+ * at the clock. */
+#define HANGUP_LOOK_MS   100
 #define PEEKS_PER_CLOCK 16
 
 void ring_progress(struct vdm_ring *ring)
@@ -34,18 +35,18 @@ void ring_take_signals(struct vdm_ring *ring)
 	}
 }
 
-void ring_look_for_death(struct vdm_ring *ring)
+void ring_look_for_hangup(struct vdm_ring *ring)
 {
-	if (ring_in_flight(ring) == 0 || ++ring->death_looks % PEEKS_PER_CLOCK != 0)
+	if (ring_in_flight(ring) == 0 || ++ring->hangup_looks % PEEKS_PER_CLOCK != 0)
 		return;
 
 	int64_t now = coarse_ns() / 1000000;
 
-	if (now - ring->death_looked_ms < DEATH_LOOK_MS)
+	if (now - ring->hangup_looked_ms < HANGUP_LOOK_MS)
 		return;
-	ring->death_looked_ms = now;
+	ring->hangup_looked_ms = now;
 	WITHOUT_CANCELLATION;
-	/* The signals themselves stay: another thread, of a mover, may be sleeping for them. */
+	/* The signals are not read: another thread, of a mover, may be sleeping for them. */
 	struct pollfd event = {.fd = ring->event_fd, .events = POLLRDHUP};
 
 	if (ring->connected && poll(&event, 1, 0) > 0)
@@ -56,5 +57,5 @@ void ring_poll(struct vdm_ring *ring)
 {
 	ring_progress(ring);
 	if (ring_unseen(ring) == 0)
-		ring_look_for_death(ring);
+		ring_look_for_hangup(ring);
 }

@@ -8,13 +8,14 @@
 /* Collect completions, and go on with what waited for them. */
 void ring_progress(struct vdm_ring *ring);
 
-/* Take the signals that have come; notice if no more can. */
+/* Read the signals that have come, and notice a hang-up. */
 void ring_take_signals(struct vdm_ring *ring);
 
-/* A caller that only peeks or spins has found nothing: now and then, see whether the daemon has died. */
-void ring_look_for_death(struct vdm_ring *ring);
+/* Now and then, see whether the daemon has hung up: for a caller that only peeks or spins, and has
+ * found nothing. */
+void ring_look_for_hangup(struct vdm_ring *ring);
 
-/* Both without arming anything. */
+/* ring_progress(), and ring_look_for_hangup() if there is no completion. Nothing is armed. */
 void ring_poll(struct vdm_ring *ring);
 
 #endif

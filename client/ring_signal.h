@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Asking for a signal, and signalling one's own descriptor. */
+/* Asking the daemon for a signal, and signalling the ring's own descriptor. */
 #ifndef VDM_CLIENT_RING_SIGNAL_H
 #define VDM_CLIENT_RING_SIGNAL_H
 
@@ -8,7 +8,7 @@
 /* Ask for a signal when the completion count has reached `wanted`, and pass a full barrier. */
 void ring_arm(struct vdm_ring *ring, uint32_t wanted);
 
-/* Have vdm_ring_eventfd()'s descriptor tell of completions that came in this process. */
+/* Make vdm_ring_eventfd()'s descriptor readable, for completions of this process. */
 void ring_signal_self(struct vdm_ring *ring);
 
 #endif

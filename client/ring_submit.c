@@ -13,15 +13,17 @@
 
 enum lane { LANE_REMOTE, LANE_SMALL, LANE_OUTSIDE, LANE_DISCONNECTED };
 
-/* Describe an entry that stores bytes by regions and offsets. Returns whether that is possible: all of its memory lies in
- * regions, and its pattern is a byte. */
-static inline bool describe(struct vdm_ring *ring, const struct vdm_sqe *sqe, struct vdm_descriptor *d)
+/* Describe an entry that stores bytes by regions and offsets. Returns whether that is possible: all
+ * of its memory lies in regions, and its pattern is a byte. */
+static inline bool describe(struct vdm_ring *ring, const struct vdm_sqe *sqe,
+			    struct vdm_descriptor *d)
 {
 	const unsigned facts = entry_facts(sqe);
 	const uint64_t length = sqe->length;
 	const struct region_extent *to, *from;
 
-	to = region_view_find(&ring->view, REGION_DESTINATION, sqe->dest, length, &d->destination_offset);
+	to = region_view_find(&ring->view, REGION_DESTINATION, sqe->dest, length,
+			      &d->destination_offset);
 	if (!to)
 		return false;
 	d->destination_region = to->id;
@@ -33,7 +35,8 @@ static inline bool describe(struct vdm_ring *ring, const struct vdm_sqe *sqe, st
 		d->pattern = sqe->value;
 	}
 	if (facts & OP_SOURCE) {
-		from = region_view_find(&ring->view, REGION_SOURCE, sqe->src, length, &d->source_offset);
+		from = region_view_find(&ring->view, REGION_SOURCE, sqe->src, length,
+					&d->source_offset);
 		if (!from)
 			return false;
 		d->source_region = from->id;
@@ -44,9 +47,10 @@ static inline bool describe(struct vdm_ring *ring, const struct vdm_sqe *sqe, st
 	return true;
 }
 
-/* The lane of a valid entry, which is described in `d` if it is the remote one. `large` says that the operation is to be
- * treated as above the threshold. */
-static inline enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe *sqe, bool large, struct vdm_descriptor *d)
+/* The lane of a valid entry, which is described in `d` if it is the remote one. `large` says that
+ * the operation is to be treated as above the threshold. */
+static inline enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe *sqe, bool large,
+				    struct vdm_descriptor *d)
 {
 	const unsigned facts = entry_facts(sqe);
 
@@ -59,7 +63,8 @@ static inline enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe 
 	}
 	d->destination_region = d->source_region = 0;
 	d->destination_offset = d->source_offset = d->length = d->pattern = 0;
-	/* An ordered operation that moves nothing orders what is in flight. If nothing is, it has nothing to do. */
+	/* An ordered operation that moves nothing orders what is in flight. If nothing is, it has
+	 * nothing to do. */
 	if ((facts & OP_ORDERED) && !large && ring_in_flight(ring) == 0 && ring->threshold > 1)
 		return LANE_SMALL;
 	return LANE_REMOTE;
@@ -70,8 +75,9 @@ bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, siz
 	if (!ring->client || !ring->connected)
 		return false;
 	region_view_refresh(&ring->view, &ring->client->regions, ring->connection);
+	/* the ring answers -EACCES, where a store in this process would raise SIGSEGV */
 	if (region_view_forbids(&ring->view, dest, n))
-		return true; /* the ring answers -EACCES, where a store in this process would raise SIGSEGV */
+		return true;
 	if (n < ring->threshold)
 		return false;
 
@@ -82,24 +88,26 @@ bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, siz
 }
 
 /*
- * What the next published operation gets. While entries are published this is a local copy of the ring's fields, which
- * the compiler would load again after each store to a descriptor.
+ * What the next published operation gets. While entries are published this is a local copy of the
+ * ring's fields, which the compiler would load again after each store to a descriptor.
  */
 struct cursor {
-	uint32_t taken;    /* its entry */
+	uint32_t entry;    /* its position among the entries */
 	uint32_t position; /* in the ring */
 	size_t pending;    /* index of the first free one */
 };
 
 static inline struct cursor cursor_of(const struct vdm_ring *ring)
 {
-	return (struct cursor){.taken = ring->taken, .position = ring->sq_position, .pending = ring->free_pending};
+	return (struct cursor){.entry = ring->dispatched,
+			       .position = ring->sq_position,
+			       .pending = ring->free_pending};
 }
 
 static inline void cursor_store(struct vdm_ring *ring, struct cursor cursor)
 {
 	ring->sq_position = cursor.position;
-	ring->taken = cursor.taken;
+	ring->dispatched = cursor.entry;
 	ring->free_pending = (uint32_t)cursor.pending;
 }
 
@@ -108,7 +116,8 @@ static inline struct vdm_descriptor *slot_at(const struct vdm_ring *ring, struct
 	return &ring->descriptors[cursor.position & ring->mask];
 }
 
-/* Publish a valid entry in a slot that describes its memory. The slot's reserved fields are zero since it was made. */
+/* Publish a valid entry in a slot that describes its memory. The slot's reserved fields are zero
+ * since it was made. */
 static inline void publish(struct vdm_ring *ring, struct cursor *cursor, const struct vdm_sqe *sqe,
 			   struct vdm_descriptor *slot)
 {
@@ -117,21 +126,23 @@ static inline void publish(struct vdm_ring *ring, struct cursor *cursor, const s
 	struct pending *pending = &ring->pending[index];
 
 	pending->user_data = sqe->user_data;
-	pending->number = cursor->taken;
+	pending->number = cursor->entry;
 	pending->position = cursor->position;
 	pending->state = PENDING_ACTIVE;
 
 	memcpy(slot, &head, sizeof head);
 	slot->user_data = index;
-	/* release; partner: descriptor_state(), acquire: who sees this word sees the entry and the source */
+	/* release; partner: descriptor_state(), acquire: a worker that sees this word sees the
+	 * descriptor and the source */
 	atomic_store_explicit(&slot->sequence, cursor->position + 1, memory_order_release);
 
-	cursor->taken++;
+	cursor->entry++;
 	cursor->position++;
 	cursor->pending = pending->next;
 }
 
-/* Take `count` entries in the local lane. If one fails, those that are linked to it are cancelled. */
+/* Take `count` entries in the local lane. If one fails, those that are linked to it are
+ * cancelled. */
 static void run_here(struct vdm_ring *ring, uint32_t count, enum lane lane)
 {
 	_Atomic uint64_t *counter = lane == LANE_SMALL     ? &ring->counters.local_small
@@ -140,7 +151,7 @@ static void run_here(struct vdm_ring *ring, uint32_t count, enum lane lane)
 	int failed = 0;
 
 	for (uint32_t i = 0; i < count; i++) {
-		const struct vdm_sqe *sqe = ring_entry(ring, ring->taken);
+		const struct vdm_sqe *sqe = ring_entry(ring, ring->dispatched);
 		int result = entry_check(sqe);
 
 		if (failed)
@@ -152,8 +163,8 @@ static void run_here(struct vdm_ring *ring, uint32_t count, enum lane lane)
 	}
 }
 
-/* An entry runs in this process during a submit, wait or peek, so whatever has to complete or begin before it must have
- * been reaped. */
+/* An entry runs in this process during a submit, wait or peek, so whatever has to complete or begin
+ * before it must have been reaped. */
 static bool may_run_here(const struct vdm_ring *ring, bool ordered)
 {
 	return ring_order_settled(ring) && (!ordered || ring_in_flight(ring) == 0);
@@ -165,7 +176,8 @@ static bool may_publish(const struct vdm_ring *ring, uint32_t count, bool ordere
 	return ring->entries - ring_in_flight(ring) >= count && (!ordered || ring->contested == 0);
 }
 
-/* Move a chain into one lane: the remote one only if all of its entries can go there. Returns false if it has to wait. */
+/* Move a chain into one lane: the remote one only if all of its entries can go there. Returns false
+ * if it has to wait. */
 static __attribute__((noinline)) bool advance_chain(struct vdm_ring *ring, uint64_t *bytes)
 {
 	const struct vdm_sqe *sqe;
@@ -177,8 +189,9 @@ static __attribute__((noinline)) bool advance_chain(struct vdm_ring *ring, uint6
 	do { /* ends: the last entry of a submit has no link */
 		struct vdm_descriptor unused;
 
-		sqe = ring_entry(ring, ring->taken + length++);
-		enum lane own = entry_check(sqe) ? LANE_SMALL : choose_lane(ring, sqe, true, &unused);
+		sqe = ring_entry(ring, ring->dispatched + length++);
+		enum lane own =
+			entry_check(sqe) ? LANE_SMALL : choose_lane(ring, sqe, true, &unused);
 
 		if (own != LANE_REMOTE)
 			lane = own;
@@ -196,7 +209,7 @@ static __attribute__((noinline)) bool advance_chain(struct vdm_ring *ring, uint6
 	for (uint32_t i = 0; i < length; i++) {
 		struct vdm_descriptor *slot = slot_at(ring, cursor);
 
-		sqe = ring_entry(ring, cursor.taken);
+		sqe = ring_entry(ring, cursor.entry);
 		choose_lane(ring, sqe, true, slot);
 		publish(ring, &cursor, sqe, slot);
 		*bytes += entry_bytes(sqe);
@@ -210,7 +223,7 @@ static __attribute__((noinline)) bool advance_chain(struct vdm_ring *ring, uint6
 static __attribute__((noinline)) /* leave the registers to publish_plain() */
 bool advance_one(struct vdm_ring *ring, uint64_t *bytes)
 {
-	const struct vdm_sqe *sqe = ring_entry(ring, ring->taken);
+	const struct vdm_sqe *sqe = ring_entry(ring, ring->dispatched);
 
 	if (sqe->flags & VDM_SQE_LINK)
 		return advance_chain(ring, bytes);
@@ -218,9 +231,10 @@ bool advance_one(struct vdm_ring *ring, uint64_t *bytes)
 	const bool ordered = entry_is_ordered(sqe), publishable = may_publish(ring, 1, ordered);
 	struct cursor cursor = cursor_of(ring);
 	struct vdm_descriptor unused, *slot = publishable ? slot_at(ring, cursor) : &unused;
-	/* An entry that must not run in this process yet goes to the daemon if it can, however small it is. */
-	enum lane lane =
-		entry_check(sqe) ? LANE_SMALL : choose_lane(ring, sqe, !ring_order_settled(ring), slot);
+	/* An entry that must not run in this process yet goes to the daemon if it can, however
+	 * small it is. */
+	enum lane lane = entry_check(sqe) ? LANE_SMALL
+					  : choose_lane(ring, sqe, !ring_order_settled(ring), slot);
 
 	if (lane != LANE_REMOTE) {
 		if (!may_run_here(ring, ordered))
@@ -239,13 +253,15 @@ bool advance_one(struct vdm_ring *ring, uint64_t *bytes)
 }
 
 /*
- * The usual case, in few instructions: publish plain entries, of which the next one is the first, until one does not go
- * to the daemon, the ring has no more room, or the plain ones end. Returns whether there was one.
+ * The usual case, in few instructions: publish plain entries, of which the next one is the first,
+ * until one does not go to the daemon, the ring has no more room, or the plain ones end. Returns
+ * whether there was one.
  */
 static inline bool publish_plain(struct vdm_ring *ring, const struct vdm_sqe *sqe, uint64_t *bytes)
 {
-	const uint32_t room = ring->entries - ring_in_flight(ring), waiting = ring->submitted - ring->taken;
-	const uint32_t first = ring->taken, end = first + (waiting < room ? waiting : room);
+	const uint32_t room = ring->entries - ring_in_flight(ring);
+	const uint32_t waiting = ring->submitted - ring->dispatched;
+	const uint32_t first = ring->dispatched, end = first + (waiting < room ? waiting : room);
 	struct cursor cursor = cursor_of(ring);
 	uint64_t sum = 0;
 
@@ -258,24 +274,26 @@ static inline bool publish_plain(struct vdm_ring *ring, const struct vdm_sqe *sq
 			break;
 		publish(ring, &cursor, sqe, slot);
 		sum += sqe->length;
-		sqe = ring_entry(ring, cursor.taken);
-	} while (cursor.taken != end && entry_is_plain(sqe));
+		sqe = ring_entry(ring, cursor.entry);
+	} while (cursor.entry != end && entry_is_plain(sqe));
 	cursor_store(ring, cursor);
 	*bytes += sum;
-	return cursor.taken != first;
+	return cursor.entry != first;
 }
 
-/* Ring the doorbell if nobody looks at the ring. */
+/* Ring the doorbell if no worker polls the ring. */
 static void ring_doorbell(struct vdm_ring *ring)
 {
-	/* full barrier between publishing and reading the announcement (I6); partner: scheduler_retire_quiet(),
-	 * which announces, passes a full barrier and looks at the ring again. If that one is passed here as well,
-	 * then only the compiler has to be kept from reordering. */
+	/* full barrier between publishing and reading doorbell_wanted (I6); partner:
+	 * scheduler_retire_quiet(), which stores doorbell_wanted, passes a full barrier and looks
+	 * at the ring again. If that barrier reaches this process, only the compiler has to be kept
+	 * from reordering. */
 	if (ring->asymmetric)
 		atomic_signal_fence(memory_order_seq_cst);
 	else
 		atomic_thread_fence(memory_order_seq_cst);
 
+	/* relaxed: ordered by the barrier */
 	uint32_t wanted =
 		atomic_load_explicit(&ring->daemon_line->doorbell_wanted, memory_order_relaxed);
 
@@ -297,11 +315,12 @@ void ring_advance_waiting(struct vdm_ring *ring)
 		region_view_refresh(&ring->view, &ring->client->regions, ring->connection);
 	}
 	do {
-		const struct vdm_sqe *next = ring_entry(ring, ring->taken);
+		const struct vdm_sqe *next = ring_entry(ring, ring->dispatched);
 
-		if (!(entry_is_plain(next) && publish_plain(ring, next, &bytes)) && !advance_one(ring, &bytes))
+		if (!(entry_is_plain(next) && publish_plain(ring, next, &bytes)) &&
+		    !advance_one(ring, &bytes))
 			break;
-	} while (ring->taken != ring->submitted);
+	} while (ring->dispatched != ring->submitted);
 	if (ring->client) {
 		activity_set_in_flight(&ring->activity, ring_in_flight(ring) > 0);
 		activity_leave(&ring->activity);
@@ -315,12 +334,12 @@ void ring_advance_waiting(struct vdm_ring *ring)
 
 bool ring_run_waiting(struct vdm_ring *ring, uint64_t most_bytes)
 {
-	const struct vdm_sqe *sqe = ring_entry(ring, ring->taken);
+	const struct vdm_sqe *sqe = ring_entry(ring, ring->dispatched);
 	struct vdm_descriptor unused;
 
-	if (ring->taken == ring->submitted || ring_in_flight(ring) < ring->entries || !ring_order_settled(ring) ||
-	    !entry_is_plain(sqe) || sqe->length <= VDM_CLAIM_BYTES || sqe->length > most_bytes ||
-	    choose_lane(ring, sqe, false, &unused) != LANE_REMOTE)
+	if (ring->dispatched == ring->submitted || ring_in_flight(ring) < ring->entries ||
+	    !ring_order_settled(ring) || !entry_is_plain(sqe) || sqe->length <= VDM_CLAIM_BYTES ||
+	    sqe->length > most_bytes || choose_lane(ring, sqe, false, &unused) != LANE_REMOTE)
 		return false;
 
 	ring_count(&ring->counters.offloaded, 1);

@@ -10,13 +10,13 @@ void ring_advance_waiting(struct vdm_ring *ring);
 /* Move what has been submitted into its lanes, as far as fences allow. */
 static inline void ring_advance(struct vdm_ring *ring)
 {
-	if (ring->taken != ring->submitted)
+	if (ring->dispatched != ring->submitted)
 		ring_advance_waiting(ring);
 }
 
 /*
- * Carry out the next operation in this process that the ring has no room for, if it is one that might be taken back
- * from the ring. Returns whether there was one.
+ * Carry out the next operation in this process if the ring has no room for it, and if it is one
+ * that might be taken back from the ring. Returns whether it was.
  */
 bool ring_run_waiting(struct vdm_ring *ring, uint64_t most_bytes);
 

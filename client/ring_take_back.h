@@ -5,12 +5,13 @@
 #include "ring.h"
 
 /*
- * Carry out an operation in this process that has been published and that the daemon has not begun: a short one, or any
- * if it is `needed`, because the caller waits for everything in flight. Returns whether there was one.
+ * Carry out an operation in this process that has been published and that the daemon has not begun:
+ * a short one, or one of any length if the caller waits for everything in flight and so needs it.
+ * Returns whether there was one.
  */
 bool ring_take_back(struct vdm_ring *ring, bool needed);
 
-/* Whether the daemon was idle, has been woken, and has not come to the ring yet. */
-bool ring_is_summoned(const struct vdm_ring *ring);
+/* Whether the daemon's doorbell has been rung and the daemon has not come to the ring yet. */
+bool ring_doorbell_unanswered(const struct vdm_ring *ring);
 
 #endif

@@ -16,20 +16,21 @@
 #include "ring_signal.h"
 #include "ring_take_back.h"
 
-/* A daemon that polls the ring begins an operation within this time, unless it is busy or starved of CPU. What it has
- * not begun by then, the wait takes back. */
+/* A daemon that polls the ring begins an operation within this time, unless it is busy or starved
+ * of CPU. What it has not begun by then, the wait takes back. */
 #define TAKE_BACK_NS 5000
 
-/* After a wait that has lasted that long and taken something back, this many waits take back at once. Then the daemon is
- * given its time again. */
+/* After a wait that has lasted that long and taken something back, this many waits take back at
+ * once. Then the daemon is given its time again. */
 #define EAGER_WAITS 64
 
-/* A daemon that needs this long to wake up and to complete something is starved of CPU: it is 10 times what it needs on
- * an idle machine. */
+/* A daemon that needs this long to wake up and to complete something is starved of CPU: it is 10
+ * times what it needs on an idle machine. */
 #define STARVED_NS 1000000
 
-/* For this long after a wait for a starved daemon, waits take back at once. To find out again would cost a sleep, and
- * the scheduler is likely to move a thread that the daemon wakes to the daemon's CPU. */
+/* For this long after a wait for a starved daemon, waits take back at once. To find out again would
+ * cost a sleep, and the scheduler is likely to move a thread that the daemon wakes to the daemon's
+ * CPU. */
 #define EAGER_NS 1000000000
 
 #define NS_PER_S    1000000000
@@ -63,8 +64,9 @@ static int64_t deadline_after(int64_t now, const struct timespec *timeout)
 /* Sleep until the deadline or until `missing` completions may have come. */
 static void sleep_until(struct vdm_ring *ring, uint32_t missing, int64_t deadline)
 {
-	/* Operations that wait behind a fence are published only when what is in flight completes: wake for each. */
-	uint32_t coming = ring->taken == ring->submitted ? missing : 1;
+	/* Operations that wait behind a fence are published only when what is in flight completes:
+	 * wake for each. */
+	uint32_t coming = ring->dispatched == ring->submitted ? missing : 1;
 	uint32_t before = ring->cq_position;
 
 	ring_arm(ring, ring->cq_position + coming);
@@ -87,7 +89,7 @@ static void sleep_until(struct vdm_ring *ring, uint32_t missing, int64_t deadlin
 /* Operations that will yield a completion. */
 static uint32_t outstanding(const struct vdm_ring *ring)
 {
-	return ring_in_flight(ring) - ring->taken_back + (ring->submitted - ring->taken);
+	return ring_in_flight(ring) - ring->taken_back + (ring->submitted - ring->dispatched);
 }
 
 /* Whether a wait takes back at once, without giving the daemon its time. */
@@ -116,18 +118,20 @@ static bool wait_take_back(struct vdm_ring *ring, struct wait *wait)
 	return true;
 }
 
-/* Give the daemon its time, and become eager when that is over. Returns whether to spin on without giving the CPU away. */
+/* Give the daemon its time, and become eager when that is over. Returns whether to spin on without
+ * giving the CPU away. */
 static bool wait_spins_on(struct vdm_ring *ring, struct wait *wait, int64_t now)
 {
 	if (wait->eager || ring->spin_us == 0)
 		return false;
-	if (wait->patient_from == 0 || ring_is_summoned(ring))
+	if (wait->patient_from == 0 || ring_doorbell_unanswered(ring))
 		wait->patient_from = now;
 	wait->eager = now - wait->patient_from >= TAKE_BACK_NS;
 	return wait->eager || now - wait->begin < TAKE_BACK_NS;
 }
 
-/* Look at the clock, and give the CPU away for a moment or until something comes. Returns 0 or -ETIME. */
+/* Look at the clock, and give the CPU away for a moment or until something comes. Returns 0 or
+ * -ETIME. */
 static int wait_pause(struct vdm_ring *ring, struct wait *wait, const struct timespec *timeout)
 {
 	int64_t now = now_ns();
@@ -141,8 +145,8 @@ static int wait_pause(struct vdm_ring *ring, struct wait *wait, const struct tim
 	if (wait_spins_on(ring, wait, now))
 		return 0;
 	if (now - wait->begin < ring->spin_us * 1000ll) {
-		ring_look_for_death(ring);
-		sched_yield(); /* on a busy machine the daemon may be waiting for this CPU */
+		ring_look_for_hangup(ring);
+		sched_yield(); /* the daemon may be waiting for this CPU */
 		return 0;
 	}
 	sleep_until(ring, wait->count - ring_unseen(ring), wait->deadline);
@@ -152,7 +156,8 @@ static int wait_pause(struct vdm_ring *ring, struct wait *wait, const struct tim
 	return 0;
 }
 
-/* Wait until `count` completions are unseen. Returns 0, -ETIME, or -EINVAL: so many can never come. */
+/* Wait until `count` completions are unseen. Returns 0, -ETIME, or -EINVAL: so many can never
+ * come. */
 static __attribute__((noinline)) /* mostly there is nothing to wait for */
 int await_completions(struct vdm_ring *ring, unsigned count, const struct timespec *timeout)
 {
@@ -161,8 +166,10 @@ int await_completions(struct vdm_ring *ring, unsigned count, const struct timesp
 	int result = 0;
 
 	if (count > most)
-		return fail(-EINVAL, "cannot wait for %u completions: %u operations are unseen or in flight (has the "
-				     "batch been submitted?)", count, most);
+		return fail(-EINVAL,
+			    "cannot wait for %u completions: %u operations are unseen or in flight "
+			    "(has the batch been submitted?)",
+			    count, most);
 	for (unsigned turn = 1; !result; turn++) {
 		bool took = wait_take_back(ring, &wait);
 
@@ -193,15 +200,17 @@ int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned co
 	if (fork_happened(ring->epoch))
 		return fork_error();
 	if (timeout && !is_timeout(timeout))
-		return fail(-EINVAL, "%lld s and %ld ns is not a timeout: seconds are from 0, nanoseconds from 0 to "
-				     "999999999", (long long)timeout->tv_sec, timeout->tv_nsec);
+		return fail(-EINVAL,
+			    "%lld s and %ld ns is not a timeout: seconds are from 0, nanoseconds "
+			    "from 0 to 999999999",
+			    (long long)timeout->tv_sec, timeout->tv_nsec);
 	if (ring_unseen(ring) < count)
 		ring_progress(ring);
 	if (ring_unseen(ring) < count)
 		result = await_completions(ring, count, timeout);
 	if (ring->poll_fd >= 0)
-		ring_eventfd_tell(ring, result ? 0 : count);
+		ring_eventfd_after_wait(ring, result ? 0 : count);
 	if (!result)
-		ring_show(ring, cqes, count);
+		ring_list_unseen(ring, cqes, count);
 	return result;
 }

@@ -13,16 +13,16 @@
 /* Rounds of polling before going to sleep: a few microseconds. */
 #define BUSY_ROUNDS 200
 
-/* What nobody will wake us for is polled this often. */
+/* Futures that call no waker are polled this often. */
 #define POLL_NS 50000
 
-/* So many are told apart without allocating memory. */
+/* For up to this many futures no memory is allocated. */
 #define FEW_FUTURES 64
 
 /*
- * All who wait share one condition: `wakes` counts what has happened, so that a wake between looking and
- * sleeping is not lost. The wakers' data is the runtime, which outlives every wait: a waker that comes late
- * finds it.
+ * All waiting threads share one condition. `wakes` counts the calls of wakers, so that one between
+ * a look and the sleep is not lost. The wakers' data is the runtime, which outlives every wait, so
+ * a waker may come late.
  */
 struct runtime {
 	pthread_mutex_t lock;
@@ -74,9 +74,9 @@ struct wait {
 	struct runtime *runtime;
 	struct future **futures;
 	size_t count;
-	bool *asynchronous;   /* one for each future; NULL: do not tell them apart */
+	bool *asynchronous;   /* for each future whether it is; NULL: not known */
 	size_t incomplete;
-	bool silent;          /* one of these will not wake us */
+	bool silent;          /* one of the incomplete futures calls no waker */
 };
 
 static void poll_one(struct wait *wait, struct future *future)
@@ -91,14 +91,16 @@ static void poll_one(struct wait *wait, struct future *future)
 		wait->silent = true;
 }
 
-/* What runs by itself comes first, so that it runs beside what does not. A chain changes from one to the other. */
+/* Asynchronous futures are polled first, so that they run beside the others. A chain can change
+ * from one to the other. */
 static void poll_all(struct wait *wait)
 {
 	wait->incomplete = 0;
 	wait->silent = false;
 	for (size_t i = 0; wait->asynchronous && i < wait->count; i++)
-		wait->asynchronous[i] = wait->futures[i]->context.state != FUTURE_STATE_COMPLETE &&
-					future_has_property(wait->futures[i], FUTURE_PROPERTY_ASYNC) > 0;
+		wait->asynchronous[i] =
+			wait->futures[i]->context.state != FUTURE_STATE_COMPLETE &&
+			future_has_property(wait->futures[i], FUTURE_PROPERTY_ASYNC) > 0;
 	for (size_t i = 0; wait->asynchronous && i < wait->count; i++)
 		if (wait->asynchronous[i])
 			poll_one(wait, wait->futures[i]);

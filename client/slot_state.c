@@ -8,12 +8,13 @@
 #include "ring.h"
 #include "ring_progress.h"
 
-/* How often a poller lets others run before it leaves a waker that is being called to return in its own time. */
-#define PATIENCE 100
+/* How often a poller yields the CPU while it waits for a waker to return. */
+#define WAKER_YIELDS 100
 
-/* The wakers that this thread is calling, the innermost first: one that waits for a future may lead to another. */
+/* The wakers that this thread is calling, the innermost first: a waker that waits for a future may
+ * call others. */
 struct call {
-	struct slot *slot;  /* NULL once it has been polled to its end */
+	struct slot *slot;  /* NULL once its future has been polled to its end */
 	struct call *outer;
 };
 static _Thread_local struct call *calls;
@@ -29,8 +30,8 @@ static void finish(struct mover *mover, struct slot *slot, int result)
 	slot->result = result;
 	if (slot->notified)
 		mover->notified--;
-	/* relaxed; for a poller that monitors the word: it then polls, and that reads the state */
-	__atomic_store_n(&slot->word, 1, __ATOMIC_RELAXED);
+	/* relaxed: a poller that sees the change polls, and that reads the state */
+	__atomic_store_n(&slot->monitored, 1, __ATOMIC_RELAXED);
 	if (!slot->waker.wake) {
 		slot_set_state(slot, SLOT_COMPLETE);
 		return;
@@ -46,20 +47,24 @@ void mover_collect(struct mover *mover)
 
 		ring_poll(ring);
 		while (ring_unseen(ring) > 0) {
-			const struct vdm_cqe *cqe = &ring->cqes[ring->cqe_head & (ring->entries - 1)];
+			struct vdm_cqe *cqe;
 
-			finish(mover, slots_at(&mover->slots, (uint32_t)cqe->user_data), cqe->result);
+			ring_list_unseen(ring, &cqe, 1);
+			finish(mover, slots_at(&mover->slots, (uint32_t)cqe->user_data),
+			       cqe->result);
 			vdm_ring_cq_advance(ring, 1);
 		}
 	}
 }
 
-/* Complete, unless the poller has looked too early: then it has to be woken again. */
+/* Complete the operation, unless the poller has looked before its waker returned and has to be
+ * woken again. */
 static bool waker_returned(struct slot *slot)
 {
 	uint32_t state = SLOT_WAKING;
 
-	/* release; partner: slot_state(). The other way: acquire; partner: look_while_waking() */
+	/* success: release; partner: slot_state(). Failure: acquire; partner:
+	 * look_while_waking() */
 	if (atomic_compare_exchange_strong_explicit(&slot->state, &state, SLOT_COMPLETE,
 						    memory_order_release, memory_order_acquire))
 		return true;
@@ -95,7 +100,8 @@ void mover_leave(struct mover *mover)
 		pthread_mutex_unlock(&mover->lock);
 }
 
-/* Collect on behalf of the poller of `slot`, which so need not be woken for it. Holding the lock. */
+/* Collect completions. The caller is the poller of `slot` and holds the lock: its waker need not be
+ * called. */
 static void collect_for(struct mover *mover, struct slot *slot)
 {
 	if (slot_state(slot) != SLOT_RUNNING)
@@ -126,7 +132,7 @@ static void look_while_waking(struct slot *slot)
 	for (unsigned i = 0; slot_state(slot) == SLOT_WAKING; i++) {
 		uint32_t state = SLOT_WAKING;
 
-		if (i < PATIENCE)
+		if (i < WAKER_YIELDS)
 			sched_yield();
 		else /* release; partner: waker_returned() */
 			atomic_compare_exchange_strong_explicit(&slot->state, &state, SLOT_SEEN,
@@ -135,8 +141,8 @@ static void look_while_waking(struct slot *slot)
 	}
 }
 
-/* Whether this thread is in the waker of that slot, which then is complete. */
-static bool polled_by_its_waker(struct slot *slot)
+/* Whether this thread is in the waker of that slot. If so, the operation is complete. */
+static bool is_polled_by_its_waker(struct slot *slot)
 {
 	for (struct call *call = calls; call; call = call->outer) {
 		if (call->slot == slot) {
@@ -153,19 +159,20 @@ void slot_look(struct slot *slot)
 	WITHOUT_CANCELLATION;
 	struct mover *mover = slot->mover;
 
-	if (fork_happened(mover->epoch)) { /* the threads that would change the state are not here */
+	/* a forked child has no thread that would change the state */
+	if (fork_happened(mover->epoch)) {
 		slot_complete(slot, fork_error());
 		return;
 	}
-	if (slot->fresh) { /* started in the same poll, where completions have been collected */
-		slot->fresh = false;
+	if (slot->just_started) { /* in the same poll, where completions have been collected */
+		slot->just_started = false;
 	} else if (slot_state(slot) == SLOT_RUNNING && pthread_mutex_trylock(&mover->lock) == 0) {
-		/* else another thread collects, and what it finds is seen at the next poll */
+		/* if another thread has the lock, it collects, and the next poll sees the result */
 		collect_for(mover, slot);
 		mover_leave(mover);
 	}
 	if (slot_state(slot) == SLOT_DUE)
 		take_from_due(mover, slot);
-	if (!polled_by_its_waker(slot))
+	if (!is_polled_by_its_waker(slot))
 		look_while_waking(slot);
 }

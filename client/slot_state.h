@@ -2,20 +2,21 @@
 /*
  * States of a slot, and what changes them:
  *
- *   NEW -> RUNNING       its poller, holding the lock, before the operation is on the ring
- *   RUNNING -> COMPLETE  the thread that collects its completion, holding the lock, if it has no waker
- *   RUNNING -> DUE       the same thread, if it has one
- *   DUE -> WAKING        the thread that calls the waker, holding the lock
- *   DUE -> COMPLETE      its poller, holding the lock: a poller that looks need not be woken
- *   WAKING -> COMPLETE   the thread that called the waker, without the lock, after the waker has returned
- *   WAKING -> SEEN       its poller, which has looked before that
+ *   NEW -> RUNNING       its poller, with the lock, before the operation is on the ring
+ *   RUNNING -> COMPLETE  the thread that collects its completion, with the lock: no waker
+ *   RUNNING -> DUE       the thread that collects its completion, with the lock: a waker
+ *   DUE -> WAKING        the thread that calls the waker, with the lock
+ *   DUE -> COMPLETE      its poller, with the lock: a poller that looks need not be woken
+ *   WAKING -> COMPLETE   the thread that called the waker, without the lock, after its return
+ *   WAKING -> SEEN       its poller, if it has looked before the waker returned
  *   SEEN -> WAKING       the thread that called the waker, before it calls it once more
  *
- * The waker is called between the operation's end and the moment at which its poller sees it complete, so a poller that
- * has seen it may free what the waker uses. A poller that is woken and looks too early is not lost: it waits a moment
- * for the call to return, which mostly it is about to do, and else (the waker may be waiting for a lock that the
- * poller holds) it is told RUNNING and is woken again. A waker may poll its own future to its end, wait for another
- * one, and delete the mover: the thread knows which wakers it is in.
+ * The waker is called between the operation's end and the moment at which its poller sees it
+ * complete, so a poller that has seen it may free what the waker uses. A poller that is woken and
+ * looks before the waker has returned waits a moment for the return. If it does not come (the waker
+ * may be waiting for a lock that the poller holds), the poller is told that the operation runs, and
+ * is woken again. A waker may poll its own future to its end, wait for another one, and delete the
+ * mover: a thread knows which wakers it is in.
  */
 #ifndef VDM_CLIENT_SLOT_STATE_H
 #define VDM_CLIENT_SLOT_STATE_H
@@ -27,7 +28,7 @@ enum slot_state {
 	SLOT_NEW,      /* created, or started without success */
 	SLOT_RUNNING,
 	SLOT_DUE,      /* its waker is to be called: it is in mover->due */
-	SLOT_WAKING,   /* its waker is being called: complete in a moment */
+	SLOT_WAKING,   /* its waker is being called; complete afterwards */
 	SLOT_SEEN,     /* its waker is being called, and its poller has looked meanwhile */
 	SLOT_COMPLETE
 };
@@ -40,7 +41,8 @@ static inline void slot_set_state(struct slot *slot, enum slot_state state)
 
 static inline enum slot_state slot_state(const struct slot *slot)
 {
-	/* acquire; partner: slot_set_state(): a thread that sees COMPLETE sees the result, and the bytes moved */
+	/* acquire; partner: slot_set_state(): a thread that sees COMPLETE sees the result, and the
+	 * bytes moved */
 	return (enum slot_state)atomic_load_explicit(&slot->state, memory_order_acquire);
 }
 
@@ -58,14 +60,15 @@ void slot_look(struct slot *slot);
 /* Collect the completions that are there. */
 void mover_collect(struct mover *mover);
 
-/* Call the wakers that are due, without the lock during a call. False in a child that a waker has forked: nothing is
- * held there. */
+/* Call the wakers that are due, without the lock during a call. False in a child that a waker has
+ * forked: the lock is not held there. */
 bool mover_wake(struct mover *mover);
 
 /* Call the wakers that are due, and release the lock. */
 void mover_leave(struct mover *mover);
 
-/* Whether this thread is in a waker that a mover has called. If it sleeps, there may be no thread left to wake it. */
+/* Whether this thread is in a waker that a mover has called. If it sleeps, there may be no thread
+ * left to wake it. */
 bool mover_in_waker(void);
 
 #endif

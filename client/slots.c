@@ -14,15 +14,15 @@ struct slot *slots_at(struct slots *slots, uint32_t index)
 /* Put slots into the list that are linked from `first` to `last`. */
 static void put_slots(struct slots *slots, struct slot *first, struct slot *last)
 {
-	/* release; partner: slots_take(). The upper half tells apart two states of the list that begin with the
-	 * same slot. */
+	/* release; partner: slots_take(). The upper half distinguishes states of the list that
+	 * begin with the same slot. */
 	uint64_t before = atomic_load_explicit(&slots->free, memory_order_relaxed), after;
 
 	do {
 		atomic_store_explicit(&last->next_free, (uint32_t)before, memory_order_relaxed);
 		after = ((before >> 32) + 1) << 32 | (first->index + 1);
-	} while (!atomic_compare_exchange_weak_explicit(&slots->free, &before, after, memory_order_release,
-							memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(
+		&slots->free, &before, after, memory_order_release, memory_order_relaxed));
 }
 
 /* Add a block, unless there is a free slot by now. Returns whether there may be one. */
@@ -33,14 +33,16 @@ static bool grow(struct slots *slots)
 	pthread_mutex_lock(&slots->growing);
 
 	bool made = (uint32_t)atomic_load_explicit(&slots->free, memory_order_relaxed) != 0;
-	struct slot *block = made || slots->block_count == SLOT_BLOCKS ? NULL
-									: calloc(SLOTS_PER_BLOCK, sizeof *block);
+	struct slot *block = made || slots->block_count == SLOT_BLOCKS
+				     ? NULL
+				     : calloc(SLOTS_PER_BLOCK, sizeof *block);
 
 	if (block) {
 		for (uint32_t i = 0; i < SLOTS_PER_BLOCK; i++) {
 			block[i].index = slots->block_count * SLOTS_PER_BLOCK + i;
 			/* relaxed; ordered by put_slots() */
-			atomic_store_explicit(&block[i].next_free, block[i].index + 2, memory_order_relaxed);
+			atomic_store_explicit(&block[i].next_free, block[i].index + 2,
+					      memory_order_relaxed);
 		}
 		slots->blocks[slots->block_count++] = block;
 		put_slots(slots, &block[0], &block[SLOTS_PER_BLOCK - 1]);
@@ -52,7 +54,8 @@ static bool grow(struct slots *slots)
 
 struct slot *slots_take(struct slots *slots)
 {
-	/* acquire; partner: put_slots(): who sees a slot's number sees the block that it is in */
+	/* acquire; partner: put_slots(): a thread that sees a slot's number sees the block that it
+	 * is in */
 	uint64_t before = atomic_load_explicit(&slots->free, memory_order_acquire), after;
 	struct slot *slot;
 
@@ -63,11 +66,11 @@ struct slot *slots_take(struct slots *slots)
 			before = atomic_load_explicit(&slots->free, memory_order_acquire);
 		}
 		slot = slots_at(slots, (uint32_t)before - 1);
-		/* another thread may take it meanwhile: then this is not used */
+		/* another thread may take it meanwhile: then the exchange fails */
 		after = ((before >> 32) + 1) << 32 |
 			atomic_load_explicit(&slot->next_free, memory_order_relaxed);
-	} while (!atomic_compare_exchange_weak_explicit(&slots->free, &before, after, memory_order_acquire,
-							memory_order_acquire));
+	} while (!atomic_compare_exchange_weak_explicit(
+		&slots->free, &before, after, memory_order_acquire, memory_order_acquire));
 	return slot;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Asking a daemon for its figures. */
+/* Asking a daemon for its counters. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,8 +112,8 @@ int vdm_status_read(const char *socket, struct vdm_status **status)
 	if (fd < 0)
 		return fd;
 
-	int result = conversation_ask_stranger(fd, ANSWER_TIMEOUT_MS, &request.header, VDM_MESSAGE_STATUS_REPLY, 1,
-					       &reply);
+	int result = conversation_ask_stranger(fd, ANSWER_TIMEOUT_MS, &request.header,
+					       VDM_MESSAGE_STATUS_REPLY, 1, &reply);
 
 	if (result) {
 		close(fd);
@@ -125,13 +125,14 @@ int vdm_status_read(const char *socket, struct vdm_status **status)
 
 	result = read_report(reply.fds[0], size, &bytes);
 	vdm_packet_close(&reply);
-	close(fd); /* with the session, vdmd empties the report */
+	close(fd); /* at the end of the session vdmd empties the report */
 	if (!result)
 		result = translate(bytes, size, status);
 	free(bytes);
 	if (result == -ENOMEM)
 		return fail(-ENOMEM, "out of memory");
 	if (result)
-		return fail(result, "vdmd's figures are not what this library (%s) understands", VDM_VERSION);
+		return fail(result, "vdmd's report is not one that this library (%s) understands",
+			    VDM_VERSION);
 	return 0;
 }

@@ -9,7 +9,7 @@
 #include "ring.h"
 #include "slot_state.h"
 
-/* Collect what is there, and have the descriptors tell of what comes. Holding the lock. */
+/* Collect what is there, and arm the descriptors. The caller holds the lock. */
 static void collect_and_arm(struct mover *mover)
 {
 	struct vdm_cqe *cqe;
@@ -25,7 +25,8 @@ static void sleep_on_rings(struct mover *mover)
 	struct pollfd fds[MOVER_RINGS + 1] = {{.fd = mover->waker.kick_fd, .events = POLLIN}};
 
 	for (unsigned i = 0; i < mover->rings; i++)
-		fds[i + 1] = (struct pollfd){.fd = vdm_ring_eventfd(mover->ring[i]), .events = POLLIN};
+		fds[i + 1] =
+			(struct pollfd){.fd = vdm_ring_eventfd(mover->ring[i]), .events = POLLIN};
 	pthread_mutex_unlock(&mover->lock);
 	poll(fds, mover->rings + 1, -1);
 	pthread_mutex_lock(&mover->lock);
@@ -47,7 +48,7 @@ static void *waker_main(void *argument)
 		collect_and_arm(mover);
 		if (!TAILQ_EMPTY(&mover->due)) {
 			if (!mover_wake(mover))
-				return NULL; /* the main thread of a child that a waker has forked */
+				return NULL; /* the main thread of a waker's forked child */
 		} else if (mover->notified > 0) {
 			sleep_on_rings(mover);
 		}
@@ -74,7 +75,7 @@ bool waker_thread_engage(struct mover *mover)
 		mover->waker.kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (mover->waker.kick_fd < 0)
 		return false;
-	/* signals are the program's threads' */
+	/* signals are for the program's own threads */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	mover->waker.started =

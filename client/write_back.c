@@ -14,7 +14,8 @@
 #define HAS_CLFLUSHOPT (1u << 23)
 #define HAS_CLWB       (1u << 24)
 
-/* CLWB keeps the line, CLFLUSHOPT drops it, and CLFLUSH, which every x86-64 has, waits for each one besides. */
+/* CLWB keeps the line, CLFLUSHOPT drops it, and CLFLUSH, which every x86-64 has, waits for each one
+ * besides. */
 __attribute__((target("clwb"))) static void each_clwb(char *line, const char *end)
 {
 	for (; line < end; line += LINE)
