@@ -243,11 +243,18 @@ void puppet_claim(struct puppet_daemon *puppet, uint32_t position)
 	atomic_store(&line->claimed, position);
 }
 
-void puppet_complete(struct puppet_daemon *puppet, uint32_t position, int32_t result, uint32_t flags)
+const struct vdm_descriptor *puppet_descriptor(const struct puppet_daemon *puppet,
+					       uint32_t position)
 {
-	const struct vdm_descriptor *descriptors =
-		(const void *)((const char *)puppet->submission + VDM_RING_ENTRIES_OFFSET);
-	const struct vdm_descriptor *of = &descriptors[position & (puppet->entries - 1)];
+	const char *descriptors = (const char *)puppet->submission + VDM_RING_ENTRIES_OFFSET;
+
+	return (const struct vdm_descriptor *)descriptors + (position & (puppet->entries - 1));
+}
+
+void puppet_complete(struct puppet_daemon *puppet, uint32_t position, int32_t result,
+		     uint32_t flags)
+{
+	const struct vdm_descriptor *of = puppet_descriptor(puppet, position);
 	uint32_t place = puppet->completed++;
 	struct vdm_completion *slot = &vdm_completions(puppet->completion)[place & (puppet->entries - 1)];
 
@@ -265,13 +272,42 @@ void puppet_complete(struct puppet_daemon *puppet, uint32_t position, int32_t re
 
 uint32_t puppet_published(const struct puppet_daemon *puppet)
 {
-	const struct vdm_descriptor *descriptors =
-		(const void *)((const char *)puppet->submission + VDM_RING_ENTRIES_OFFSET);
 	uint32_t count = 0;
 
-	while (count < puppet->entries && atomic_load(&descriptors[count].sequence) == count + 1)
+	while (count < puppet->entries &&
+	       atomic_load(&puppet_descriptor(puppet, count)->sequence) == count + 1)
 		count++;
 	return count;
+}
+
+void puppet_client_open(struct puppet_client *client, const struct puppet_daemon *puppet,
+			unsigned answer_timeout_ms, size_t bytes)
+{
+	const struct vdm_options options = {.size = sizeof options,
+					    .socket = puppet->path,
+					    .flags = VDM_OPTION_REQUIRE_DAEMON,
+					    .offload_threshold = 1,
+					    .answer_timeout_ms = answer_timeout_ms,
+					    .entries = 8};
+
+	MUST(vdm_client_open(&options, &client->client) == 0);
+	MUST(vdm_ring_open(client->client, NULL, &client->ring) == 0);
+	MUST(vdm_region_alloc(client->client, bytes, &client->region) == 0);
+	client->memory = vdm_region_address(client->region);
+}
+
+void puppet_client_close(struct puppet_client *client)
+{
+	vdm_ring_close(client->ring);
+	vdm_region_release(client->region);
+	vdm_client_close(client->client);
+}
+
+void puppet_client_submit_copy(const struct puppet_client *client, size_t size)
+{
+	vdm_prep_memcpy(vdm_ring_get_sqe(client->ring), client->memory + size, client->memory, size,
+			0);
+	MUST(vdm_ring_submit(client->ring) == 1);
 }
 
 void await_sleep(pid_t thread, const _Atomic bool *ended)

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "libvdm/ring.h"
 #include "proto/control.h"
 #include "proto/ring.h"
 
@@ -38,6 +39,23 @@ struct puppet_daemon {
 void puppet_start(struct puppet_daemon *puppet);
 void puppet_stop(struct puppet_daemon *puppet);
 
+/*
+ * A client of the puppet that offloads everything, with a ring of 8 entries and a region of
+ * `bytes`. `answer_timeout_ms` is the client's option.
+ */
+struct puppet_client {
+	struct vdm_client *client;
+	struct vdm_ring *ring;
+	struct vdm_region *region;
+	char *memory; /* the region's */
+};
+void puppet_client_open(struct puppet_client *client, const struct puppet_daemon *puppet,
+			unsigned answer_timeout_ms, size_t bytes);
+void puppet_client_close(struct puppet_client *client);
+
+/* Submit a copy of the first `size` bytes of the region to what follows them. */
+void puppet_client_submit_copy(const struct puppet_client *client, size_t size);
+
 /* Answer no more; and again, what has come meanwhile first. The greeting only if `greets`. */
 void puppet_silence(struct puppet_daemon *puppet, bool greets);
 void puppet_speak(struct puppet_daemon *puppet);
@@ -51,10 +69,13 @@ void puppet_await(struct puppet_daemon *puppet, enum vdm_message_type type, unsi
 
 /* Claim the operations before `position`; complete one. */
 void puppet_claim(struct puppet_daemon *puppet, uint32_t position);
-void puppet_complete(struct puppet_daemon *puppet, uint32_t position, int32_t result, uint32_t flags);
+void puppet_complete(struct puppet_daemon *puppet, uint32_t position, int32_t result,
+		     uint32_t flags);
 
-/* The number of operations that have been published. */
+/* The number of operations that have been published, and the descriptor at a position. */
 uint32_t puppet_published(const struct puppet_daemon *puppet);
+const struct vdm_descriptor *puppet_descriptor(const struct puppet_daemon *puppet,
+					       uint32_t position);
 
 /* Wait until a thread of this process sleeps in the kernel, or `*ended` is set. Safe in a signal handler. */
 void await_sleep(pid_t thread, const _Atomic bool *ended);

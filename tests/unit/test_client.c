@@ -213,7 +213,8 @@ static void imports_are_checked(void **state)
 static uint32_t region_at(struct region_view *view, uintptr_t address, size_t length)
 {
 	uint64_t offset;
-	const struct region_extent *found = region_view_find(view, REGION_SOURCE, (void *)address, length, &offset);
+	const struct region_extent *found =
+		region_view_find(view, REGION_SOURCE, (void *)address, length, &offset);
 
 	if (!found)
 		return 0;
@@ -223,7 +224,8 @@ static uint32_t region_at(struct region_view *view, uintptr_t address, size_t le
 
 static void extents_are_found_by_every_address_in_them_and_no_other(void **state)
 {
-	struct region_extent extents[] = {{1000, 1000, 1, true}, {2000, 1000, 2, true}, {5000, 1000, 3, false}};
+	struct region_extent extents[] = {
+		{1000, 1000, 1, true}, {2000, 1000, 2, true}, {5000, 1000, 3, false}};
 	struct region_view view;
 
 	(void)state;
@@ -235,7 +237,8 @@ static void extents_are_found_by_every_address_in_them_and_no_other(void **state
 			uint32_t want = 0;
 
 			for (int i = 0; i < 3; i++)
-				if (at >= extents[i].begin && at + n <= extents[i].begin + extents[i].size)
+				if (at >= extents[i].begin &&
+				    at + n <= extents[i].begin + extents[i].size)
 					want = extents[i].id;
 			if (n > 0)
 				assert_int_equal(region_at(&view, at, n), want);
@@ -303,7 +306,7 @@ static void structures_of_other_sizes_are_filled_as_far_as_they_go(void **state)
 	vdm_client_close(client);
 }
 
-/* Importing: the same with a daemon and without. */
+/* Importing gives the same results with a daemon and without. */
 
 #define BYTES ((size_t)64 << 10)
 

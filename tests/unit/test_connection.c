@@ -24,9 +24,7 @@
 #define PATIENT_MS 60000 /* on a busy machine too */
 
 static struct puppet_daemon puppet;
-static struct vdm_client *client;
-static struct vdm_ring *ring;
-static struct vdm_region *region;
+static struct puppet_client own;
 static const _Atomic bool never = false;
 
 /* sendmsg(2) fails so often with that error. */
@@ -74,12 +72,8 @@ static int stop_puppet(void **state)
 
 static int set_up(void **state)
 {
-	const struct vdm_options options = options_for(VDM_OPTION_REQUIRE_DAEMON, PATIENT_MS);
-
 	start_puppet(state);
-	assert_int_equal(vdm_client_open(&options, &client), 0);
-	assert_int_equal(vdm_ring_open(client, NULL, &ring), 0);
-	assert_int_equal(vdm_region_alloc(client, 4 * SIZE, &region), 0);
+	puppet_client_open(&own, &puppet, PATIENT_MS, 4 * SIZE);
 	return 0;
 }
 
@@ -87,21 +81,19 @@ static int set_up(void **state)
 static void silence(void)
 {
 	puppet_silence(&puppet, false);
-	client->options.answer_timeout_ms = LIMIT_MS;
+	own.client->options.answer_timeout_ms = LIMIT_MS;
 }
 
 static void break_silence(void)
 {
-	client->options.answer_timeout_ms = PATIENT_MS;
+	own.client->options.answer_timeout_ms = PATIENT_MS;
 	puppet_speak(&puppet);
 }
 
 static int tear_down(void **state)
 {
 	break_silence();
-	vdm_ring_close(ring);
-	vdm_region_release(region);
-	vdm_client_close(client);
+	puppet_client_close(&own);
 	return stop_puppet(state);
 }
 
@@ -111,14 +103,6 @@ static bool connected(struct vdm_client *of)
 
 	assert_int_equal(vdm_client_info(of, &info), 0);
 	return info.connected;
-}
-
-static void submit_copy(void)
-{
-	char *memory = vdm_region_address(region);
-
-	vdm_prep_memcpy(vdm_ring_get_sqe(ring), memory + SIZE, memory, SIZE, 0);
-	assert_int_equal(vdm_ring_submit(ring), 1);
 }
 
 /* Letting go of what operations are in flight on takes as long as the daemon does. */
@@ -139,14 +123,14 @@ static void *leave(void *argument)
 
 static void close_ring(void)
 {
-	vdm_ring_close(ring);
-	ring = NULL;
+	vdm_ring_close(own.ring);
+	own.ring = NULL;
 }
 
 static void release_region(void)
 {
-	vdm_region_release(region);
-	region = NULL;
+	vdm_region_release(own.region);
+	own.region = NULL;
 }
 
 static void hang_up(void)
@@ -166,7 +150,7 @@ static void expect_waiting(void (*let_go)(void), enum vdm_message_type request, 
 
 	leaver = 0;
 	has_left = daemon_let_go = left_too_early = false;
-	submit_copy();
+	puppet_client_submit_copy(&own, SIZE);
 	silence();
 	assert_int_equal(pthread_create(&thread, NULL, leave, (void *)(uintptr_t)let_go), 0);
 	puppet_await(&puppet, request, 1);
@@ -212,10 +196,10 @@ static void release_waits_for_a_daemon_that_was_given_up(void **state)
 	(void)state;
 	leaver = 0;
 	has_left = daemon_let_go = left_too_early = false;
-	submit_copy();
+	puppet_client_submit_copy(&own, SIZE);
 	silence();
-	assert_int_equal(vdm_region_alloc(client, SIZE, &another), 0); /* without the daemon */
-	assert_false(connected(client));
+	assert_int_equal(vdm_region_alloc(own.client, SIZE, &another), 0); /* without the daemon */
+	assert_false(connected(own.client));
 	assert_int_equal(pthread_create(&thread, NULL, leave, (void *)(uintptr_t)release_region), 0);
 	while (leaver == 0)
 		usleep(1000);
@@ -253,15 +237,15 @@ static void an_answer_that_comes_late_is_not_taken_for_another(void **state)
 	(void)state;
 	silence();
 	close_ring();
-	client->options.answer_timeout_ms = PATIENT_MS;
+	own.client->options.answer_timeout_ms = PATIENT_MS;
 
 	pthread_t thread;
 
 	assert_int_equal(pthread_create(&thread, NULL, speak_at_region_add, NULL), 0);
-	assert_int_equal(vdm_region_alloc(client, SIZE, &another), 0);
+	assert_int_equal(vdm_region_alloc(own.client, SIZE, &another), 0);
 	pthread_join(thread, NULL);
 	assert_int_equal(another->id, 2);
-	assert_true(connected(client));
+	assert_true(connected(own.client));
 	vdm_region_release(another);
 }
 
@@ -271,6 +255,7 @@ static void opening_does_not_wait_for_a_greeting_for_long_but_finds_it_later(voi
 {
 	const struct vdm_options options = options_for(0, LIMIT_MS);
 	struct vdm_client *early;
+	struct vdm_ring *ring;
 
 	(void)state;
 	puppet_silence(&puppet, false);
@@ -294,10 +279,10 @@ static void opening_does_not_wait_for_a_greeting_for_long_but_finds_it_later(voi
 static void a_daemon_that_is_required_has_to_greet_in_time(void **state)
 {
 	const struct vdm_options options = options_for(VDM_OPTION_REQUIRE_DAEMON, LIMIT_MS);
+	struct vdm_client *client = NULL;
 
 	(void)state;
 	puppet_silence(&puppet, false);
-	client = NULL;
 	assert_int_equal(vdm_client_open(&options, &client), -ETIMEDOUT);
 	assert_non_null(strstr(vdm_last_error(), "50 ms"));
 	assert_null(client);
@@ -319,10 +304,10 @@ static void signals_do_not_prolong_the_wait_for_an_answer(void **state)
 	silence();
 	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &often, NULL);
-	assert_int_equal(vdm_region_alloc(client, SIZE, &another), 0);
+	assert_int_equal(vdm_region_alloc(own.client, SIZE, &another), 0);
 	setitimer(ITIMER_REAL, &none, NULL);
 	sigaction(SIGALRM, &standard, NULL);
-	assert_false(connected(client));
+	assert_false(connected(own.client));
 	vdm_region_release(another);
 }
 
@@ -337,11 +322,11 @@ static void a_request_that_cannot_be_sent_fails_alone(void **state)
 	for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
 		sending.error = errors[i];
 		sending.times = 1;
-		assert_int_equal(vdm_region_alloc(client, SIZE, &another), -errors[i]);
+		assert_int_equal(vdm_region_alloc(own.client, SIZE, &another), -errors[i]);
 		assert_null(another);
-		assert_true(connected(client));
+		assert_true(connected(own.client));
 	}
-	assert_int_equal(vdm_region_alloc(client, SIZE, &another), 0);
+	assert_int_equal(vdm_region_alloc(own.client, SIZE, &another), 0);
 	vdm_region_release(another);
 }
 
@@ -355,7 +340,7 @@ static void letting_go_is_asked_for_until_it_can_be_sent(void **state)
 	release_region();
 	assert_int_equal(puppet_received(&puppet, VDM_MESSAGE_RING_DESTROY), 1);
 	assert_int_equal(puppet_received(&puppet, VDM_MESSAGE_REGION_REMOVE), 1);
-	assert_true(connected(client));
+	assert_true(connected(own.client));
 }
 
 /* The first connect(2) or greeting failed for a reason that passes. */
@@ -381,7 +366,7 @@ static void *allocate(void *unused)
 	struct vdm_region *another;
 
 	(void)unused;
-	assert_int_equal(vdm_region_alloc(client, SIZE, &another), 0);
+	assert_int_equal(vdm_region_alloc(own.client, SIZE, &another), 0);
 	vdm_region_release(another);
 	pthread_testcancel();
 	return NULL;
@@ -400,7 +385,7 @@ static void a_cancelled_thread_ends_when_its_request_has_been_answered(void **st
 	puppet_speak(&puppet);
 	pthread_join(thread, &ended);
 	assert_ptr_equal(ended, PTHREAD_CANCELED);
-	assert_true(connected(client)); /* this takes the lock */
+	assert_true(connected(own.client)); /* this takes the lock */
 	assert_int_equal(puppet_received(&puppet, VDM_MESSAGE_REGION_REMOVE), 1);
 }
 
@@ -409,7 +394,7 @@ static void *wait_for_it(void *thread)
 	struct vdm_cqe *cqe;
 
 	*(_Atomic pid_t *)thread = (pid_t)syscall(SYS_gettid);
-	vdm_ring_wait_cqe(ring, &cqe);
+	vdm_ring_wait_cqe(own.ring, &cqe);
 	return NULL;
 }
 
@@ -424,8 +409,8 @@ static void a_wait_that_is_cancelled_leaves_the_ring_usable(void **state)
 #if defined(__SANITIZE_ADDRESS__)
 	skip(); /* it takes the frames that a cancellation leaves for an overflow */
 #endif
-	ring->takes_back = false;
-	submit_copy();
+	own.ring->takes_back = false;
+	puppet_client_submit_copy(&own, SIZE);
 	assert_int_equal(pthread_create(&thread, NULL, wait_for_it, &waiting), 0);
 	while (waiting == 0)
 		usleep(1000);
@@ -434,7 +419,7 @@ static void a_wait_that_is_cancelled_leaves_the_ring_usable(void **state)
 	pthread_join(thread, &ended);
 	assert_ptr_equal(ended, PTHREAD_CANCELED);
 	puppet_complete(&puppet, 0, 0, 0);
-	assert_int_equal(vdm_ring_wait_cqe(ring, &cqe), 0);
+	assert_int_equal(vdm_ring_wait_cqe(own.ring, &cqe), 0);
 	assert_int_equal(cqe->result, 0);
 	release_region(); /* finds no ring that has not left */
 }

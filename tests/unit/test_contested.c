@@ -21,9 +21,8 @@
 #define SIZE ((size_t)64 << 10) /* more than VDM_CLAIM_BYTES */
 
 static struct puppet_daemon puppet;
-static struct vdm_client *client;
-static struct vdm_ring *ring;
-static struct vdm_region *region;
+static struct puppet_client own;
+static struct vdm_ring *ring; /* of that client, with the memory of its region */
 static char *memory;
 
 /* What to do at the first store into a page that has been made read-only; it is writable afterwards. */
@@ -59,17 +58,9 @@ static int set_up(void **state)
 {
 	(void)state;
 	puppet_start(&puppet);
-
-	const struct vdm_options options = {.size = sizeof options,
-					    .socket = puppet.path,
-					    .flags = VDM_OPTION_REQUIRE_DAEMON,
-					    .offload_threshold = 1,
-					    .entries = 8};
-
-	assert_int_equal(vdm_client_open(&options, &client), 0);
-	assert_int_equal(vdm_ring_open(client, NULL, &ring), 0);
-	assert_int_equal(vdm_region_alloc(client, 4 * SIZE, &region), 0);
-	memory = vdm_region_address(region);
+	puppet_client_open(&own, &puppet, 0, 4 * SIZE);
+	ring = own.ring;
+	memory = own.memory;
 	memset(memory, 'a', SIZE);
 	return 0;
 }
@@ -77,17 +68,14 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
-	vdm_ring_close(ring);
-	vdm_region_release(region);
-	vdm_client_close(client);
+	puppet_client_close(&own);
 	puppet_stop(&puppet);
 	return 0;
 }
 
 static void submit_copy(void)
 {
-	vdm_prep_memcpy(vdm_ring_get_sqe(ring), memory + SIZE, memory, SIZE, 0);
-	assert_int_equal(vdm_ring_submit(ring), 1);
+	puppet_client_submit_copy(&own, SIZE);
 }
 
 static void claim_the_first(void)
@@ -205,7 +193,7 @@ static void *release_region(void *unused)
 	(void)unused;
 	sem_wait(&release_now);
 	releaser = (pid_t)syscall(SYS_gettid);
-	vdm_region_release(region);
+	vdm_region_release(own.region);
 	released = true;
 	return NULL;
 }
@@ -222,8 +210,8 @@ static void release_meanwhile(void)
 
 static void while_released(void (*begin)(void), bool (*run)(void))
 {
-	char *own = mmap(NULL, 4 * SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, vdm_region_fd(region), 0);
-
+	char *seen = mmap(NULL, 4 * SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			  vdm_region_fd(own.region), 0);
 	pthread_t thread;
 
 	released = released_too_early = false;
@@ -235,9 +223,9 @@ static void while_released(void (*begin)(void), bool (*run)(void))
 	assert_true(run());
 	pthread_join(thread, NULL);
 	assert_false(released_too_early);
-	assert_int_equal(own[2 * SIZE - 1], 'a');
-	munmap(own, 4 * SIZE);
-	region = NULL;
+	assert_int_equal(seen[2 * SIZE - 1], 'a');
+	munmap(seen, 4 * SIZE);
+	own.region = NULL;
 }
 
 static bool take_it_back(void)

@@ -185,8 +185,8 @@ static void the_operation_is_read_when_it_is_started(void **state)
 	}
 }
 
-/* Defect 7, and the limit: what is never started takes no ring slot and blocks nobody. */
-static void operations_that_are_never_started_block_nobody(void **state)
+/* Defect 7, and the limit: an operation that is never started takes no entry of a ring. */
+static void operations_that_are_never_started_hold_up_no_other(void **state)
 {
 	static struct vdm_operation_future idle[100000];
 	static char byte;
@@ -240,7 +240,7 @@ static void skip_next(struct future_context *lhs, struct future_context *rhs, vo
 	rhs->state = FUTURE_STATE_COMPLETE;
 }
 
-/* An operation that is skipped in a chain is never polled, and returns its slot all the same. */
+/* An operation that is skipped in a chain is never polled, but returns its slot. */
 static void skipped_operations_make_room(void **state)
 {
 	static char bytes[2];
@@ -346,10 +346,10 @@ static void post(void *data)
 }
 
 /*
- * Defects 4 and 5: who is woken finds the operation complete, and may free the waker's data and the future the
- * moment that he sees it.
+ * Defects 4 and 5: a thread that is woken finds the operation complete, and may then free the waker's data and the
+ * future at once.
  */
-static void woken_means_complete_and_then_nobody_touches_the_waker(void **state)
+static void woken_means_complete_and_the_waker_is_not_touched_afterwards(void **state)
 {
 	static char to[1 << 16], from[1 << 16];
 
@@ -661,7 +661,7 @@ static void pollers_see_a_word_change(void **state)
 		if (future_poll(FUTURE_AS_RUNNABLE(&copy), &notifier) == FUTURE_STATE_COMPLETE)
 			continue;
 		assert_int_equal(notifier.notifier_used, FUTURE_NOTIFIER_POLLER);
-		/* nobody polls meanwhile */
+		/* no thread polls meanwhile */
 		while (__atomic_load_n(notifier.poller.ptr_to_monitor, __ATOMIC_RELAXED) == 0)
 			sched_yield();
 		FUTURE_BUSY_POLL(&copy);
@@ -878,12 +878,12 @@ int main(void)
 		cmocka_unit_test(the_sync_mover_claims_no_hint_and_takes_it),
 		cmocka_unit_test(durable_operations_move_ordinary_memory),
 		cmocka_unit_test(the_operation_is_read_when_it_is_started),
-		cmocka_unit_test(operations_that_are_never_started_block_nobody),
+		cmocka_unit_test(operations_that_are_never_started_hold_up_no_other),
 		cmocka_unit_test(skipped_operations_make_room),
 		cmocka_unit_test(threads_make_operations_at_once),
 		cmocka_unit_test(a_large_ring_is_accepted),
 		cmocka_unit_test(a_full_ring_means_later),
-		cmocka_unit_test(woken_means_complete_and_then_nobody_touches_the_waker),
+		cmocka_unit_test(woken_means_complete_and_the_waker_is_not_touched_afterwards),
 		cmocka_unit_test(another_notifier_replaces_the_first),
 		cmocka_unit_test(a_waker_may_poll_its_own_future),
 		cmocka_unit_test(a_waker_may_wait_for_another_future),

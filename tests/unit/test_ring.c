@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The native ring against an engine of the same process, and without anybody at the other end. */
+/* The native ring with an engine of the same process, and with no daemon. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -228,7 +228,7 @@ static void the_descriptor_tells_of_each_completion(void **state)
 		for (int i = 0; i < 300; i++) {
 			vdm_prep_nop(vdm_ring_get_sqe(f.ring));
 			vdm_ring_submit(f.ring);
-			if (i % 3) /* also with nobody looking before */
+			if (i % 3) /* also without a peek before */
 				(void)!readable(fd, 0);
 			assert_true(readable(fd, 20000));
 			while (vdm_ring_peek_cqe(f.ring, &cqe) == 0)
