@@ -66,8 +66,8 @@ static inline int entry_check(const struct vdm_sqe *sqe)
 	return sqe->flags & VDM_SQE_DURABLE ? -EOPNOTSUPP : 0;
 }
 
-/* Whether the entry stores bytes, is neither ordered nor linked to the next, and is valid but
- * perhaps for its pattern. */
+/* Whether the entry is neither ordered nor linked to the next one, and is valid but perhaps for its
+ * pattern. */
 static inline bool entry_is_plain(const struct vdm_sqe *sqe)
 {
 	static const struct vdm_sqe special = {.reserved0 = UINT8_MAX,
@@ -75,7 +75,7 @@ static inline bool entry_is_plain(const struct vdm_sqe *sqe)
 
 	return !(entry_head(sqe) & entry_head(&special)) &&
 	       !(sqe->reserved[0] | sqe->reserved[1] | sqe->reserved[2]) &&
-	       (entry_facts(sqe) & (OP_WRITES | OP_ORDERED)) == OP_WRITES;
+	       (entry_facts(sqe) & (OP_KNOWN | OP_ORDERED)) == OP_KNOWN;
 }
 
 /* Carry out an entry that is valid. */

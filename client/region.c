@@ -14,6 +14,7 @@
 #include "fork.h"
 #include "mapping.h"
 #include "region_file.h"
+#include "vdm_region.h"
 
 static struct vdm_region *region_new(struct vdm_client *client, size_t size, bool writable)
 {

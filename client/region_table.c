@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "error.h"
+#include "vdm_region.h"
 
 static void table_changed(struct region_table *table)
 {

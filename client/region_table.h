@@ -4,26 +4,12 @@
 #define VDM_CLIENT_REGION_TABLE_H
 
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <sys/types.h>
 
 #include "connection.h"
 
-struct vdm_region {
-	struct vdm_client *client;
-	LIST_ENTRY(vdm_region) entry; /* region_table::regions */
-	int fd;
-	dev_t device; /* of the file, with its number: a file is one region at most */
-	ino_t file;
-	char *address;
-	size_t size;
-	bool writable;
-	bool mapped; /* by the library: to be unmapped */
-	uint32_t id; /* from the daemon; 0: unknown there. Guarded as the list is. */
-};
+struct vdm_region;
 
 struct region_table {
 	struct connection *connection;

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "vdm_region.h"
+
 /* Holds nothing that a program has: see extent_holds(). */
 static const struct region_extent nowhere = {.begin = UINTPTR_MAX};
 

@@ -47,6 +47,13 @@ static inline bool describe(struct vdm_ring *ring, const struct vdm_sqe *sqe,
 	return true;
 }
 
+/* Describe an entry that moves nothing. */
+static inline void describe_nothing(struct vdm_descriptor *d)
+{
+	d->destination_region = d->source_region = 0;
+	d->destination_offset = d->source_offset = d->length = d->pattern = 0;
+}
+
 /* The lane of a valid entry, which is described in `d` if it is the remote one. `large` says that
  * the operation is to be treated as above the threshold. */
 static inline enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe *sqe, bool large,
@@ -61,8 +68,7 @@ static inline enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe 
 			return LANE_SMALL;
 		return describe(ring, sqe, d) ? LANE_REMOTE : LANE_OUTSIDE;
 	}
-	d->destination_region = d->source_region = 0;
-	d->destination_offset = d->source_offset = d->length = d->pattern = 0;
+	describe_nothing(d);
 	/* An ordered operation that moves nothing orders what is in flight. If nothing is, it has
 	 * nothing to do. */
 	if ((facts & OP_ORDERED) && !large && ring_in_flight(ring) == 0 && ring->threshold > 1)
@@ -270,10 +276,12 @@ static inline bool publish_plain(struct vdm_ring *ring, const struct vdm_sqe *sq
 	do {
 		struct vdm_descriptor *slot = slot_at(ring, cursor);
 
-		if (sqe->length < ring->threshold || !describe(ring, sqe, slot))
+		if (!(entry_facts(sqe) & OP_WRITES))
+			describe_nothing(slot);
+		else if (sqe->length < ring->threshold || !describe(ring, sqe, slot))
 			break;
 		publish(ring, &cursor, sqe, slot);
-		sum += sqe->length;
+		sum += slot->length;
 		sqe = ring_entry(ring, cursor.entry);
 	} while (cursor.entry != end && entry_is_plain(sqe));
 	cursor_store(ring, cursor);
@@ -335,15 +343,16 @@ void ring_advance_waiting(struct vdm_ring *ring)
 bool ring_run_waiting(struct vdm_ring *ring, uint64_t most_bytes)
 {
 	const struct vdm_sqe *sqe = ring_entry(ring, ring->dispatched);
+	const uint64_t bytes = entry_bytes(sqe);
 	struct vdm_descriptor unused;
 
 	if (ring->dispatched == ring->submitted || ring_in_flight(ring) < ring->entries ||
-	    !ring_order_settled(ring) || !entry_is_plain(sqe) || sqe->length <= VDM_CLAIM_BYTES ||
-	    sqe->length > most_bytes || choose_lane(ring, sqe, false, &unused) != LANE_REMOTE)
+	    !ring_order_settled(ring) || !entry_is_plain(sqe) || bytes <= VDM_CLAIM_BYTES ||
+	    bytes > most_bytes || choose_lane(ring, sqe, false, &unused) != LANE_REMOTE)
 		return false;
 
 	ring_count(&ring->counters.offloaded, 1);
-	ring_count(&ring->counters.offloaded_bytes, sqe->length);
+	ring_count(&ring->counters.offloaded_bytes, bytes);
 	ring_complete_entry(ring, ring_run_entry(ring, sqe, &ring->counters.taken_back));
 	return true;
 }

@@ -6,7 +6,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "ring.h"
 #include "slot_state.h"
 
 /* Collect what is there, and arm the descriptors. The caller holds the lock. */

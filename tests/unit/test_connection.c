@@ -17,6 +17,7 @@
 
 #include "client/client.h"
 #include "client/ring.h"
+#include "client/vdm_region.h"
 #include "puppet_daemon.h"
 
 #define SIZE ((size_t)64 << 10)
