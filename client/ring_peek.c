@@ -2,7 +2,6 @@
 /* Finding completions without waiting. */
 #include <errno.h>
 
-#include "error.h"
 #include "fork.h"
 #include "ring_eventfd.h"
 #include "ring_progress.h"
