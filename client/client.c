@@ -43,6 +43,7 @@ static int client_new(const struct vdm_options *given, struct vdm_client **clien
 		return fail(-ENOMEM, "out of memory");
 	}
 	options.socket = path;
+	c->socket_path = path;
 	c->epoch = epoch;
 	c->options = options;
 	connection_init(&c->connection, &c->options, client_welcomed);
@@ -93,7 +94,7 @@ void vdm_client_close(struct vdm_client *client)
 	WITHOUT_CANCELLATION;
 	connection_destroy(&client->connection);
 	activities_destroy(&client->activities);
-	free((char *)client->options.socket);
+	free(client->socket_path);
 	free(client);
 }
 
