@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The engine: a pool of worker threads that serves rings. It knows queues, memory and whose
- * turn it is; it knows no sockets, no configuration and no systemd. The daemon runs one for all of
+ * The engine: a pool of worker threads that serves rings. It knows queues, memory and
+ * turns; it knows no sockets, no configuration and no systemd. The daemon runs one for all of
  * its clients; a client process may run one for itself.
  *
  * Functions return 0 or a negative errno, and leave output parameters unchanged on failure. Unless
@@ -17,7 +17,7 @@
 #include "op/kernels.h"
 
 struct engine;
-struct engine_account; /* who pays for bytes: a user id in the daemon */
+struct engine_account; /* pays for bytes: a user id in the daemon */
 struct engine_memory;   /* the regions that the descriptors of some queues can name */
 struct engine_queue;   /* the consumer's side of one ring */
 struct backend;        /* op/backend.h */
@@ -34,28 +34,28 @@ struct engine_options {
 	struct backend *backend; /* asked to carry out operations before the CPU is; NULL: none */
 };
 
-/* Start the workers. On failure none is left running. */
+/* Start the workers. On failure, none runs. */
 int engine_new(const struct engine_options *options, struct engine **engine);
 
 /* Stop and join the workers. All queues, memories and accounts must be gone. NULL is allowed. */
 void engine_delete(struct engine *engine);
 
-/* Threads in the pool, threads not asleep now, and how often one has been woken so far. */
+/* Workers that run, workers that are awake now, and how often one has been woken so far. */
 unsigned engine_workers(const struct engine *engine);
 unsigned engine_awake(struct engine *engine);
 uint64_t engine_wakeups(struct engine *engine);
 
 /*
- * A worker that a client's memory keeps waiting in the kernel gets a substitute, and the account whose memory it is gets
- * no other worker meanwhile. When the descriptor (-1 if the engine is not supervised) is readable, call
+ * A worker that waits in the kernel for a client's memory is replaced, and the account of that memory gets no other
+ * worker meanwhile. When the descriptor (-1 if the engine is not supervised) is readable, call
  * engine_supervise(), from one thread always. It is quiet while no worker is awake and no waiter is to be called.
  */
 int engine_supervisor_fd(const struct engine *engine);
 void engine_supervise(struct engine *engine);
 
 /*
- * What engine_supervise() calls, once, when it is time to try something again that was refused with -EAGAIN. It may
- * remove queues and regions, its own and others.
+ * A function that engine_supervise() calls, once, when a removal that returned -EAGAIN should be tried again. It may
+ * remove any queues and regions.
  */
 struct engine_waiter {
 	void (*released)(void *context);
@@ -64,8 +64,8 @@ struct engine_waiter {
 
 /*
  * Whether each worker that was busy at the last call has made progress since, or waits for a client's memory and has
- * been substituted. Called at intervals by the thread that calls engine_supervise(), the one that feeds a watchdog; an
- * interval has to be longer than any one step of a worker.
+ * been replaced. For a watchdog: call it from the thread that calls engine_supervise(), at intervals longer than any
+ * step of a worker.
  */
 bool engine_healthy(struct engine *engine);
 
@@ -75,7 +75,7 @@ bool engine_healthy(struct engine *engine);
  */
 void engine_set_kernels(struct engine *engine, const struct kernels *kernels);
 
-/* Change how long quiet rings are polled, from now on. */
+/* Set how long quiet rings are polled. */
 void engine_set_spin(struct engine *engine, uint32_t spin_us);
 
 /*
@@ -85,17 +85,17 @@ void engine_set_spin(struct engine *engine, uint32_t spin_us);
 int engine_drain(struct engine *engine, unsigned timeout_ms);
 
 /*
- * Fairness is in bytes between accounts, by weight (1 to 1000, 100 is ordinary), and then between the queues of one
- * account, evenly. Of accounts, and of the queues of one account, those of a higher priority go first: the others are
- * served while none of these has anything to begin.
+ * Accounts share the workers fairly, in bytes by weight (1 to 1000, 100 is ordinary), and so do the queues of one
+ * account, evenly. Accounts of a higher priority go first, and within an account queues of a higher priority: the
+ * others are served while those have nothing to begin.
  */
 enum engine_priority { ENGINE_PRIORITY_LOW = -1, ENGINE_PRIORITY_NORMAL, ENGINE_PRIORITY_HIGH };
 
 int engine_account_new(struct engine *engine, struct engine_account **account);
 void engine_account_set_turn(struct engine_account *account, unsigned weight, enum engine_priority priority);
 /*
- * Bytes that its operations may have in flight, of those that are cut up (above 64 KiB): one that would exceed them
- * completes with -EDQUOT. Without this, any number.
+ * Limit the bytes that its large operations (above 64 KiB) have in flight: one that would exceed the limit completes
+ * with -EDQUOT. There is no limit by default.
  */
 void engine_account_set_in_flight(struct engine_account *account, uint64_t bytes);
 void engine_account_delete(struct engine_account *account);
@@ -114,7 +114,7 @@ int engine_region_add(struct engine_memory *memory, void *base, size_t length, b
 /*
  * Remove a region: afterwards no operation uses it, and the caller may unmap it. Operations that name it later fail with
  * -EFAULT. As long as it is in use, waits if `waiter` is NULL; else returns -EAGAIN, and then nothing new begins that
- * uses it, and the waiter is called when it is time to try again. One waiter for each memory: the last. -ENOENT: no such
+ * uses it, and the waiter is called when it is time to try again. A memory keeps one waiter, the last. -ENOENT: no such
  * region.
  */
 int engine_region_remove(struct engine_memory *memory, uint32_t region, const struct engine_waiter *waiter);
@@ -138,9 +138,10 @@ struct engine_queue_options {
 	int doorbell_fd;         /* eventfd; waited on edge-triggered, never read */
 	int signal_fd;           /* socket: one 8-byte message is sent per armed signal */
 	/* Called once by a worker when the producer breaks the protocol; the queue is then served no
-	 * more. May only pass the news on. `reason` is a constant string. */
+	 * more. It may only pass that on. `reason` is a constant string. */
 	void (*violated)(void *context, const char *reason);
-	/* The same, when an operation is refused because its account has too many bytes in flight. May be NULL. */
+	/* Called by a worker when it refuses an operation because the account has too many bytes in flight. May be
+	 * NULL. */
 	void (*over_limit)(void *context);
 	void *context;
 };

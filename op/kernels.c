@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Why not always memcpy(3): glibc begins to store around the cache only at about three quarters of
- * the shared cache *per thread*, and then with 16- or 32-byte stores. On 256 MiB, one thread, an AMD
- * EPYC of 2024 copies 16-19 GB/s with glibc 2.36 and 28 GB/s with 64-byte streaming stores. Below the
- * size of the cache the library's functions are as good as any, so they are used.
+ * Why memcpy(3) does not serve all sizes: glibc bypasses the cache only from about three quarters of
+ * the shared cache *per thread* on, and then with 16- or 32-byte stores. An AMD EPYC of 2024 copies
+ * 256 MiB in one thread at 16-19 GB/s with glibc 2.36, and at 28 GB/s with 64-byte streaming stores.
+ * Below the size of the cache, no function was found to be faster than the library's.
  */
 #include "kernels.h"
 
@@ -17,15 +17,15 @@
 #include <immintrin.h>
 #endif
 
-/* The most of the last-level cache that one core's copy is assumed to get, also where the system does not say how large
- * it is. A virtual machine may tell of the host's whole cache: on an Intel Xeon with 480 MiB, copies of half of this are
- * as fast around the cache when they would fit, and 1.6 times as fast when they would not. */
+/* A copy is assumed to get no more of the last-level cache than this. It is also assumed where the system does not tell the
+ * size of the cache. A virtual machine may tell the size of the host's cache: on an Intel Xeon with 480 MiB, copies of half
+ * of MOST_CACHE_BYTES that bypass the cache are as fast if they would fit into it, and 1.6 times as fast if not. */
 #define MOST_CACHE_BYTES ((size_t)32 << 20)
 
 static struct {
 	const char *name;
 	size_t threshold;
-	bool far; /* which way of prefetching */
+	bool far; /* prefetch PREFETCH_FAR ahead */
 	/* n is a multiple of the line and dest is aligned to it. */
 	void (*copy)(char *dest, const char *src, size_t n);
 	void (*set)(char *dest, unsigned char c, size_t n);
@@ -142,12 +142,12 @@ static void settle(void)
 
 static void choose_streaming(void)
 {
-	streaming.name = "libc"; /* no streaming stores known for this CPU: the library serves all sizes */
+	streaming.name = "libc"; /* it serves all sizes: no streaming stores are known for this CPU */
 }
 #endif
 
-/* Of the CPU's last level that the kernel tells of, in bytes; 0 where it tells of none. sysconf(3) is no help: in a
- * virtual machine it may add up the caches of the whole host. (sysfs-devices-system-cpu in the kernel's ABI) */
+/* Size of the CPU's last-level cache in bytes, or 0 if the kernel does not tell (sysfs-devices-system-cpu in its ABI
+ * documentation). In a virtual machine, sysconf(3) may add up the caches of the host. */
 static size_t cache_bytes(void)
 {
 	size_t largest = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Copy kernels: the loops that move bytes, chosen at run time by CPU and size. The C library serves
- * what fits in cache; beyond that, or when the caller says that he will not read the destination
- * soon, stores go around the cache.
+ * what fits in cache. Larger copies bypass the cache, and so do those whose caller says that it will
+ * not read the destination soon.
  */
 #ifndef VDM_OP_KERNELS_H
 #define VDM_OP_KERNELS_H
@@ -10,14 +10,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* For `flags`: write around the cache whatever the size. Same bit as VDM_F_NO_CACHE_HINT. */
+/* For `flags`: bypass the cache whatever the size. It is the bit of VDM_F_NO_CACHE_HINT. */
 #define KERNEL_NO_CACHE (1u << 1)
 
-/* What is stored around the cache need not be seen by others before what comes after: kernels_settle() is called in the
- * end, by the same thread. */
+/* Stores that bypass the cache need not be ordered before later ones: the calling thread calls kernels_settle()
+ * before it publishes anything. */
 #define KERNEL_UNSETTLED (1u << 31)
 
-/* Streaming is not worth its fences below this size in bytes, whatever the caller hints. */
+/* Below this size in bytes, bypassing the cache costs more than it gains, whatever the caller hints. */
 #define KERNEL_STREAMING_MINIMUM 4096
 
 struct kernels {
@@ -25,14 +25,14 @@ struct kernels {
 	void *(*copy)(void *dest, const void *src, size_t n, unsigned flags);
 	void *(*move)(void *dest, const void *src, size_t n, unsigned flags);
 	void *(*set)(void *dest, int c, size_t n, unsigned flags);
-	/* Some are a program's: flags are what its operation says, and KERNEL_UNSETTLED is never one. */
+	/* Some are the program's own. They get the flags of their operation, and never KERNEL_UNSETTLED. */
 	bool own;
 };
 
-/* The kernels for this CPU; the same at every call. Thread-safe. */
+/* The kernels for this CPU. Constant. Any thread. */
 const struct kernels *kernels_default(void);
 
-/* Have others see what calls with KERNEL_UNSETTLED have stored before they see anything that is stored afterwards. */
+/* Order the stores of calls with KERNEL_UNSETTLED before all later stores of this thread. */
 void kernels_settle(void);
 
 /* Name of the streaming kernel in use, for logs and benchmarks: "avx512", "avx2", "sse2" or "libc". */

@@ -41,14 +41,14 @@
 enum vdm_message_type {
 	VDM_MESSAGE_HELLO = 1,      /* -> WELCOME */
 	VDM_MESSAGE_WELCOME,
-	VDM_MESSAGE_RING_CREATE,    /* with the memory of its submissions, proto/submission.h; -> RING_CREATED */
+	VDM_MESSAGE_RING_CREATE,    /* with the file of proto/submission.h; -> RING_CREATED */
 	VDM_MESSAGE_RING_CREATED,
 	VDM_MESSAGE_RING_DESTROY,   /* -> DONE */
 	VDM_MESSAGE_REGION_ADD,     /* with one descriptor; -> REGION_ADDED */
 	VDM_MESSAGE_REGION_ADDED,
 	VDM_MESSAGE_REGION_REMOVE,  /* -> DONE */
 	VDM_MESSAGE_STATUS,         /* -> STATUS_REPLY */
-	VDM_MESSAGE_STATUS_REPLY,   /* with one descriptor: a file to be read before the session ends */
+	VDM_MESSAGE_STATUS_REPLY,   /* with one descriptor: a file, emptied at the session's end */
 	VDM_MESSAGE_DONE,
 	VDM_MESSAGE_REFUSED,
 	VDM_MESSAGE_TYPE_COUNT
@@ -222,8 +222,8 @@ int vdm_packet_send(int socket, const struct vdm_message_header *message, const 
  * Receive one message. `wait` says whether to block for it. Returns 0; -EAGAIN where there is none;
  * -ENOTCONN at the end of the connection; -EMSGSIZE for a message longer than any, or cut short;
  * -EPROTO for more descriptors than any message has; -EMFILE when this process has no room for the
- * descriptors, and then the message itself is there all the same; or another negative errno. In any
- * case the caller owns packet->fds: closing them may take as long as the sender likes.
+ * descriptors, though the message itself has been received; or another negative errno. In any
+ * case the caller owns packet->fds. The sender decides how long closing them takes.
  */
 int vdm_packet_receive(int socket, struct vdm_packet *packet, int wait);
 

@@ -36,12 +36,12 @@
 #define VDM_CACHE_LINE 64
 
 /*
- * An operation of more bytes than this is claimed before it begins: the daemon stores `claimed`, passes a full
- * barrier and reads `taken_back`. A client that wants one of those back that it has submitted stores `taken_back`,
- * passes a full barrier and reads `claimed`. If the operation is claimed then, it came too late. If not, the daemon
- * will find it taken back: it moves nothing and completes it with -ECANCELED and VDM_COMPLETION_TAKEN_BACK. When
- * both came at the same time, both may see each other; then the client, too late, gets that completion all the same,
- * and has to carry the operation out.
+ * The daemon claims an operation of more bytes than this before it begins: it stores `claimed`, passes a full barrier
+ * and reads `taken_back`. A client takes back an operation that it has submitted: it stores `taken_back`, passes a full
+ * barrier and reads `claimed`. If the operation is claimed then, the client came too late. If not, the daemon will find
+ * it taken back: it moves nothing and completes the operation with -ECANCELED and VDM_COMPLETION_TAKEN_BACK. When both
+ * store at the same time, each may see the other's word. Then the client came too late and yet gets that completion; it
+ * has to carry the operation out.
  */
 #define VDM_CLAIM_BYTES ((size_t)16 << 10)
 
@@ -56,11 +56,11 @@ enum vdm_opcode {
 	VDM_OPCODE_MEMCPY = 1,  /* overlapping ranges are copied as by memmove */
 	VDM_OPCODE_MEMMOVE = 2,
 	VDM_OPCODE_MEMSET = 3,  /* pattern is the byte value, 0 to 255 */
-	VDM_OPCODE_FLUSH = 4,   /* completes after all earlier operations of the ring; all zero: order alone */
+	VDM_OPCODE_FLUSH = 4,   /* begins after all earlier operations; with no range, that is all */
 	VDM_OPCODE_COUNT
 };
 
-/* Of a ring: which ones of a user go first. */
+/* Which of a user's rings go first. */
 enum vdm_ring_priority {
 	VDM_RING_PRIORITY_LOW = -1,
 	VDM_RING_PRIORITY_NORMAL = 0,
@@ -161,12 +161,13 @@ static_assert(offsetof(struct vdm_client_line, wanted) == 4, "wire format");
 static_assert(offsetof(struct vdm_client_line, taken_back) == 8, "wire format");
 
 /*
- * Non-zero while nobody polls the ring: whoever submits then has to ring the doorbell, once per value.
- * The value is another one each time that the ring has been left, so that a submitter who has rung, and
- * whose ring has not been answered yet, need not ring again.
+ * `doorbell_wanted` is not zero while no worker polls the ring: a client that submits then has to ring the doorbell,
+ * once per value. It has a new value each time that the workers leave the ring, so a client that has rung, and was not
+ * answered yet, need not ring again.
  */
 struct vdm_daemon_line {
-	_Atomic uint32_t doorbell_wanted; /* release, then full barrier; partner: the client's ring_doorbell() */
+	/* release, then full barrier; partner: the client's ring_doorbell() */
+	_Atomic uint32_t doorbell_wanted;
 	/* Position after the last operation that was claimed; at first, that of the first operation. release, then
 	 * full barrier; partner: the client's ring_take_back() */
 	_Atomic uint32_t claimed;
@@ -205,15 +206,15 @@ static inline struct vdm_completion *vdm_completions(void *completion)
 }
 
 /*
- * Fill zeroed ring memory for its first lap, so that no slot looks ready, whatever the first sequence number is. Each
- * side does it with the memory that it writes, before the other side sees it.
+ * Prepare zeroed ring memory for its first lap, so that no slot looks ready, whatever the first sequence number is. Each
+ * side prepares the memory that it writes, before the other side sees it.
  */
 static inline void vdm_submission_prepare(void *submission, uint32_t entries, uint32_t first_sequence)
 {
 	for (uint32_t i = 0; i < entries; i++) {
 		uint32_t position = first_sequence + i;
 
-		/* relaxed: no other side exists yet, handing the file over orders these stores */
+		/* relaxed: handing the file over orders these stores before any look at them */
 		atomic_store_explicit(&vdm_descriptors(submission)[position & (entries - 1)].sequence,
 				      position + 1 - entries, memory_order_relaxed);
 	}
@@ -221,7 +222,7 @@ static inline void vdm_submission_prepare(void *submission, uint32_t entries, ui
 
 static inline void vdm_completion_prepare(void *completion, uint32_t entries, uint32_t first_sequence)
 {
-	/* relaxed: the same */
+	/* relaxed: handing the file over orders these stores before any look at them */
 	atomic_store_explicit(&((struct vdm_daemon_line *)completion)->claimed, first_sequence,
 			      memory_order_relaxed);
 	for (uint32_t i = 0; i < entries; i++) {

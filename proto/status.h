@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The file that answers VDM_MESSAGE_STATUS: one vdm_report_daemon, then session_count times
- * vdm_report_session. Counters count since the daemon or the session began. Who is neither root nor
- * the daemon's own user sees the sessions of his own user id only; the totals are for everybody.
+ * vdm_report_session. Counters count since the daemon or the session began. Root and the daemon's
+ * own user see all sessions, any other user the sessions of its own user id; all see the totals.
  */
 #ifndef VDM_PROTO_STATUS_H
 #define VDM_PROTO_STATUS_H

@@ -265,12 +265,12 @@ static void what_waits_for_it_is_not_lost(void **state)
 static void the_engine_sleeps_while_a_region_is_leaving(void **state)
 {
 	struct fixture *f = *state;
-	const struct engine_waiter nobody = {note, &(bool){false}};
+	const struct engine_waiter waiter = {note, &(bool){false}};
 
 	put(f, LENGTH, 0);
 	struct backend_request *request = take_request(&f->slow);
 
-	assert_int_equal(engine_region_remove(f->regions, f->region, &nobody), -EAGAIN);
+	assert_int_equal(engine_region_remove(f->regions, f->region, &waiter), -EAGAIN);
 	put(f, 0, 0);
 	await_sleep(f);
 	complete(request, 0);

@@ -456,7 +456,7 @@ static void removing_a_busy_region_ends_its_operations(void **state)
 			submit(&ring, &d);
 		nanosleep(&(struct timespec){.tv_nsec = (long)i * 100000}, NULL);
 		assert_int_equal(engine_region_remove(regions, destination, NULL), 0);
-		memset(to, 0x5a, n); /* ours again: nobody writes to it any more */
+		memset(to, 0x5a, n); /* ours again: no worker writes to it any more */
 		for (unsigned k = 0; k < 3; k++) {
 			const struct vdm_completion *done = sleep_for(&ring);
 
@@ -534,7 +534,7 @@ static void a_stuck_worker_is_noticed(void **state)
 	stop(&f);
 }
 
-/* I7: who has nothing to do sleeps, and nothing wakes him. */
+/* I7: a worker that has nothing to do sleeps, and nothing wakes it. */
 static void I7_idle_workers_sleep(void **state)
 {
 	struct fixture f;
