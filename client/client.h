@@ -15,7 +15,7 @@
 struct vdm_client {
 	uint32_t epoch;             /* of the process, see fork.h */
 	struct vdm_options options; /* every field valid; the string `socket` is the client's own */
-	char *socket_path; /* our copy, which options.socket points to */
+	char *socket_path;          /* our copy, which options.socket points to */
 	struct connection connection;
 	struct region_table regions;
 	struct activities activities; /* of the rings */

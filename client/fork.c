@@ -9,10 +9,10 @@
 
 #include "error.h"
 
-static _Atomic uint32_t no_epoch;        /* stays 0, which is no object's epoch */
+static _Atomic uint32_t no_epoch; /* stays 0, which is no object's epoch */
 /* Its first word is the epoch, 0 in a fresh child. */
 static _Atomic(_Atomic uint32_t *) page = &no_epoch;
-static _Atomic uint32_t epochs;          /* that this process and its ancestors have had */
+static _Atomic uint32_t epochs; /* that this process and its ancestors have had */
 
 static _Atomic uint32_t *fork_page(void)
 {

@@ -21,9 +21,10 @@ struct mapping {
 
 static bool read_mapping(FILE *maps, struct mapping *m)
 {
-	int fields = fscanf(
-		maps, "%" SCNxPTR "-%" SCNxPTR " %4s %" SCNx64 " %x:%x %" SCNu64 "%*[^\n]",
-		&m->begin, &m->end, m->permissions, &m->offset, &m->major, &m->minor, &m->file);
+	int fields =
+		fscanf(maps, "%" SCNxPTR "-%" SCNxPTR " %4s %" SCNx64 " %x:%x %" SCNu64 "%*[^\n]",
+		       &m->begin, &m->end, m->permissions, &m->offset, &m->major, &m->minor,
+		       &m->file);
 
 	return fields == 7;
 }

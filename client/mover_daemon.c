@@ -9,9 +9,9 @@
 #include "mover_life.h"
 
 struct data_mover_daemon {
-	struct mover mover;        /* first */
+	struct mover mover; /* first */
 	struct vdm_client *client;
-	bool owned;                /* the mover closes the client */
+	bool owned; /* the mover closes the client */
 };
 
 static struct data_mover_daemon *open_mover(struct vdm_client *client, bool owned)

@@ -22,11 +22,11 @@
 #define MAX_THREADS       256
 
 struct data_mover_threads {
-	struct mover mover;          /* first */
+	struct mover mover; /* first */
 	struct engine *engine;
 	struct engine_account *account;
 	struct engine_memory *memory;
-	struct kernels kernels;      /* the program's own; guarded by mover.lock */
+	struct kernels kernels; /* the program's own; guarded by mover.lock */
 };
 
 static uint32_t ring_size(size_t wanted)

@@ -45,7 +45,7 @@ void translate_result(const struct vdm_operation *operation, int result,
 	output->type = operation->type;
 	output->result = result == 0         ? VDM_SUCCESS
 			 : result == -ENOMEM ? VDM_ERROR_OUT_OF_MEMORY
-						   : VDM_ERROR_JOB_CORRUPTED;
+					     : VDM_ERROR_JOB_CORRUPTED;
 	switch (operation->type) {
 	case VDM_OPERATION_MEMCPY:
 		output->output.memcpy.dest = operation->data.memcpy.dest;

@@ -116,8 +116,8 @@ static bool reap_other(struct vdm_ring *ring)
 {
 	const struct vdm_completion *slot = &ring->completions[ring->cq_position & ring->mask];
 
-	/* acquire; partner: consumer_complete(), release: a thread that sees this word sees the bytes
-	 * moved */
+	/* acquire; partner: consumer_complete(), release: a thread that sees this word sees the
+	 * bytes moved */
 	if (ring_in_flight(ring) == 0 ||
 	    atomic_load_explicit(&slot->sequence, memory_order_acquire) != ring->cq_position + 1)
 		return false;

@@ -116,7 +116,7 @@ int vdm_ring_open(struct vdm_client *client, const struct vdm_options *given, st
 	if (result == -ENOTCONN)
 		result = 0; /* the local lane serves */
 	ring->threshold = options.offload_threshold ? options.offload_threshold
-			  : ring->connected	    ? client->connection.welcome.offload_threshold
+			  : ring->connected         ? client->connection.welcome.offload_threshold
 						    : SIZE_MAX;
 	pthread_mutex_unlock(&client->connection.talk);
 	if (result) {
@@ -164,4 +164,3 @@ void vdm_ring_close(struct vdm_ring *ring)
 	}
 	ring_free(ring);
 }
-

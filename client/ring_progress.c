@@ -12,7 +12,7 @@
 
 /* How often ring_look_for_hangup() looks at the socket, and how many calls pass between two looks
  * at the clock. */
-#define HANGUP_LOOK_MS   100
+#define HANGUP_LOOK_MS  100
 #define PEEKS_PER_CLOCK 16
 
 void ring_progress(struct vdm_ring *ring)

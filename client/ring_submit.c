@@ -226,8 +226,10 @@ static __attribute__((noinline)) bool advance_chain(struct vdm_ring *ring, uint6
 }
 
 /* Move the next entry into its lane, with its chain. Returns false if it has to wait. */
-static __attribute__((noinline)) /* leave the registers to publish_plain() */
-bool advance_one(struct vdm_ring *ring, uint64_t *bytes)
+static
+	__attribute__((noinline)) /* leave the registers to publish_plain() */
+	bool
+	advance_one(struct vdm_ring *ring, uint64_t *bytes)
 {
 	const struct vdm_sqe *sqe = ring_entry(ring, ring->dispatched);
 

@@ -90,8 +90,8 @@ static bool take_back(struct vdm_ring *ring, bool needed)
 		return false;
 	ring->taken_back_from = from;
 	ring->taken_back_to = to;
-	/* release, then full barrier; partner: consumer_claim(), which claims, passes a full barrier
-	 * and reads this */
+	/* release, then full barrier; partner: consumer_claim(), which claims, passes a full
+	 * barrier and reads this */
 	atomic_store_explicit(&ring->client_line->taken_back, (uint64_t)to << 32 | from,
 			      memory_order_release);
 	atomic_thread_fence(memory_order_seq_cst);

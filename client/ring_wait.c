@@ -40,7 +40,7 @@
 #define SPINS_PER_CLOCK 32
 
 struct wait {
-	unsigned count;       /* completions wanted */
+	unsigned count; /* completions wanted */
 	bool timed;
 	bool eager;           /* take back what the daemon has not begun */
 	int64_t begin;        /* ns, CLOCK_MONOTONIC; 0: the clock has not been looked at yet */
@@ -158,8 +158,10 @@ static int wait_pause(struct vdm_ring *ring, struct wait *wait, const struct tim
 
 /* Wait until `count` completions are unseen. Returns 0, -ETIME, or -EINVAL: so many can never
  * come. */
-static __attribute__((noinline)) /* mostly there is nothing to wait for */
-int await_completions(struct vdm_ring *ring, unsigned count, const struct timespec *timeout)
+static
+	__attribute__((noinline)) /* mostly there is nothing to wait for */
+	int
+	await_completions(struct vdm_ring *ring, unsigned count, const struct timespec *timeout)
 {
 	const uint32_t most = ring_unseen(ring) + outstanding(ring);
 	struct wait wait = {.count = count, .timed = timeout != NULL, .eager = begins_eager(ring)};

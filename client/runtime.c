@@ -74,9 +74,9 @@ struct wait {
 	struct runtime *runtime;
 	struct future **futures;
 	size_t count;
-	bool *asynchronous;   /* for each future whether it is; NULL: not known */
+	bool *asynchronous; /* for each future whether it is; NULL: not known */
 	size_t incomplete;
-	bool silent;          /* one of the incomplete futures calls no waker */
+	bool silent; /* one of the incomplete futures calls no waker */
 };
 
 static void poll_one(struct wait *wait, struct future *future)

@@ -14,7 +14,7 @@
 /* The wakers that this thread is calling, the innermost first: a waker that waits for a future may
  * call others. */
 struct call {
-	struct slot *slot;  /* NULL once its future has been polled to its end */
+	struct slot *slot; /* NULL once its future has been polled to its end */
 	struct call *outer;
 };
 static _Thread_local struct call *calls;

@@ -25,11 +25,11 @@
 #include "slots.h"
 
 enum slot_state {
-	SLOT_NEW,      /* created, or started without success */
+	SLOT_NEW, /* created, or started without success */
 	SLOT_RUNNING,
-	SLOT_DUE,      /* its waker is to be called: it is in mover->due */
-	SLOT_WAKING,   /* its waker is being called; complete afterwards */
-	SLOT_SEEN,     /* its waker is being called, and its poller has looked meanwhile */
+	SLOT_DUE,    /* its waker is to be called: it is in mover->due */
+	SLOT_WAKING, /* its waker is being called; complete afterwards */
+	SLOT_SEEN,   /* its waker is being called, and its poller has looked meanwhile */
 	SLOT_COMPLETE
 };
 

@@ -21,8 +21,9 @@ static void put_slots(struct slots *slots, struct slot *first, struct slot *last
 	do {
 		atomic_store_explicit(&last->next_free, (uint32_t)before, memory_order_relaxed);
 		after = ((before >> 32) + 1) << 32 | (first->index + 1);
-	} while (!atomic_compare_exchange_weak_explicit(
-		&slots->free, &before, after, memory_order_release, memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(&slots->free, &before, after,
+							memory_order_release,
+							memory_order_relaxed));
 }
 
 /* Add a block, unless there is a free slot by now. Returns whether there may be one. */
@@ -69,8 +70,9 @@ struct slot *slots_take(struct slots *slots)
 		/* another thread may take it meanwhile: then the exchange fails */
 		after = ((before >> 32) + 1) << 32 |
 			atomic_load_explicit(&slot->next_free, memory_order_relaxed);
-	} while (!atomic_compare_exchange_weak_explicit(
-		&slots->free, &before, after, memory_order_acquire, memory_order_acquire));
+	} while (!atomic_compare_exchange_weak_explicit(&slots->free, &before, after,
+							memory_order_acquire,
+							memory_order_acquire));
 	return slot;
 }
 

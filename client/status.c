@@ -60,8 +60,9 @@ static int translate(const char *bytes, size_t size, struct vdm_status **transla
 	    daemon.session_count > (size - daemon.size) / daemon.session_size)
 		return -EPROTO;
 
-	struct vdm_status *status = calloc(
-		1, sizeof *status + daemon.session_count * sizeof(struct vdm_status_session));
+	struct vdm_status *status =
+		calloc(1,
+		       sizeof *status + daemon.session_count * sizeof(struct vdm_status_session));
 
 	if (!status)
 		return -ENOMEM;

@@ -77,8 +77,7 @@ bool waker_thread_engage(struct mover *mover)
 	/* signals are for the program's own threads */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	mover->waker.started =
-		pthread_create(&mover->waker.thread, NULL, waker_main, mover) == 0;
+	mover->waker.started = pthread_create(&mover->waker.thread, NULL, waker_main, mover) == 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (mover->waker.started)
 		pthread_setname_np(mover->waker.thread, "vdm-waker");

@@ -76,7 +76,8 @@ void write_back(const void *address, size_t n)
 	const size_t size = (size_t)4 << ((type >> 16) & 15);
 	const char *end = (const char *)address + n;
 
-	for (uintptr_t line = (uintptr_t)address & ~(uintptr_t)(size - 1); n > 0 && line < (uintptr_t)end; line += size)
+	for (uintptr_t line = (uintptr_t)address & ~(uintptr_t)(size - 1);
+	     n > 0 && line < (uintptr_t)end; line += size)
 		__asm__ volatile("dc cvac, %0" ::"r"(line) : "memory");
 	__asm__ volatile("dsb ish" ::: "memory");
 }

@@ -25,12 +25,13 @@ enum kind { KIND_TEXT, KIND_COUNT, KIND_BYTES, KIND_CHOICE };
 struct key {
 	const char *section, *name;
 	enum kind kind;
-	size_t offset;           /* in struct config, in struct limits for section "limits", or in struct user_config */
+	/* in struct config, in struct limits for section "limits", or in struct user_config */
+	size_t offset;
 	uint64_t minimum, maximum;
 	const char *const *choices; /* a name for each number from minimum to maximum */
-	bool live;               /* a reload applies it */
-	bool of_user;            /* may be given in a [user NAME] section */
-	const char *value;       /* default */
+	bool live;                  /* a reload applies it */
+	bool of_user;               /* may be given in a [user NAME] section */
+	const char *value;          /* default */
 	const char *meaning;
 };
 
@@ -43,12 +44,14 @@ struct key {
 #define SHOWN "%.80s"
 
 static const char *const levels[] = {
-	[LOG_ERR] = "error",   [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
-	[LOG_INFO] = "info",   [LOG_DEBUG] = "debug",
+	[LOG_ERR] = "error", [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
+	[LOG_INFO] = "info", [LOG_DEBUG] = "debug",
 };
 static const char *const answers[] = {"no", "yes"};
 static const char *const priorities[] = {
-	[CONFIG_PRIORITY_LOW] = "low", [CONFIG_PRIORITY_NORMAL] = "normal", [CONFIG_PRIORITY_HIGH] = "high",
+	[CONFIG_PRIORITY_LOW] = "low",
+	[CONFIG_PRIORITY_NORMAL] = "normal",
+	[CONFIG_PRIORITY_HIGH] = "high",
 };
 
 static const struct key keys[] = {
@@ -57,14 +60,15 @@ static const struct key keys[] = {
 	{VDMD(workers), .kind = KIND_COUNT, .maximum = 256, .value = "0",
 	 .meaning = "Threads that copy; 0: half the CPUs, at least one."},
 	{VDMD(spin_us), .kind = KIND_COUNT, .maximum = 1000000, .live = true, .value = "50",
-	 .meaning = "Microseconds that a quiet ring is polled before its client has to wake a worker."},
+	 .meaning =
+		 "Microseconds that a quiet ring is polled before its client has to wake a worker."},
 	{VDMD(pin), .kind = KIND_CHOICE, .choices = answers, .maximum = 1, .value = "no",
 	 .meaning = "Bind each worker to a CPU."},
-	{VDMD(offload_threshold), .kind = KIND_BYTES, .minimum = 1, .maximum = MAX_BYTES, .live = true,
-	 .value = DEFAULT_OFFLOAD_THRESHOLD,
+	{VDMD(offload_threshold), .kind = KIND_BYTES, .minimum = 1, .maximum = MAX_BYTES,
+	 .live = true, .value = DEFAULT_OFFLOAD_THRESHOLD,
 	 .meaning = "Bytes below which clients are advised to copy for themselves."},
-	{VDMD(log_level), .kind = KIND_CHOICE, .choices = levels, .minimum = LOG_ERR, .maximum = LOG_DEBUG,
-	 .live = true, .value = "info",
+	{VDMD(log_level), .kind = KIND_CHOICE, .choices = levels, .minimum = LOG_ERR,
+	 .maximum = LOG_DEBUG, .live = true, .value = "info",
 	 .meaning = "Least important messages to log: error, warning, notice, info or debug."},
 	{LIMIT(sessions), .kind = KIND_COUNT, .minimum = 1, .maximum = MAX_COUNT, .value = "1024",
 	 .meaning = "Connections of all users."},
@@ -88,11 +92,12 @@ static const struct key keys[] = {
 	 .of_user = true, .value = "16G", .meaning = "Bytes of one region."},
 	{LIMIT(mapped_bytes_per_user), .kind = KIND_BYTES, .minimum = 4096, .maximum = MAX_BYTES,
 	 .of_user = true, .value = "64G", .meaning = "Bytes of all regions of one user."},
-	{LIMIT(in_flight_bytes_per_user), .kind = KIND_BYTES, .minimum = 65536, .maximum = MAX_BYTES,
-	 .of_user = true, .value = "64G",
+	{LIMIT(in_flight_bytes_per_user), .kind = KIND_BYTES, .minimum = 65536,
+	 .maximum = MAX_BYTES, .of_user = true, .value = "64G",
 	 .meaning = "Bytes of the operations of one user that have begun; of those above 64 KiB."},
 	{LIMIT(descriptors_per_user), .kind = KIND_COUNT, .minimum = 4, .maximum = MAX_COUNT,
-	 .of_user = true, .value = "8192", .meaning = "Descriptors that vdmd has open for one user."},
+	 .of_user = true, .value = "8192",
+	 .meaning = "Descriptors that vdmd has open for one user."},
 	{LIMIT(handshakes_per_second), .kind = KIND_COUNT, .minimum = 1, .maximum = MAX_COUNT,
 	 .of_user = true, .value = "5000", .meaning = "New connections of one user in a second."},
 };
@@ -100,11 +105,12 @@ static const struct key keys[] = {
 
 /* Keys that a [user NAME] section may have beside limits. */
 static const struct key user_keys[] = {
-	{"user", "weight", KIND_COUNT, offsetof(struct user_config, weight), .minimum = 1, .maximum = 1000},
-	{"user", "priority", KIND_CHOICE, offsetof(struct user_config, priority), .choices = priorities,
-	 .minimum = CONFIG_PRIORITY_LOW, .maximum = CONFIG_PRIORITY_HIGH},
+	{"user", "weight", KIND_COUNT, offsetof(struct user_config, weight), .minimum = 1,
+	 .maximum = 1000},
+	{"user", "priority", KIND_CHOICE, offsetof(struct user_config, priority),
+	 .choices = priorities, .minimum = CONFIG_PRIORITY_LOW, .maximum = CONFIG_PRIORITY_HIGH},
 };
-#define USER_KEY_COUNT (sizeof user_keys / sizeof *user_keys)
+#define USER_KEY_COUNT  (sizeof user_keys / sizeof *user_keys)
 #define USER_KEY_BIT(i) (1ull << (KEY_COUNT + (i)))
 static_assert(KEY_COUNT + USER_KEY_COUNT <= 64, "a bit of struct user_config.given each");
 
@@ -161,7 +167,8 @@ static void format_bytes(uint64_t bytes, char text[32])
 	snprintf(text, 32, "%llu%c", (unsigned long long)bytes, suffixes[unit]);
 }
 
-static int parse_choice(const struct key *key, const char *value, uint64_t *number, char error[CONFIG_ERROR_TEXT])
+static int parse_choice(const struct key *key, const char *value, uint64_t *number,
+			char error[CONFIG_ERROR_TEXT])
 {
 	char names[128] = "";
 
@@ -198,7 +205,8 @@ static int parse_value(const struct key *key, const char *value, uint64_t *numbe
 			format_bytes(key->minimum, least);
 			format_bytes(key->maximum, most);
 		}
-		return complain(error, "%s is \"" SHOWN "\": it has to be a %s from %s to %s", key->name, value,
+		return complain(error, "%s is \"" SHOWN "\": it has to be a %s from %s to %s",
+				key->name, value,
 				bytes ? "number of bytes (K, M, G and T are understood)" : "number",
 				least, most);
 	case KIND_TEXT:
@@ -211,10 +219,11 @@ static int set_text(const struct key *key, char *text, size_t size, const char *
 		    char error[CONFIG_ERROR_TEXT])
 {
 	if (value[0] != '/')
-		return complain(error, "%s is \"" SHOWN "\": it has to be an absolute path", key->name, value);
+		return complain(error, "%s is \"" SHOWN "\": it has to be an absolute path",
+				key->name, value);
 	if (strlen(value) >= size)
-		return complain(error, "%s has %zu bytes: a socket's path has at most %zu", key->name,
-				strlen(value), size - 1);
+		return complain(error, "%s has %zu bytes: a socket's path has at most %zu",
+				key->name, strlen(value), size - 1);
 	memcpy(text, value, strlen(value) + 1);
 	return 0;
 }
@@ -288,7 +297,9 @@ static struct user_config *user_section(struct config *config, const char *name,
 	uid_t uid = 0;
 
 	if (find_uid(name, &uid) < 0) {
-		complain(error, "there is no user \"" SHOWN "\": name a user of this system, or a user id", name);
+		complain(error,
+			 "there is no user \"" SHOWN "\": name a user of this system, or a user id",
+			 name);
 		return NULL;
 	}
 	for (size_t i = 0; i < config->user_count; i++)
@@ -311,7 +322,8 @@ static struct user_config *user_section(struct config *config, const char *name,
 }
 
 /* Set one key of a [user NAME] section. */
-static int set_for_user(struct user_config *user, const char *name, const char *value, char error[CONFIG_ERROR_TEXT])
+static int set_for_user(struct user_config *user, const char *name, const char *value,
+			char error[CONFIG_ERROR_TEXT])
 {
 	uint64_t *number = NULL, bit = 0;
 	const struct key *key = NULL;
@@ -341,9 +353,9 @@ static int set_for_user(struct user_config *user, const char *name, const char *
 /* The state of reading a file. */
 struct reading {
 	struct config *config;
-	uint64_t given;            /* bits of the keys seen */
-	const char *section;       /* "vdmd", "limits" or "user"; NULL before the first */
-	struct user_config *user;  /* of section "user"; config->users moves when it grows */
+	uint64_t given;           /* bits of the keys seen */
+	const char *section;      /* "vdmd", "limits" or "user"; NULL before the first */
+	struct user_config *user; /* of section "user"; config->users moves when it grows */
 };
 
 static int begin_section(void *context, const char *name, char error[CONFIG_ERROR_TEXT])
@@ -358,14 +370,17 @@ static int begin_section(void *context, const char *name, char error[CONFIG_ERRO
 		}
 	}
 	if (strncmp(name, "user ", strlen("user ")))
-		return complain(error, "there is no section [" SHOWN "]: there are [vdmd], [limits] and [user NAME]",
+		return complain(error,
+				"there is no section [" SHOWN
+				"]: there are [vdmd], [limits] and [user NAME]",
 				name);
 	reading->section = "user";
 	reading->user = user_section(reading->config, name + strlen("user "), error);
 	return reading->user ? 0 : -EINVAL;
 }
 
-static int set_value(void *context, const char *name, const char *value, char error[CONFIG_ERROR_TEXT])
+static int set_value(void *context, const char *name, const char *value,
+		     char error[CONFIG_ERROR_TEXT])
 {
 	struct reading *reading = context;
 
@@ -383,9 +398,11 @@ static int set_value(void *context, const char *name, const char *value, char er
 	return config_set(reading->config, reading->section, name, value, error);
 }
 
-int config_read(struct config *config, const char *path, bool required, char error[CONFIG_ERROR_TEXT])
+int config_read(struct config *config, const char *path, bool required,
+		char error[CONFIG_ERROR_TEXT])
 {
-	static const struct ini_handlers handlers = {.section = begin_section, .setting = set_value};
+	static const struct ini_handlers handlers = {.section = begin_section,
+						     .setting = set_value};
 	struct reading reading = {.config = config};
 	int result = ini_read(path, &handlers, &reading, error);
 

@@ -17,7 +17,8 @@
 
 int holes_open(void)
 {
-	struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MISSING_SHMEM};
+	struct uffdio_api api = {.api = UFFD_API,
+				 .features = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MISSING_SHMEM};
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
 
 	if (fd < 0)
@@ -33,7 +34,8 @@ int holes_open(void)
 
 int holes_keep(int fd, void *base, size_t size)
 {
-	struct uffdio_register range = {.range = {(uintptr_t)base, size}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+	struct uffdio_register range = {.range = {(uintptr_t)base, size},
+					.mode = UFFDIO_REGISTER_MODE_MISSING};
 
 	return ioctl(fd, UFFDIO_REGISTER, &range) < 0 ? -errno : 0;
 }

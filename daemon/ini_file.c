@@ -93,7 +93,8 @@ static int set(void *context, const char *section, const char *name, const char 
 
 	(void)section; /* inih has cut it to 49 bytes */
 	if (*name)
-		reading->result = reading->handlers->setting(reading->context, name, value, reading->error);
+		reading->result =
+			reading->handlers->setting(reading->context, name, value, reading->error);
 	return *name && !reading->result;
 }
 
@@ -107,20 +108,24 @@ static int read_lines(struct reading *reading)
 
 	if (refused > 0 && (!reading->result || refused < reading->line)) {
 		reading->result = -EINVAL;
-		snprintf(reading->error, sizeof reading->error, "neither [section], \"key = value\" nor a comment");
+		snprintf(reading->error, sizeof reading->error,
+			 "neither [section], \"key = value\" nor a comment");
 		return refused;
 	}
 	return reading->result ? reading->line : 0;
 }
 
-int ini_read(const char *path, const struct ini_handlers *handlers, void *context, char error[INI_ERROR_TEXT])
+int ini_read(const char *path, const struct ini_handlers *handlers, void *context,
+	     char error[INI_ERROR_TEXT])
 {
-	struct reading reading = {.file = fopen(path, "re"), .handlers = handlers, .context = context};
+	struct reading reading = {
+		.file = fopen(path, "re"), .handlers = handlers, .context = context};
 
 	if (!reading.file) {
 		int result = -errno;
 
-		snprintf(error, INI_ERROR_TEXT, "%.150s: cannot be opened: %s", path, strerror(-result));
+		snprintf(error, INI_ERROR_TEXT, "%.150s: cannot be opened: %s", path,
+			 strerror(-result));
 		return result;
 	}
 	errno = 0;
@@ -130,7 +135,8 @@ int ini_read(const char *path, const struct ini_handlers *handlers, void *contex
 	/* a directory can be opened */
 	if (!line && ferror(reading.file)) {
 		reading.result = errno ? -errno : -EIO;
-		snprintf(error, INI_ERROR_TEXT, "%.150s: cannot be read: %s", path, strerror(-reading.result));
+		snprintf(error, INI_ERROR_TEXT, "%.150s: cannot be read: %s", path,
+			 strerror(-reading.result));
 	} else if (line) {
 		snprintf(error, INI_ERROR_TEXT, "%.150s:%d: %.300s", path, line, reading.error);
 	}

@@ -15,13 +15,15 @@
  */
 struct ini_handlers {
 	int (*section)(void *context, const char *name, char error[INI_ERROR_TEXT]);
-	int (*setting)(void *context, const char *name, const char *value, char error[INI_ERROR_TEXT]);
+	int (*setting)(void *context, const char *name, const char *value,
+		       char error[INI_ERROR_TEXT]);
 };
 
 /*
  * Read the file at `path`. Returns 0; -ENOENT if there is no such file; or another negative errno.
  * On failure `error` has a sentence that begins with the path and, for a bad line, its number.
  */
-int ini_read(const char *path, const struct ini_handlers *handlers, void *context, char error[INI_ERROR_TEXT]);
+int ini_read(const char *path, const struct ini_handlers *handlers, void *context,
+	     char error[INI_ERROR_TEXT]);
 
 #endif

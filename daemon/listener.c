@@ -34,8 +34,10 @@ static int complain(char *text, size_t size, int error, const char *format, ...)
 
 static int complain_running(const char *path, char *text, size_t size)
 {
-	return complain(text, size, -EADDRINUSE, "a daemon is running at %s already: stop it, or choose another path "
-			"with --socket", path);
+	return complain(text, size, -EADDRINUSE,
+			"a daemon is running at %s already: stop it, or choose another path "
+			"with --socket",
+			path);
 }
 
 static int take_passed(struct listener *listener, int count, char *error, size_t size)
@@ -43,8 +45,10 @@ static int take_passed(struct listener *listener, int count, char *error, size_t
 	int fd = SD_LISTEN_FDS_START;
 
 	if (count > 1)
-		return complain(error, size, -EINVAL, "the service manager passed %d sockets: one is "
-						      "expected", count);
+		return complain(error, size, -EINVAL,
+				"the service manager passed %d sockets: one is "
+				"expected",
+				count);
 	if (sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0)
 		return complain(
 			error, size, -EINVAL,
@@ -60,8 +64,9 @@ static int take_passed(struct listener *listener, int count, char *error, size_t
 static int is_alive(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int alive = fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 ||
-				errno != ECONNREFUSED);
+	int alive =
+		fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 ||
+			    errno != ECONNREFUSED);
 
 	if (fd >= 0)
 		close(fd);
@@ -84,8 +89,11 @@ static int lock_path(const char *path, char *error, size_t size)
 	int fd = lock_file_take(path, what);
 
 	if (fd == -ENOENT)
-		return complain(error, size, fd, "cannot create %s: its directory does not exist; create it, or choose "
-						 "another path with --socket", path);
+		return complain(
+			error, size, fd,
+			"cannot create %s: its directory does not exist; create it, or choose "
+			"another path with --socket",
+			path);
 	if (fd == -EADDRINUSE)
 		return complain_running(path, error, size);
 	if (fd < 0)
@@ -101,8 +109,10 @@ static int bind_or_replace(int fd, const struct sockaddr_un *address, char *erro
 
 	if (result == -EADDRINUSE) {
 		if (lstat(path, &status) == 0 && !S_ISSOCK(status.st_mode))
-			return complain(error, size, result, "%s exists and is not a socket: remove it, or "
-							     "choose another path", path);
+			return complain(error, size, result,
+					"%s exists and is not a socket: remove it, or "
+					"choose another path",
+					path);
 		if (is_alive(address))
 			return complain_running(path, error, size);
 		/* a daemon that was killed has left it */
@@ -110,7 +120,8 @@ static int bind_or_replace(int fd, const struct sockaddr_un *address, char *erro
 		result = bind_socket(fd, address);
 	}
 	if (result)
-		return complain(error, size, result, "cannot create %s: %s", path, strerror(-result));
+		return complain(error, size, result, "cannot create %s: %s", path,
+				strerror(-result));
 	return 0;
 }
 
@@ -134,7 +145,8 @@ int listener_open(const char *path, struct listener *listener, char *error, size
 	int result = lock_fd < 0 ? lock_fd : bind_or_replace(fd, &address, error, size);
 
 	if (!result && (listen(fd, SOMAXCONN) < 0 || lstat(path, &status) < 0))
-		result = complain(error, size, -errno, "cannot listen at %s: %s", path, strerror(errno));
+		result = complain(error, size, -errno, "cannot listen at %s: %s", path,
+				  strerror(errno));
 	if (result) {
 		close(fd);
 		if (lock_fd >= 0)

@@ -11,9 +11,9 @@
 
 struct listener {
 	int fd;
-	int lock_fd;       /* of the lock beside a socket of our own; else -1 */
-	const char *path;  /* of a socket of our own, to be removed; else NULL */
-	dev_t device;      /* of the file at that path, so that no other file is removed */
+	int lock_fd;      /* of the lock beside a socket of our own; else -1 */
+	const char *path; /* of a socket of our own, to be removed; else NULL */
+	dev_t device;     /* of the file at that path, so that no other file is removed */
 	ino_t inode;
 };
 

@@ -28,13 +28,14 @@ static bool is_name_of(const char *name, int fd)
 {
 	struct stat named, opened;
 
-	return lstat(name, &named) == 0 && fstat(fd, &opened) == 0 && named.st_dev == opened.st_dev &&
-	       named.st_ino == opened.st_ino;
+	return lstat(name, &named) == 0 && fstat(fd, &opened) == 0 &&
+	       named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
 }
 
 static int open_plain_file(const char *name, char error[LOCK_FILE_ERROR_TEXT])
 {
-	int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
+	int fd =
+		open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
 	int result = fd < 0 ? -errno : 0;
 	struct stat status;
 
@@ -62,7 +63,8 @@ int lock_file_take(const char *path, char error[LOCK_FILE_ERROR_TEXT])
 		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 			int result = errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
 
-			snprintf(error, LOCK_FILE_ERROR_TEXT, "%s cannot be locked: %s", name, strerror(-result));
+			snprintf(error, LOCK_FILE_ERROR_TEXT, "%s cannot be locked: %s", name,
+				 strerror(-result));
 			close(fd);
 			return result;
 		}

@@ -49,17 +49,15 @@ void log_set_level(int level)
 
 static const char *level_name(int level)
 {
-	return level <= LOG_ERR       ? "error: "
-	       : level == LOG_WARNING ? "warning: "
-				      : "";
+	return level <= LOG_ERR ? "error: " : level == LOG_WARNING ? "warning: " : "";
 }
 
 static void write_message(int level, const struct log_peer *peer, const char *text)
 {
 	if (to_journal && peer &&
-	    sd_journal_send("MESSAGE=%s", text, "PRIORITY=%d", level, "VDMD_PEER_PID=%d", (int)peer->pid,
-			    "VDMD_PEER_UID=%u", (unsigned)peer->uid, "VDMD_PEER_COMM=%s",
-			    peer->command, NULL) == 0)
+	    sd_journal_send("MESSAGE=%s", text, "PRIORITY=%d", level, "VDMD_PEER_PID=%d",
+			    (int)peer->pid, "VDMD_PEER_UID=%u", (unsigned)peer->uid,
+			    "VDMD_PEER_COMM=%s", peer->command, NULL) == 0)
 		return;
 	if (to_journal && !peer &&
 	    sd_journal_send("MESSAGE=%s", text, "PRIORITY=%d", level, NULL) == 0)

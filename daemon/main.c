@@ -139,21 +139,27 @@ static void raise_descriptor_limit(void)
  */
 static bool descriptors_suffice(const struct config *config)
 {
-	const uint64_t needed = config->limits.sessions * DESCRIPTORS_PER_SESSION + DESCRIPTORS_OF_OWN;
+	const uint64_t needed =
+		config->limits.sessions * DESCRIPTORS_PER_SESSION + DESCRIPTORS_OF_OWN;
 	const unsigned least = DESCRIPTORS_PER_SESSION + DESCRIPTORS_OF_OWN;
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return true;
 	if (limit.rlim_cur < least) {
-		log_message(LOG_ERR, NULL, "%llu descriptors (LimitNOFILE= of its unit, ulimit -n) are too few to serve "
-			    "anything: at least %u are needed", (unsigned long long)limit.rlim_cur, least);
+		log_message(
+			LOG_ERR, NULL,
+			"%llu descriptors (LimitNOFILE= of its unit, ulimit -n) are too few to serve "
+			"anything: at least %u are needed",
+			(unsigned long long)limit.rlim_cur, least);
 		return false;
 	}
 	if (limit.rlim_cur < needed)
-		log_message(LOG_WARNING, NULL, "%llu descriptors (LimitNOFILE) are too few for the %llu sessions that "
+		log_message(LOG_WARNING, NULL,
+			    "%llu descriptors (LimitNOFILE) are too few for the %llu sessions that "
 			    "the configuration allows: %llu are needed, or fewer sessions",
-			    (unsigned long long)limit.rlim_cur, (unsigned long long)config->limits.sessions,
+			    (unsigned long long)limit.rlim_cur,
+			    (unsigned long long)config->limits.sessions,
 			    (unsigned long long)needed);
 	return true;
 }
@@ -166,8 +172,10 @@ static int start(struct service *service, struct config *config)
 
 	if (result) {
 		if (result == -EAGAIN)
-			log_message(LOG_ERR, NULL, "cannot start the workers: there are as many threads as there may be "
-				    "(TasksMax= of its unit, ulimit -u): allow more, or lower workers");
+			log_message(
+				LOG_ERR, NULL,
+				"cannot start the workers: there are as many threads as there may be "
+				"(TasksMax= of its unit, ulimit -u): allow more, or lower workers");
 		else
 			log_message(LOG_ERR, NULL, "cannot start: %s", strerror(-result));
 		return result;
@@ -208,8 +216,10 @@ static int run_loop(sd_event *event)
 static void turn_away(const char *mistake)
 {
 	sd_notifyf(0, "STATUS=Cannot serve: %s", mistake);
-	listener_turn_away(TURN_AWAY_SECONDS, "vdmd cannot serve, for there is a mistake in its configuration: correct it "
-					      "(systemctl status vdmd tells where), and restart vdmd");
+	listener_turn_away(
+		TURN_AWAY_SECONDS,
+		"vdmd cannot serve, for there is a mistake in its configuration: correct it "
+		"(systemctl status vdmd tells where), and restart vdmd");
 }
 
 int main(int argc, char **argv)

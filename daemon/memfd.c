@@ -21,29 +21,35 @@ int memfd_check_kind(int fd, int seals, struct stat *status, char text[VDM_REFUS
 
 	if (seals < 0 || fstatfs(fd, &file_system) < 0 || fstat(fd, status) < 0 ||
 	    (file_system.f_type != TMPFS_MAGIC && file_system.f_type != HUGETLBFS_MAGIC))
-		return refuse(text, -EMEDIUMTYPE, "the descriptor is not a memfd: only memory made with "
-						  "memfd_create(2) can be shared with vdmd");
+		return refuse(text, -EMEDIUMTYPE,
+			      "the descriptor is not a memfd: only memory made with "
+			      "memfd_create(2) can be shared with vdmd");
 	if (file_system.f_type == HUGETLBFS_MAGIC)
-		return refuse(text, -EOPNOTSUPP, "the memfd is of huge pages (MFD_HUGETLB), which this "
-						 "daemon does not support");
+		return refuse(text, -EOPNOTSUPP,
+			      "the memfd is of huge pages (MFD_HUGETLB), which this "
+			      "daemon does not support");
 	return 0;
 }
 
 int memfd_refuse_holes(char text[VDM_REFUSAL_TEXT])
 {
-	return refuse(text, -ENODATA, "the memfd has pages that are not allocated: fallocate(2) all of it first, so that "
-				      "they are charged to you");
+	return refuse(
+		text, -ENODATA,
+		"the memfd has pages that are not allocated: fallocate(2) all of it first, so that "
+		"they are charged to you");
 }
 
-int memfd_check_pages(const struct stat *status, int seals, uint64_t size, char text[VDM_REFUSAL_TEXT])
+int memfd_check_pages(const struct stat *status, int seals, uint64_t size,
+		      char text[VDM_REFUSAL_TEXT])
 {
 	/*
 	 * It is not sealed here: F_ADD_SEALS waits for a lock of the file, which the client may
 	 * hold.
 	 */
 	if (!(seals & F_SEAL_SHRINK))
-		return refuse(text, -EPERM, "the memfd is not sealed against shrinking: create it with "
-					    "MFD_ALLOW_SEALING, and add F_SEAL_SHRINK");
+		return refuse(text, -EPERM,
+			      "the memfd is not sealed against shrinking: create it with "
+			      "MFD_ALLOW_SEALING, and add F_SEAL_SHRINK");
 	/* The size was read after the seals, so the file keeps at least that. */
 	if (status->st_size < 0 || (uint64_t)status->st_size < size)
 		return refuse(text, -EFBIG, "%llu bytes are needed but the memfd has %lld",

@@ -22,7 +22,8 @@ int memfd_check_kind(int fd, int seals, struct stat *status, char text[VDM_REFUS
  * Check that it has at least `size` bytes, can never become shorter, and has all of its pages, so
  * that the client is charged for them.
  */
-int memfd_check_pages(const struct stat *status, int seals, uint64_t size, char text[VDM_REFUSAL_TEXT]);
+int memfd_check_pages(const struct stat *status, int seals, uint64_t size,
+		      char text[VDM_REFUSAL_TEXT]);
 
 /* Refuse a file without all of its pages: -ENODATA, with a sentence. */
 int memfd_refuse_holes(char text[VDM_REFUSAL_TEXT]);

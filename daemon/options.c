@@ -100,8 +100,9 @@ static int set_socket(struct config *config, const char *path, char error[CONFIG
 	here = getcwd(NULL, 0);
 	if (!here || asprintf(&absolute, "%s/%s", here, path) < 0) {
 		free(here);
-		snprintf(error, CONFIG_ERROR_TEXT, "the current directory cannot be found: give --socket "
-						   "an absolute path");
+		snprintf(error, CONFIG_ERROR_TEXT,
+			 "the current directory cannot be found: give --socket "
+			 "an absolute path");
 		return -ENOENT;
 	}
 

@@ -60,7 +60,8 @@ static bool populate(struct prefault_job *job)
 	/* Pages that were punched out since would be charged to this process. */
 	if (fstat(job->fd, &status) < 0 || status.st_blocks * BLOCK < status.st_size)
 		return false;
-	if (madvise(job->base + job->done, length, job->writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) < 0)
+	if (madvise(job->base + job->done, length,
+		    job->writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) < 0)
 		return false;
 	job->done += length;
 	return job->done < job->size;
@@ -139,7 +140,8 @@ void prefault_free(struct prefault *prefault)
 	pthread_mutex_lock(&prefault->lock);
 	prefault->stopping = true;
 	pthread_cond_signal(&prefault->work);
-	while (prefault->running && pthread_cond_timedwait(&prefault->ended, &prefault->lock, &end) != ETIMEDOUT)
+	while (prefault->running &&
+	       pthread_cond_timedwait(&prefault->ended, &prefault->lock, &end) != ETIMEDOUT)
 		;
 	bool stuck = prefault->running;
 
@@ -160,7 +162,8 @@ static bool start(struct prefault *prefault)
 	return prefault->running;
 }
 
-struct prefault_job *prefault_begin(struct prefault *prefault, void *base, size_t size, bool writable, int fd)
+struct prefault_job *prefault_begin(struct prefault *prefault, void *base, size_t size,
+				    bool writable, int fd)
 {
 	struct prefault_job *job = calloc(1, sizeof *job);
 

@@ -20,10 +20,12 @@
  */
 #define SLOW_BYTES ((size_t)1 << 20)
 
-static int check_kind(int fd, uint32_t flags, int seals, struct stat *status, char text[VDM_REFUSAL_TEXT])
+static int check_kind(int fd, uint32_t flags, int seals, struct stat *status,
+		      char text[VDM_REFUSAL_TEXT])
 {
 	if (flags & VDM_REGION_FILE)
-		return refuse(text, -EOPNOTSUPP, "file-backed regions are not supported by this daemon");
+		return refuse(text, -EOPNOTSUPP,
+			      "file-backed regions are not supported by this daemon");
 	return memfd_check_kind(fd, seals, status, text);
 }
 
@@ -38,11 +40,13 @@ static int check_mode(int fd, uint32_t flags, int seals, char text[VDM_REFUSAL_T
 	if (flags & VDM_REGION_READ_ONLY)
 		return 0;
 	if ((mode & O_ACCMODE) != O_RDWR)
-		return refuse(text, -EACCES, "the descriptor is open for reading only: add it as a "
-					     "read-only region, or open it for both");
+		return refuse(text, -EACCES,
+			      "the descriptor is open for reading only: add it as a "
+			      "read-only region, or open it for both");
 	if (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
-		return refuse(text, -EACCES, "the memfd is sealed against writing: add it as a read-only "
-					     "region");
+		return refuse(text, -EACCES,
+			      "the memfd is sealed against writing: add it as a read-only "
+			      "region");
 	return 0;
 }
 
@@ -53,7 +57,8 @@ int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 	struct stat status;
 
 	if (size == 0 || size % page != 0)
-		return refuse(text, -EINVAL, "a region has to have whole pages of %llu bytes: %llu is not",
+		return refuse(text, -EINVAL,
+			      "a region has to have whole pages of %llu bytes: %llu is not",
 			      (unsigned long long)page, (unsigned long long)size);
 
 	int seals = fcntl(fd, F_GET_SEALS);

@@ -34,18 +34,22 @@ int ring_check(int fd, uint32_t entries, int holes_fd, char text[VDM_REFUSAL_TEX
 	 * clients for the worker.
 	 */
 	if (!(seals & (F_SEAL_FUTURE_WRITE | F_SEAL_WRITE)))
-		return refuse(text, -EPERM, "pages of the memfd for submissions can be punched out: map it, and then "
-					    "add F_SEAL_FUTURE_WRITE");
+		return refuse(
+			text, -EPERM,
+			"pages of the memfd for submissions can be punched out: map it, and then "
+			"add F_SEAL_FUTURE_WRITE");
 	result = memfd_check_pages(&status, seals, vdm_submission_size(entries), text);
 	/* the pages that were counted may lie beyond the end */
-	if (!result && holes_fd >= 0 && holes_find(holes_fd, fd, vdm_submission_size(entries)) == -ENODATA)
+	if (!result && holes_fd >= 0 &&
+	    holes_find(holes_fd, fd, vdm_submission_size(entries)) == -ENODATA)
 		result = memfd_refuse_holes(text);
 	return result;
 }
 
 static int map_submission(struct ring *ring, int fd)
 {
-	void *mapped = mmap(NULL, vdm_submission_size(ring->entries), PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+	void *mapped = mmap(NULL, vdm_submission_size(ring->entries), PROT_READ,
+			    MAP_SHARED | MAP_POPULATE, fd, 0);
 
 	if (mapped == MAP_FAILED)
 		return -errno;
@@ -55,7 +59,8 @@ static int map_submission(struct ring *ring, int fd)
 
 static int make_completion(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
 {
-	int fd = memfd_make("vdm-completion", vdm_completion_size(ring->entries), &ring->completion);
+	int fd =
+		memfd_make("vdm-completion", vdm_completion_size(ring->entries), &ring->completion);
 
 	if (fd < 0)
 		return fd;

@@ -85,8 +85,9 @@ static int set_state(struct session *session, enum session_state state)
 	if (state >= SESSION_ENDING)
 		session->on_peer_end = sd_event_source_disable_unref(session->on_peer_end);
 
-	int result = sd_event_source_set_enabled(
-		session->on_socket, states[state].listens ? SD_EVENT_ON : SD_EVENT_OFF);
+	int result =
+		sd_event_source_set_enabled(session->on_socket,
+					    states[state].listens ? SD_EVENT_ON : SD_EVENT_OFF);
 
 	return result < 0 ? result : 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One that pays for bytes, a user id in the daemon: its part in the turns, and its bytes in flight. */
+/* One that pays for bytes, a user id in the daemon: its part in the turns, and its bytes in
+ * flight. */
 #ifndef VDM_ENGINE_ACCOUNT_H
 #define VDM_ENGINE_ACCOUNT_H
 
@@ -25,10 +26,11 @@ struct engine_account {
 	unsigned polled;                      /* how many those are */
 	unsigned weight;
 	enum engine_priority priority;
-	uint64_t virtual_time;                /* bytes that it has been served, by weight */
-	unsigned stuck_workers;               /* while there is one, the account is not in accounts_like() */
+	uint64_t virtual_time;  /* bytes that it has been served, by weight */
+	unsigned stuck_workers; /* while there is one, the account is not in accounts_like() */
 
-	/* Bytes of its flights. relaxed: a sum, which orders nothing. Partners: each other's callers */
+	/* Bytes of its flights. relaxed: a sum, which orders nothing. Partners: each other's
+	 * callers */
 	_Atomic uint64_t in_flight, most_in_flight;
 };
 

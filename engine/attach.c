@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Rings and regions come and go while workers serve others. Each is removed in attempts: an attempt forbids
- * new work with it, and fails with -EAGAIN as long as a worker has it in hand.
+ * Rings and regions come and go while workers serve others. Each is removed in attempts: an attempt
+ * forbids new work with it, and fails with -EAGAIN as long as a worker has it in hand.
  */
 #include <errno.h>
 
@@ -33,8 +33,8 @@ int engine_region_add(struct engine_memory *memory, void *base, size_t length, b
 }
 
 /*
- * After an attempt at removing something that failed: wait until a worker has let go of something, if `waiter`
- * is NULL, and return whether to try again. Holding the crew's lock.
+ * After an attempt at removing something that failed: wait until a worker has let go of something,
+ * if `waiter` is NULL, and return whether to try again. Holding the crew's lock.
  */
 static bool try_again(struct engine *engine, struct wait *wait, const struct engine_waiter *waiter)
 {
@@ -46,7 +46,8 @@ static bool try_again(struct engine *engine, struct wait *wait, const struct eng
 	return true;
 }
 
-/* Signal for completions that were posted here. The crew's lock is held, but not while the client is woken. */
+/* Signal for completions that were posted here. The crew's lock is held, but not while the client
+ * is woken. */
 static void signal_leased(struct engine *engine, struct engine_queue *queue)
 {
 	queue->leased = true;

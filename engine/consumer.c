@@ -60,8 +60,8 @@ bool consumer_take(struct consumer *consumer, const struct engine_memory *memory
 
 bool consumer_claim(struct consumer *consumer, uint32_t position)
 {
-	/* release, then full barrier; partner: the client's ring_take_back(), which stores what it takes,
-	 * passes a full barrier and reads this */
+	/* release, then full barrier; partner: the client's ring_take_back(), which stores what it
+	 * takes, passes a full barrier and reads this */
 	atomic_store_explicit(&consumer->daemon_line->claimed, position + 1, memory_order_release);
 	atomic_thread_fence(memory_order_seq_cst);
 
@@ -98,8 +98,8 @@ void consumer_complete(struct consumer *consumer, const struct operation *operat
 	slot->result = error;
 	slot->flags = operation->taken_back ? VDM_COMPLETION_TAKEN_BACK : 0;
 	slot->operation = operation->position;
-	/* release; partner: the client's collecting of completions, acquire: it sees the bytes that were
-	 * moved and this entry */
+	/* release; partner: the client's collecting of completions, acquire: it sees the bytes that
+	 * were moved and this entry */
 	atomic_store_explicit(&slot->sequence, position + 1, memory_order_release);
 }
 
@@ -115,8 +115,8 @@ bool consumer_signal(struct consumer *consumer, bool *broken)
 	const uint32_t tries = consumer->unsignalled;
 
 	consumer->unsignalled = 0;
-	/* full barrier between publishing completions and reading the announcement (I6); partner: the
-	 * client, which arms, passes a full barrier, looks again and only then sleeps */
+	/* full barrier between publishing completions and reading the announcement (I6); partner:
+	 * the client, which arms, passes a full barrier, looks again and only then sleeps */
 	atomic_thread_fence(memory_order_seq_cst);
 
 	uint32_t arm = atomic_load_explicit(&consumer->client_line->arm, memory_order_acquire);
@@ -134,9 +134,9 @@ bool consumer_signal(struct consumer *consumer, bool *broken)
 
 	if (send(consumer->signal_fd, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		error = errno;
-	/* The kernel has no memory for it, send(2): the queue tries again in its next turn. Hanging up while
-	 * one of its operations is in progress would tell the client that none is. So after too many tries
-	 * it begins nothing more, and hangs up when nothing is in flight. */
+	/* The kernel has no memory for it, send(2): the queue tries again in its next turn. Hanging
+	 * up while one of its operations is in progress would tell the client that none is. So
+	 * after too many tries it begins nothing more, and hangs up when nothing is in flight. */
 	if (error == ENOBUFS || error == ENOMEM) {
 		consumer->unsignalled = tries + 1;
 		if (tries < SIGNAL_TRIES || consumer_in_flight(consumer) > 0)
@@ -153,15 +153,17 @@ bool consumer_signal(struct consumer *consumer, bool *broken)
 void consumer_want_doorbell(struct consumer *consumer, bool wanted)
 {
 	if (!wanted) {
-		/* relaxed: a doorbell more is harmless, and the next look at the ring comes after this anyway;
-		 * partner: the client's ring_doorbell() */
-		atomic_store_explicit(&consumer->daemon_line->doorbell_wanted, 0, memory_order_relaxed);
+		/* relaxed: a doorbell more is harmless, and the next look at the ring comes after
+		 * this anyway; partner: the client's ring_doorbell() */
+		atomic_store_explicit(&consumer->daemon_line->doorbell_wanted, 0,
+				      memory_order_relaxed);
 		return;
 	}
 	if (++consumer->retirements == 0)
 		consumer->retirements = 1; /* never zero */
-	/* release, then the barrier in scheduler_retire_quiet(); partner: the client's ring_doorbell(), which
-	 * after publishing passes a barrier, or is passed through ours, and reads this */
+	/* release, then the barrier in scheduler_retire_quiet(); partner: the client's
+	 * ring_doorbell(), which after publishing passes a barrier, or is passed through ours, and
+	 * reads this */
 	atomic_store_explicit(&consumer->daemon_line->doorbell_wanted, consumer->retirements,
 			      memory_order_release);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The consumer's side of a ring: the only code of the engine that touches the memory of one. The producer
- * may be lying. Of what it wrote, only the sequence words are believed, and only as far as "this slot may
- * be fetched"; a descriptor is used only after it was copied to private memory; head, tail and sizes never
- * come from the ring.
+ * The consumer's side of a ring: the only code of the engine that touches the memory of one. The
+ * producer may be lying. Of what it wrote, only the sequence words are believed, and only as far as
+ * "this slot may be fetched"; a descriptor is used only after it was copied to private memory;
+ * head, tail and sizes never come from the ring.
  *
  * A consumer belongs to the holder of its queue's lease, except where a function says otherwise.
  */
@@ -16,14 +16,14 @@
 struct consumer {
 	const struct vdm_descriptor *descriptors; /* written by the producer */
 	const struct vdm_client_line *client_line;
-	struct vdm_completion *completions;       /* written here */
+	struct vdm_completion *completions; /* written here */
 	struct vdm_daemon_line *daemon_line;
 	uint32_t entries;
-	uint32_t head;         /* position of the next descriptor to take */
-	uint32_t tail;         /* position of the next completion to post */
-	uint32_t signalled;    /* last value of client_line->arm that was answered */
-	uint32_t unsignalled;  /* how often it was tried in vain to answer the one after it */
-	uint32_t retirements;  /* how often the ring was left to its doorbell; doorbell_wanted */
+	uint32_t head;        /* position of the next descriptor to take */
+	uint32_t tail;        /* position of the next completion to post */
+	uint32_t signalled;   /* last value of client_line->arm that was answered */
+	uint32_t unsignalled; /* how often it was tried in vain to answer the one after it */
+	uint32_t retirements; /* how often the ring was left to its doorbell; doorbell_wanted */
 	int signal_fd;
 
 	/* relaxed: one writer, and the sums order nothing; partner: consumer_counters() */
@@ -47,8 +47,8 @@ struct next_slot consumer_next(const struct consumer *consumer);
 bool next_slot_is_empty(const struct next_slot *next);
 
 /*
- * Take the next submission, if there is one, and resolve it. Returns whether it did; if the producer broke
- * the protocol, it did not, and `*violation` says how.
+ * Take the next submission, if there is one, and resolve it. Returns whether it did; if the
+ * producer broke the protocol, it did not, and `*violation` says how.
  */
 bool consumer_take(struct consumer *consumer, const struct engine_memory *memory,
 		   struct operation *operation, const char **violation);
@@ -63,9 +63,9 @@ void consumer_complete(struct consumer *consumer, const struct operation *operat
 void consumer_note_in_flight(struct consumer *consumer);
 
 /*
- * Signal if the client has asked for it. Returns whether that was tried: how long it takes to wake the
- * client's threads is up to the client, so hold no lock. `*broken` is set if the ring is to be served no
- * more.
+ * Signal if the client has asked for it. Returns whether that was tried: how long it takes to wake
+ * the client's threads is up to the client, so hold no lock. `*broken` is set if the ring is to be
+ * served no more.
  */
 bool consumer_signal(struct consumer *consumer, bool *broken);
 

@@ -10,8 +10,8 @@
 #include "base/barrier.h"
 #include "base/cpu.h"
 
-/* Looks for threads that wait for the lock, of about 25 ns each: 100 us, in which a sleeping thread wakes up. Then
- * the rings have waited long enough. */
+/* Looks for threads that wait for the lock, of about 25 ns each: 100 us, in which a sleeping thread
+ * wakes up. Then the rings have waited long enough. */
 #define YIELD_LOOKS 4096
 
 static void init_lock(pthread_mutex_t *lock)
@@ -117,7 +117,8 @@ static int start_thread(struct worker *worker)
 {
 	sigset_t all, before;
 
-	/* Signals are for the program's own threads; those for a fault are delivered all the same. */
+	/* Signals are for the program's own threads; those for a fault are delivered all the
+	 * same. */
 	sigfillset(&all);
 	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -189,8 +190,8 @@ bool crew_call(struct crew *crew, enum worker_state state)
 }
 
 /*
- * A waiter counts as a contender from the moment it is told, since pthread_cond_wait() takes the lock again
- * without saying so.
+ * A waiter counts as a contender from the moment it is told, since pthread_cond_wait() takes the
+ * lock again without saying so.
  */
 void crew_tell_progress(struct crew *crew)
 {

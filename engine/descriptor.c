@@ -3,7 +3,8 @@
 
 #include "memory.h"
 
-enum descriptor_state descriptor_state(const struct vdm_descriptor *slot, uint32_t position, uint32_t entries)
+enum descriptor_state descriptor_state(const struct vdm_descriptor *slot, uint32_t position,
+				       uint32_t entries)
 {
 	/* acquire; partner: the client's publish(), release */
 	uint32_t sequence = atomic_load_explicit(&slot->sequence, memory_order_acquire);
@@ -18,9 +19,9 @@ void descriptor_fetch(const struct vdm_descriptor *slot, struct vdm_descriptor *
 	const uint64_t *from = (const uint64_t *)slot;
 	uint64_t *to = (uint64_t *)copy;
 
-	/* relaxed: ordered by the acquire of descriptor_state(). Atomic, so that the compiler can neither read a word twice
-	 * nor come back for it later, whatever the producer is doing to it. A line each, since compilers do not unroll
-	 * loops of atomic accesses. */
+	/* relaxed: ordered by the acquire of descriptor_state(). Atomic, so that the compiler can
+	 * neither read a word twice nor come back for it later, whatever the producer is doing to
+	 * it. A line each, since compilers do not unroll loops of atomic accesses. */
 	to[0] = __atomic_load_n(&from[0], __ATOMIC_RELAXED);
 	to[1] = __atomic_load_n(&from[1], __ATOMIC_RELAXED);
 	to[2] = __atomic_load_n(&from[2], __ATOMIC_RELAXED);
@@ -45,7 +46,8 @@ static int resolve_ranges(const struct vdm_descriptor *d, const struct engine_me
 	operation->destination = address;
 	if (!(facts & OP_SOURCE))
 		return 0;
-	result = memory_resolve(memory, d->source_region, d->source_offset, d->length, false, &address);
+	result = memory_resolve(memory, d->source_region, d->source_offset, d->length, false,
+				&address);
 	if (!result)
 		operation->source = address;
 	return result;

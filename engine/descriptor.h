@@ -17,17 +17,19 @@ enum descriptor_state {
 };
 
 /* The state of the slot for `position`. A hint until the descriptor is fetched. */
-enum descriptor_state descriptor_state(const struct vdm_descriptor *slot, uint32_t position, uint32_t entries);
+enum descriptor_state descriptor_state(const struct vdm_descriptor *slot, uint32_t position,
+				       uint32_t entries);
 
 /* Copy a descriptor out of shared memory, each of its words read exactly once. */
 void descriptor_fetch(const struct vdm_descriptor *slot, struct vdm_descriptor *copy);
 
 /*
- * Check a private copy and resolve it against the regions of `memory`. Returns 0, or what is wrong with it: an
- * error of operation_check(), -EFAULT outside of a region or no such region, -EACCES the region is read-only. The
- * operation is stored either way, with a length of 0 if it is refused; all but `error`.
+ * Check a private copy and resolve it against the regions of `memory`. Returns 0, or what is wrong
+ * with it: an error of operation_check(), -EFAULT outside of a region or no such region, -EACCES
+ * the region is read-only. The operation is stored either way, with a length of 0 if it is refused;
+ * all but `error`.
  */
-int descriptor_resolve(const struct vdm_descriptor *copy, uint32_t position, const struct engine_memory *memory,
-		       struct operation *operation);
+int descriptor_resolve(const struct vdm_descriptor *copy, uint32_t position,
+		       const struct engine_memory *memory, struct operation *operation);
 
 #endif

@@ -18,19 +18,19 @@
 
 struct engine;
 struct engine_account; /* pays for bytes: a user id in the daemon */
-struct engine_memory;   /* the regions that the descriptors of some queues can name */
+struct engine_memory;  /* the regions that the descriptors of some queues can name */
 struct engine_queue;   /* the consumer's side of one ring */
 struct backend;        /* op/backend.h */
 
 #define ENGINE_DEFAULT_SPIN_US 50
 
 struct engine_options {
-	unsigned workers;      /* threads; 0: half the CPUs, at least one */
-	uint32_t spin_us;      /* how long a quiet ring is polled before its doorbell is wanted */
-	bool pin;              /* bind each worker to a CPU of the process's set */
-	bool supervised;       /* engine_supervise() is called, so there can be spare workers */
-	bool guard_faults;     /* turn SIGBUS in an operation into -EFAULT; installs a handler */
-	struct kernels kernels;/* zeroed: chosen for this CPU */
+	unsigned workers;        /* threads; 0: half the CPUs, at least one */
+	uint32_t spin_us;        /* how long a quiet ring is polled before its doorbell is wanted */
+	bool pin;                /* bind each worker to a CPU of the process's set */
+	bool supervised;         /* engine_supervise() is called, so there can be spare workers */
+	bool guard_faults;       /* turn SIGBUS in an operation into -EFAULT; installs a handler */
+	struct kernels kernels;  /* zeroed: chosen for this CPU */
 	struct backend *backend; /* asked to carry out operations before the CPU is; NULL: none */
 };
 
@@ -46,16 +46,17 @@ unsigned engine_awake(struct engine *engine);
 uint64_t engine_wakeups(struct engine *engine);
 
 /*
- * A worker that waits in the kernel for a client's memory is replaced, and the account of that memory gets no other
- * worker meanwhile. When the descriptor (-1 if the engine is not supervised) is readable, call
- * engine_supervise(), from one thread always. It is quiet while no worker is awake and no waiter is to be called.
+ * A worker that waits in the kernel for a client's memory is replaced, and the account of that
+ * memory gets no other worker meanwhile. When the descriptor (-1 if the engine is not supervised)
+ * is readable, call engine_supervise(), from one thread always. It is quiet while no worker is
+ * awake and no waiter is to be called.
  */
 int engine_supervisor_fd(const struct engine *engine);
 void engine_supervise(struct engine *engine);
 
 /*
- * A function that engine_supervise() calls, once, when a removal that returned -EAGAIN should be tried again. It may
- * remove any queues and regions.
+ * A function that engine_supervise() calls, once, when a removal that returned -EAGAIN should be
+ * tried again. It may remove any queues and regions.
  */
 struct engine_waiter {
 	void (*released)(void *context);
@@ -63,15 +64,15 @@ struct engine_waiter {
 };
 
 /*
- * Whether each worker that was busy at the last call has made progress since, or waits for a client's memory and has
- * been replaced. For a watchdog: call it from the thread that calls engine_supervise(), at intervals longer than any
- * step of a worker.
+ * Whether each worker that was busy at the last call has made progress since, or waits for a
+ * client's memory and has been replaced. For a watchdog: call it from the thread that calls
+ * engine_supervise(), at intervals longer than any step of a worker.
  */
 bool engine_healthy(struct engine *engine);
 
 /*
- * Use other kernels for operations that begin from now on; NULL members stand for the default. Kernels
- * that are not the default are given whole operations, never pieces.
+ * Use other kernels for operations that begin from now on; NULL members stand for the default.
+ * Kernels that are not the default are given whole operations, never pieces.
  */
 void engine_set_kernels(struct engine *engine, const struct kernels *kernels);
 
@@ -85,17 +86,18 @@ void engine_set_spin(struct engine *engine, uint32_t spin_us);
 int engine_drain(struct engine *engine, unsigned timeout_ms);
 
 /*
- * Accounts share the workers fairly, in bytes by weight (1 to 1000, 100 is ordinary), and so do the queues of one
- * account, evenly. Accounts of a higher priority go first, and within an account queues of a higher priority: the
- * others are served while those have nothing to begin.
+ * Accounts share the workers fairly, in bytes by weight (1 to 1000, 100 is ordinary), and so do the
+ * queues of one account, evenly. Accounts of a higher priority go first, and within an account
+ * queues of a higher priority: the others are served while those have nothing to begin.
  */
 enum engine_priority { ENGINE_PRIORITY_LOW = -1, ENGINE_PRIORITY_NORMAL, ENGINE_PRIORITY_HIGH };
 
 int engine_account_new(struct engine *engine, struct engine_account **account);
-void engine_account_set_turn(struct engine_account *account, unsigned weight, enum engine_priority priority);
+void engine_account_set_turn(struct engine_account *account, unsigned weight,
+			     enum engine_priority priority);
 /*
- * Limit the bytes that its large operations (above 64 KiB) have in flight: one that would exceed the limit completes
- * with -EDQUOT. There is no limit by default.
+ * Limit the bytes that its large operations (above 64 KiB) have in flight: one that would exceed
+ * the limit completes with -EDQUOT. There is no limit by default.
  */
 void engine_account_set_in_flight(struct engine_account *account, uint64_t bytes);
 void engine_account_delete(struct engine_account *account);
@@ -107,17 +109,19 @@ void engine_account_delete(struct engine_account *account);
 int engine_memory_new(struct engine *engine, uint32_t max_regions, struct engine_memory **memory);
 void engine_memory_delete(struct engine_memory *memory);
 
-/* Add memory; stores its id (never 0). The memory stays the caller's. -ENOSPC: the table is full. */
+/* Add memory; stores its id (never 0). The memory stays the caller's. -ENOSPC: the table is
+ * full. */
 int engine_region_add(struct engine_memory *memory, void *base, size_t length, bool writable,
-		     uint32_t *region);
+		      uint32_t *region);
 
 /*
- * Remove a region: afterwards no operation uses it, and the caller may unmap it. Operations that name it later fail with
- * -EFAULT. As long as it is in use, waits if `waiter` is NULL; else returns -EAGAIN, and then nothing new begins that
- * uses it, and the waiter is called when it is time to try again. A memory keeps one waiter, the last. -ENOENT: no such
- * region.
+ * Remove a region: afterwards no operation uses it, and the caller may unmap it. Operations that
+ * name it later fail with -EFAULT. As long as it is in use, waits if `waiter` is NULL; else returns
+ * -EAGAIN, and then nothing new begins that uses it, and the waiter is called when it is time to
+ * try again. A memory keeps one waiter, the last. -ENOENT: no such region.
  */
-int engine_region_remove(struct engine_memory *memory, uint32_t region, const struct engine_waiter *waiter);
+int engine_region_remove(struct engine_memory *memory, uint32_t region,
+			 const struct engine_waiter *waiter);
 
 /* What a queue has done. */
 struct engine_counters {
@@ -130,18 +134,18 @@ struct engine_counters {
 struct engine_queue_options {
 	struct engine_account *account;
 	struct engine_memory *memory;
-	void *submission;        /* prepared ring memory, proto/ring.h; only read by the engine */
-	void *completion;        /* prepared ring memory; only written by the engine */
+	void *submission; /* prepared ring memory, proto/ring.h; only read by the engine */
+	void *completion; /* prepared ring memory; only written by the engine */
 	uint32_t entries;
 	uint32_t first_sequence;
 	enum engine_priority priority;
-	int doorbell_fd;         /* eventfd; waited on edge-triggered, never read */
-	int signal_fd;           /* socket: one 8-byte message is sent per armed signal */
-	/* Called once by a worker when the producer breaks the protocol; the queue is then served no
-	 * more. It may only pass that on. `reason` is a constant string. */
+	int doorbell_fd; /* eventfd; waited on edge-triggered, never read */
+	int signal_fd;   /* socket: one 8-byte message is sent per armed signal */
+	/* Called once by a worker when the producer breaks the protocol; the queue is then served
+	 * no more. It may only pass that on. `reason` is a constant string. */
 	void (*violated)(void *context, const char *reason);
-	/* Called by a worker when it refuses an operation because the account has too many bytes in flight. May be
-	 * NULL. */
+	/* Called by a worker when it refuses an operation because the account has too many bytes in
+	 * flight. May be NULL. */
 	void (*over_limit)(void *context);
 	void *context;
 };
@@ -151,12 +155,14 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 		     struct engine_queue **queue);
 
 /*
- * Serve it no more: what has been taken from the ring is completed first, what has not stays there. Afterwards memory
- * and descriptors are the caller's alone, and the final counters have been stored unless NULL. As long as it is in
- * use, waits if `waiter` is NULL; else returns -EAGAIN, and then the queue is still there, is served no more, and the
- * waiter is called when it is time to try again.
+ * Serve it no more: what has been taken from the ring is completed first, what has not stays there.
+ * Afterwards memory and descriptors are the caller's alone, and the final counters have been stored
+ * unless NULL. As long as it is in use, waits if `waiter` is NULL; else returns -EAGAIN, and then
+ * the queue is still there, is served no more, and the waiter is called when it is time to try
+ * again.
  */
-int engine_queue_remove(struct engine_queue *queue, const struct engine_waiter *waiter, struct engine_counters *counters);
+int engine_queue_remove(struct engine_queue *queue, const struct engine_waiter *waiter,
+			struct engine_counters *counters);
 
 void engine_queue_counters(struct engine_queue *queue, struct engine_counters *counters);
 

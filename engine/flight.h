@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Flights: operations that have begun and are not complete. A large one is carried out in pieces, so that
- * several workers share it and no client waits for longer than one piece behind another's gigabyte. One
- * that a backend carries out by itself is in progress without a worker.
+ * Flights: operations that have begun and are not complete. A large one is carried out in pieces,
+ * so that several workers share it and no client waits for longer than one piece behind another's
+ * gigabyte. One that a backend carries out by itself is in progress without a worker.
  *
- * Guarded by the crew's lock; flight_begin() may be called with the queue's lease alone, since its caller
- * is the only one that begins flights of the queue and none is open then.
+ * Guarded by the crew's lock; flight_begin() may be called with the queue's lease alone, since its
+ * caller is the only one that begins flights of the queue and none is open then.
  */
 #ifndef VDM_ENGINE_FLIGHT_H
 #define VDM_ENGINE_FLIGHT_H
@@ -65,9 +65,9 @@ static inline bool flight_has_piece(const struct flight *flight)
 struct piece flights_take_piece(struct flights *flights, size_t most);
 
 /*
- * Have what comes after the first `done` bytes of a piece carried out later. Returns whether that is so; if
- * not, the caller has to go on with it. `may_reopen`: nothing of the queue has begun since, and nothing
- * keeps operations from beginning.
+ * Have what comes after the first `done` bytes of a piece carried out later. Returns whether that
+ * is so; if not, the caller has to go on with it. `may_reopen`: nothing of the queue has begun
+ * since, and nothing keeps operations from beginning.
  */
 bool flight_return_rest(const struct piece *piece, size_t done, bool may_reopen);
 
@@ -78,7 +78,8 @@ void flight_piece_done(struct flight *flight, int32_t error);
 void flight_submit(struct flight *flight);
 void flight_completed(struct flight *flight, int32_t error);
 
-/* Hand out nothing more of the open flight, which fails with `error`. No batch of the queue is being run. */
+/* Hand out nothing more of the open flight, which fails with `error`. No batch of the queue is
+ * being run. */
 void flights_cancel(struct flights *flights, int32_t error);
 
 /* The next finished flight, which is free with this, or NULL. */

@@ -15,7 +15,8 @@ static void on_fault(int number, siginfo_t *info, void *context)
 		current->armed = 0;
 		siglongjmp(current->back, 1); /* which unblocks the signal */
 	}
-	/* Not ours: returning repeats the access, now with the default action, which ends the process. */
+	/* Not ours: returning repeats the access, now with the default action, which ends the
+	 * process. */
 	signal(number, SIG_DFL);
 }
 

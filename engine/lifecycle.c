@@ -11,7 +11,8 @@
 /* More threads than this cannot be fed by any memory there is. */
 #define MAX_WORKERS 256
 
-/* All workers may get stuck at one account before that is noticed; and so many for other accounts. */
+/* All workers may get stuck at one account before that is noticed; and so many for other
+ * accounts. */
 #define SPARES 6
 
 static unsigned default_workers(void)
@@ -141,7 +142,7 @@ static bool all_served(const struct engine *engine)
 
 	LIST_FOREACH(queue, &engine->queues, entry)
 		if (queue->leased || (!queue->broken && (consumer_in_flight(&queue->consumer) > 0 ||
-							  queue_ready(queue))))
+							 queue_ready(queue))))
 			return false;
 	return true;
 }

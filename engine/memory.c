@@ -8,9 +8,9 @@
 #define ID_OF_NOTHING 1
 
 /*
- * index if it is below size, else 0, without a branch that could be mispredicted: so that a bounds check
- * that fails cannot be run past speculatively with the client's index (CVE-2017-5753; the kernel's
- * array_index_nospec() is the model).
+ * index if it is below size, else 0, without a branch that could be mispredicted: so that a bounds
+ * check that fails cannot be run past speculatively with the client's index (CVE-2017-5753; the
+ * kernel's array_index_nospec() is the model).
  */
 static uint32_t clamp_index(uint32_t index, uint32_t size)
 {
@@ -26,7 +26,8 @@ int memory_resolve(const struct engine_memory *memory, uint32_t region, uint64_t
 	const struct memory_region *r =
 		&memory->regions[clamp_index(region & 0xffff, memory->slots)];
 
-	/* acquire; partner: memory_add(). Of the first slot, for a number that is too large, it is another one. */
+	/* acquire; partner: memory_add(). Of the first slot, for a number that is too large, it is
+	 * another one. */
 	if (atomic_load_explicit(&r->id, memory_order_acquire) != region)
 		return -EFAULT;
 	if (offset > r->length || length > r->length - offset)
@@ -119,7 +120,8 @@ struct memory_region *memory_find(struct engine_memory *memory, uint32_t region)
 
 void memory_hide(struct memory_region *region)
 {
-	/* relaxed: no batch that reads it begins until it has been removed; partner: memory_resolve() */
+	/* relaxed: no batch that reads it begins until it has been removed; partner:
+	 * memory_resolve() */
 	atomic_store_explicit(&region->id, 0, memory_order_relaxed);
 }
 

@@ -21,12 +21,12 @@ struct engine_queue;
 enum region_kind {
 	REGION_NONE,   /* the slot is free */
 	REGION_MAPPED, /* memory that the engine's caller has mapped */
-	REGION_WHOLE   /* the address space of this process: slot 0 of memory without a table, id 0 */
+	REGION_WHOLE /* the address space of this process: slot 0 of memory without a table, id 0 */
 };
 
 struct memory_region {
-	/* What descriptors have to say. release, when the rest is written; partner: memory_resolve(),
-	 * acquire. A free slot has id 0, which names no slot but the first. */
+	/* What descriptors have to say. release, when the rest is written; partner:
+	 * memory_resolve(), acquire. A free slot has id 0, which names no slot but the first. */
 	_Atomic uint32_t id;
 	bool writable;
 	bool leaving; /* being removed. Guarded by the crew's lock */
@@ -42,14 +42,15 @@ struct engine_memory {
 	uint32_t first_free;   /* no slot below it is free, but the first */
 	/* Guarded by the crew's lock: */
 	LIST_HEAD(, engine_queue) queues;
-	unsigned paused;       /* regions that are leaving: no batch begins meanwhile */
-	struct wait wait;      /* for workers and backends to let go of those */
+	unsigned paused;  /* regions that are leaving: no batch begins meanwhile */
+	struct wait wait; /* for workers and backends to let go of those */
 
-	uint32_t slots;        /* with the first, which only memory without a table uses */
+	uint32_t slots; /* with the first, which only memory without a table uses */
 	struct memory_region regions[];
 };
 
-/* Whether it has a table: then its regions are a client's, and not just what this process has anyway. */
+/* Whether it has a table: then its regions are a client's, and not just what this process has
+ * anyway. */
 static inline bool memory_has_table(const struct engine_memory *memory)
 {
 	return memory->slots > 1;
@@ -63,15 +64,16 @@ void memory_free(struct engine_memory *memory);
 int memory_add(struct engine_memory *memory, void *base, size_t length, bool writable,
 	       uint32_t *region);
 
-/* The region, also if descriptors do not find it any more because it is leaving. NULL: no such region. */
+/* The region, also if descriptors do not find it any more because it is leaving. NULL: no such
+ * region. */
 struct memory_region *memory_find(struct engine_memory *memory, uint32_t region);
 
 /* Have descriptors find it no more; have its slot be free. */
 void memory_hide(struct memory_region *region);
 void memory_remove(struct engine_memory *memory, struct memory_region *region);
 
-/* Translate. Returns 0, -EFAULT (no such region, or not wholly inside of it) or -EACCES (read-only, and
- * to be written). */
+/* Translate. Returns 0, -EFAULT (no such region, or not wholly inside of it) or -EACCES (read-only,
+ * and to be written). */
 int memory_resolve(const struct engine_memory *memory, uint32_t region, uint64_t offset,
 		   uint64_t length, bool write, char **address);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Fences and links of a ring. An operation that waits for all earlier ones is taken and kept until they have
- * completed; later ones stay in the ring meanwhile. Belongs to the holder of the queue's lease.
+ * Fences and links of a ring. An operation that waits for all earlier ones is taken and kept until
+ * they have completed; later ones stay in the ring meanwhile. Belongs to the holder of the queue's
+ * lease.
  */
 #ifndef VDM_ENGINE_ORDER_H
 #define VDM_ENGINE_ORDER_H
@@ -11,13 +12,14 @@
 #include "op/operation.h"
 
 struct order {
-	bool fenced;             /* `next` waits for earlier operations to complete */
-	bool chained;            /* the operation taken last had VDM_DESCRIPTOR_LINK */
-	bool chain_failed;       /* the last linked operation that completed had failed */
+	bool fenced;       /* `next` waits for earlier operations to complete */
+	bool chained;      /* the operation taken last had VDM_DESCRIPTOR_LINK */
+	bool chain_failed; /* the last linked operation that completed had failed */
 	struct operation next;
 };
 
-/* An operation that was just taken: whether it may begin, when `earlier` are in flight. If not, it is kept. */
+/* An operation that was just taken: whether it may begin, when `earlier` are in flight. If not, it
+ * is kept. */
 static inline bool order_admit(struct order *order, struct operation *operation, uint32_t earlier)
 {
 	const unsigned links = operation->flags & VDM_DESCRIPTOR_LINK;
@@ -42,7 +44,8 @@ static inline void order_begin(const struct order *order, struct operation *oper
 		operation->error = -ECANCELED;
 }
 
-static inline void order_completed(struct order *order, const struct operation *operation, int32_t error)
+static inline void order_completed(struct order *order, const struct operation *operation,
+				   int32_t error)
 {
 	if (operation->flags & VDM_DESCRIPTOR_LINK)
 		order->chain_failed = error != 0;

@@ -53,8 +53,8 @@ bool peek_wanted(struct peek *peek)
 {
 	bool wanted = false;
 
-	/* relaxed, and for the compiler only: the processor's barrier is the remover's, which then asks
-	 * peek_is_looking() */
+	/* relaxed, and for the compiler only: the processor's barrier is the remover's, which then
+	 * asks peek_is_looking() */
 	atomic_store_explicit(&peek->looking, true, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	if (!atomic_load_explicit(&peek->revoked, memory_order_relaxed))
@@ -85,6 +85,5 @@ bool peek_revoke(struct peek *peek, const struct engine_queue *queue)
 bool peek_is_looking(const struct peek *peek, const struct engine_queue *queue)
 {
 	/* acquire; partner: peek_wanted(), release */
-	return peeks_at(peek, queue) &&
-	       atomic_load_explicit(&peek->looking, memory_order_acquire);
+	return peeks_at(peek, queue) && atomic_load_explicit(&peek->looking, memory_order_acquire);
 }

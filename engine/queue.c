@@ -102,8 +102,8 @@ static bool queue_next(struct engine_queue *queue, struct operation *operation)
 }
 
 /*
- * An operation that is large, or that a backend may want: find out whether it becomes a flight. Returns
- * whether it did.
+ * An operation that is large, or that a backend may want: find out whether it becomes a flight.
+ * Returns whether it did.
  */
 static bool begin_flight(struct engine_queue *queue, const struct batch *batch,
 			 struct operation *operation)
@@ -150,7 +150,8 @@ void queue_batch(struct engine_queue *queue, struct batch *batch)
 
 	batch->cost = 0;
 	for (unsigned n = 0; n < BATCH_OPERATIONS && batch->cost < BATCH_BYTES; n++) {
-		size_t cost = OPERATION_COST; /* no client is charged for bytes that were not moved */
+		/* no client is charged for bytes that were not moved */
+		size_t cost = OPERATION_COST;
 
 		if (!queue_next(queue, operation))
 			break;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A queue is what the engine has of one ring: the consumer's side of it, the order of its operations, those
- * that have begun, and its part in the turns.
+ * A queue is what the engine has of one ring: the consumer's side of it, the order of its
+ * operations, those that have begun, and its part in the turns.
  *
- * A thread that takes operations, posts completions or signals without the crew's lock leases the queue: until it
- * gives the lease back, `consumer` and `order` are that thread's alone, and the flights begin by its hand. While
- * the queue is not leased, all that belongs to the holder of the crew's lock. Pieces of flights need no lease.
+ * A thread that takes operations, posts completions or signals without the crew's lock leases the
+ * queue: until it gives the lease back, `consumer` and `order` are that thread's alone, and the
+ * flights begin by its hand. While the queue is not leased, all that belongs to the holder of the
+ * crew's lock. Pieces of flights need no lease.
  */
 #ifndef VDM_ENGINE_QUEUE_H
 #define VDM_ENGINE_QUEUE_H
@@ -31,11 +32,12 @@
 struct turn {
 	TAILQ_ENTRY(engine_queue) entry; /* in queues_like(), while polled */
 	enum engine_priority priority;
-	int64_t credit;       /* bytes that it may still move in its turn */
+	int64_t credit; /* bytes that it may still move in its turn */
 	bool polled;
-	bool ready;           /* as found in this round of picking */
-	bool retiring;        /* it is being announced that no worker looks at it */
-	bool retired_paused;  /* then it could not be seen whether it was ready: regions were leaving */
+	bool ready;    /* as found in this round of picking */
+	bool retiring; /* it is being announced that no worker looks at it */
+	/* then it could not be seen whether it was ready: regions were leaving */
+	bool retired_paused;
 	bool touched;         /* served since the last look at the clock */
 	uint64_t quiet_since; /* ns, CLOCK_MONOTONIC */
 	unsigned spin_shift;  /* while quiet it is polled for spin_us >> spin_shift */
@@ -54,11 +56,11 @@ struct engine_queue {
 	/* Guarded by the crew's lock: */
 	struct turn turn;
 	bool leased;
-	bool broken;          /* the producer broke the protocol: take nothing more. The lease holder's */
-	bool removed;         /* engine_queue_remove() has begun: take nothing more */
-	struct wait wait;     /* for workers to let go of it */
+	bool broken;  /* the producer broke the protocol: take nothing more. The lease holder's */
+	bool removed; /* engine_queue_remove() has begun: take nothing more */
+	struct wait wait; /* for workers to let go of it */
 	int doorbell_fd;
-	uint32_t doorbell;    /* its slot in struct doorbells */
+	uint32_t doorbell;                  /* its slot in struct doorbells */
 	LIST_ENTRY(engine_queue) entry;     /* in engine->queues */
 	LIST_ENTRY(engine_queue) of_memory; /* in memory->queues */
 };
@@ -67,8 +69,8 @@ struct engine_queue {
 struct batch {
 	struct guard guard;
 	struct operation operation;
-	size_t cost;             /* bytes, before that operation */
-	size_t whole;            /* larger operations are cut into pieces */
+	size_t cost;  /* bytes, before that operation */
+	size_t whole; /* larger operations are cut into pieces */
 	struct kernels kernels;
 	struct backend *backend; /* asked before the CPU; NULL: none */
 };
@@ -82,7 +84,8 @@ void queue_free(struct engine_queue *queue);
 bool queue_ready(const struct engine_queue *queue);
 
 /*
- * Where its producer would submit, if the queue is ready as soon as it does. Holding the crew's lock.
+ * Where its producer would submit, if the queue is ready as soon as it does. Holding the crew's
+ * lock.
  */
 bool queue_waits_for_producer(const struct engine_queue *queue, struct next_slot *next);
 
@@ -92,12 +95,13 @@ void queue_batch(struct engine_queue *queue, struct batch *batch);
 /* Post the completion of an operation. */
 void queue_complete(struct engine_queue *queue, const struct operation *operation, int32_t error);
 
-/* Post the completions of finished flights, unless the queue is leased; signal then. Whether there were any. */
+/* Post the completions of finished flights, unless the queue is leased; signal then. Whether there
+ * were any. */
 bool queue_finish_flights(struct engine_queue *queue);
 
 /*
- * Signal if the client has asked for it; whether that was tried. Leasing the queue, without the crew's lock, unless
- * the client is this process.
+ * Signal if the client has asked for it; whether that was tried. Leasing the queue, without the
+ * crew's lock, unless the client is this process.
  */
 bool queue_signal(struct engine_queue *queue);
 

@@ -148,9 +148,9 @@ void scheduler_refund(struct engine_queue *queue, size_t cost)
 }
 
 /*
- * Polling pays if the next operation comes meanwhile, and burns its CPU for nothing if it comes later. As the
- * last gap was, so the next is likely to be: a ring that is used now and then is soon polled for an eighth of
- * the time.
+ * Polling pays if the next operation comes meanwhile, and burns its CPU for nothing if it comes
+ * later. As the last gap was, so the next is likely to be: a ring that is used now and then is soon
+ * polled for an eighth of the time.
  */
 static void learn_gap(const struct scheduler *scheduler, struct turn *turn, uint64_t now)
 {
@@ -228,8 +228,8 @@ void scheduler_resume(struct scheduler *scheduler, struct engine_account *accoun
 	scheduler->queues_polled += account->polled;
 }
 
-void scheduler_set_turn(struct scheduler *scheduler, struct engine_account *account, unsigned weight,
-			enum engine_priority priority)
+void scheduler_set_turn(struct scheduler *scheduler, struct engine_account *account,
+			unsigned weight, enum engine_priority priority)
 {
 	bool listed = account->stuck_workers == 0 && account->polled > 0;
 
@@ -305,7 +305,8 @@ void scheduler_retire_quiet(struct scheduler *scheduler, uint64_t now)
 			any |= announce_quiet(account, now, patience);
 	if (!any)
 		return;
-	/* Announce, full barrier, look again: only then is the doorbell relied on (I6). One for all of them. */
+	/* Announce, full barrier, look again: only then is the doorbell relied on (I6). One for all
+	 * of them. */
 	barrier_for_all();
 	for (unsigned i = 0; i < PRIORITIES; i++)
 		for (account = TAILQ_FIRST(&scheduler->accounts[i]); account; account = next) {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Whose turn it is. Accounts take turns by start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): each
- * is served as many bytes as the others, by weight, and an account that had nothing to do for a moment is
- * next, with no credit for that moment. The queues of one account take turns by deficit round robin
- * (Shreedhar and Varghese, SIGCOMM 1995), in bytes, which costs less where there are many. So an account gains
- * nothing by more rings, more connections or larger operations. Accounts of a higher priority go first, and
- * within an account queues of a higher priority.
+ * Whose turn it is. Accounts take turns by start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM
+ * 1996): each is served as many bytes as the others, by weight, and an account that had nothing to
+ * do for a moment is next, with no credit for that moment. The queues of one account take turns by
+ * deficit round robin (Shreedhar and Varghese, SIGCOMM 1995), in bytes, which costs less where
+ * there are many. So an account gains nothing by more rings, more connections or larger operations.
+ * Accounts of a higher priority go first, and within an account queues of a higher priority.
  *
- * Only polled queues are here. One that has been quiet leaves, and its producer rings a doorbell to bring it
- * back, so that silent clients cost the others nothing.
+ * Only polled queues are here. One that has been quiet leaves, and its producer rings a doorbell to
+ * bring it back, so that silent clients cost the others nothing.
  *
  * Guarded by the crew's lock, except for spin_us.
  */
@@ -23,7 +23,7 @@ struct scheduler {
 	uint64_t virtual_time[PRIORITIES];        /* of the account that was picked last */
 	unsigned accounts_polled;
 	unsigned queues_polled;
-	uint64_t backlog;         /* bytes served since a worker last found nothing to do */
+	uint64_t backlog; /* bytes served since a worker last found nothing to do */
 	/* relaxed: a setting, which orders nothing; partner: the caller of scheduler_set_spin() */
 	_Atomic uint32_t spin_us; /* how long a quiet queue is polled */
 };
@@ -45,16 +45,18 @@ void scheduler_poll(struct scheduler *scheduler, struct engine_queue *queue, uin
 void scheduler_unpoll(struct scheduler *scheduler, struct engine_queue *queue);
 
 /* `weight` is clamped to 1 to 1000. */
-void scheduler_set_turn(struct scheduler *scheduler, struct engine_account *account, unsigned weight,
-			enum engine_priority priority);
+void scheduler_set_turn(struct scheduler *scheduler, struct engine_account *account,
+			unsigned weight, enum engine_priority priority);
 
-/* A worker is stuck at memory of the account: it gets no turn until as many have resumed as were suspended. */
+/* A worker is stuck at memory of the account: it gets no turn until as many have resumed as were
+ * suspended. */
 void scheduler_suspend(struct scheduler *scheduler, struct engine_account *account);
 void scheduler_resume(struct scheduler *scheduler, struct engine_account *account);
 
 /*
- * Leave the queues that have been quiet for a while to their doorbells. (A worker that was preempted for that
- * long finds all of them quiet, and gives the CPU up to the thread that wanted it.)
+ * Leave the queues that have been quiet for a while to their doorbells. (A worker that was
+ * preempted for that long finds all of them quiet, and gives the CPU up to the thread that wanted
+ * it.)
  */
 void scheduler_retire_quiet(struct scheduler *scheduler, uint64_t now);
 

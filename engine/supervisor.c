@@ -83,7 +83,8 @@ void supervisor_end_waits(struct supervisor *supervisor)
 
 bool supervisor_has_surplus(const struct crew *crew)
 {
-	/* the last one awake has to stay: those that sleep do not know that there is something to do */
+	/* the last one awake has to stay: those that sleep do not know that there is something to
+	 * do */
 	return crew_running(crew) > crew->workers && crew_awake(crew) > 1;
 }
 
@@ -125,12 +126,14 @@ static void find_suspects(struct crew *crew)
 		/* relaxed, one writer; partner: worker_main() */
 		uint64_t steps = atomic_load_explicit(&worker->steps, memory_order_relaxed);
 
-		worker->suspect = worker_is(worker, WORKER_SERVING) && steps == worker->steps_supervised;
+		worker->suspect =
+			worker_is(worker, WORKER_SERVING) && steps == worker->steps_supervised;
 		worker->steps_supervised = steps;
 	}
 }
 
-/* While a worker serves a queue, it waits in the kernel for pages of the client's alone. Without the lock. */
+/* While a worker serves a queue, it waits in the kernel for pages of the client's alone. Without
+ * the lock. */
 static void question_suspects(struct crew *crew)
 {
 	for (unsigned i = 0; i < crew->threads; i++)
@@ -138,7 +141,8 @@ static void question_suspects(struct crew *crew)
 			crew->worker[i].suspect = thread_waits(crew->worker[i].thread_id);
 }
 
-/* Suspend the accounts whose memory workers wait for. Returns whether any is stuck that was not before. */
+/* Suspend the accounts whose memory workers wait for. Returns whether any is stuck that was not
+ * before. */
 static bool put_stuck_aside(struct crew *crew, struct scheduler *scheduler)
 {
 	bool any = false;
@@ -172,15 +176,16 @@ static bool replace_stuck(struct crew *crew)
 			continue;
 		}
 		crew_unlock(crew);
-		missing = missing && crew->threads < crew->most_threads && crew_start_worker(crew) == 0;
+		missing = missing && crew->threads < crew->most_threads &&
+			  crew_start_worker(crew) == 0;
 		any |= missing;
 	} while (missing);
 	return any;
 }
 
 /*
- * Call the waiters whose wait is over now. Each may remove whatever it likes, also what others of them wait for; if it
- * waits again, its turn is at the next look.
+ * Call the waiters whose wait is over now. Each may remove whatever it likes, also what others of
+ * them wait for; if it waits again, its turn is at the next look.
  */
 static void call_waiters(struct supervisor *supervisor, struct crew *crew)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A client can stall faults on its own memory: the kernel lets a fault wait while a hole is being punched around
- * it, for as long as the thread that punches takes (shmem_fault() in mm/shmem.c of Linux). A worker that waits for
- * such a page is stuck: a spare one replaces it, and the account whose memory it is gets no other worker until the
- * stuck one is back.
+ * A client can stall faults on its own memory: the kernel lets a fault wait while a hole is being
+ * punched around it, for as long as the thread that punches takes (shmem_fault() in mm/shmem.c of
+ * Linux). A worker that waits for such a page is stuck: a spare one replaces it, and the account
+ * whose memory it is gets no other worker until the stuck one is back.
  *
- * The thread that runs the engine looks after the workers at intervals, and only while one is awake. It also calls
- * the waiters whose wait is over.
+ * The thread that runs the engine looks after the workers at intervals, and only while one is
+ * awake. It also calls the waiters whose wait is over.
  */
 #ifndef VDM_ENGINE_SUPERVISOR_H
 #define VDM_ENGINE_SUPERVISOR_H
@@ -16,13 +16,14 @@
 #include "wait.h"
 
 struct supervisor {
-	int timer_fd;          /* -1: no thread looks after the workers */
+	int timer_fd; /* -1: no thread looks after the workers */
 	/* Guarded by the crew's lock: */
-	bool set;              /* it is running */
+	bool set; /* it is running */
 	struct wait_list waits[WAIT_STATES];
 };
 
-/* Without supervisor_open(), which returns 0 or a negative errno, no worker is replaced and no waiter called. */
+/* Without supervisor_open(), which returns 0 or a negative errno, no worker is replaced and no
+ * waiter called. */
 void supervisor_init(struct supervisor *supervisor);
 int supervisor_open(struct supervisor *supervisor);
 void supervisor_close(struct supervisor *supervisor);
@@ -45,7 +46,8 @@ void supervisor_wake(struct crew *crew, const struct doorbells *doorbells);
 /* Whether there are more workers than there should be, now that a stuck one has come back. */
 bool supervisor_has_surplus(const struct crew *crew);
 
-/* Without the lock, by the thread that runs the engine: find stuck workers and replace them, and call waiters. */
+/* Without the lock, by the thread that runs the engine: find stuck workers and replace them, and
+ * call waiters. */
 void supervisor_look(struct supervisor *supervisor, struct crew *crew, struct scheduler *scheduler,
 		     const struct doorbells *doorbells);
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a worker does. Workers are leader and followers: the one that holds the lock polls the rings and takes
- * what it finds. To carry that out, and to signal, it gives the lock up, because the client decides how long
- * that takes; another worker may go on polling. (For rings of this process's own, while no other worker is
- * awake, it keeps the lock: then the lock costs nothing.) A worker that finds nothing parks if another is
- * awake. The last one awake polls until every ring has been quiet for a while, and then sleeps on the
- * doorbells without a timeout.
+ * What a worker does. Workers are leader and followers: the one that holds the lock polls the rings
+ * and takes what it finds. To carry that out, and to signal, it gives the lock up, because the
+ * client decides how long that takes; another worker may go on polling. (For rings of this
+ * process's own, while no other worker is awake, it keeps the lock: then the lock costs nothing.) A
+ * worker that finds nothing parks if another is awake. The last one awake polls until every ring
+ * has been quiet for a while, and then sleeps on the doorbells without a timeout.
  */
 #include "worker.h"
 
@@ -16,8 +16,8 @@
 #include "base/clock.h"
 #include "parts.h"
 
-/* Waking a thread costs the waker 2 us and takes 30 us on a virtual CPU that has gone idle, in which
- * the waker alone moves about this many bytes. */
+/* Waking a thread costs the waker 2 us and takes 30 us on a virtual CPU that has gone idle, in
+ * which the waker alone moves about this many bytes. */
 #define WAKE_BYTES ((size_t)512 << 10)
 
 /* Steps between two looks at the clock (25 ns each), and how often the doorbells of quiet rings are
@@ -41,7 +41,8 @@ static void wake_another(struct engine *engine)
 		crew_call(crew, WORKER_PARKED);
 }
 
-/* Do something for a queue without the lock. The client decides how long that takes: see supervisor.h. */
+/* Do something for a queue without the lock. The client decides how long that takes: see
+ * supervisor.h. */
 static void leave_lock(struct worker *worker, struct engine_queue *queue)
 {
 	worker->serving = queue;
@@ -122,8 +123,8 @@ static void run_batch(struct worker *worker, struct engine_queue *queue)
 	worker->batch.kernels = engine->cpu.kernels;
 	worker->batch.backend = engine->backend;
 	worker->batch.whole = piece < PIECE_SHARED ? PIECE_OTHERS : PIECE_SHARED;
-	/* Clients can stall faults on their own memory, so give up the lock, unless the ring is this process's own
-	 * and no other worker is awake. */
+	/* Clients can stall faults on their own memory, so give up the lock, unless the ring is
+	 * this process's own and no other worker is awake. */
 	if (crew_awake(&engine->crew) > 1 || memory_has_table(queue->memory)) {
 		worker->leases = true;
 		lease(worker, queue);
@@ -178,7 +179,8 @@ static size_t piece_for(struct worker *worker, const struct engine_queue *queue)
 		return SIZE_MAX; /* a program's kernels are given whole operations */
 	if (most >= PIECE_SHARED || !engine->crew.may_peek)
 		return most;
-	return peek_prepare(&worker->peek, &engine->scheduler, queue->account) ? PIECE_SHARED : most;
+	return peek_prepare(&worker->peek, &engine->scheduler, queue->account) ? PIECE_SHARED
+									       : most;
 }
 
 static void run_piece(struct worker *worker, struct engine_queue *queue)
@@ -225,7 +227,8 @@ static void on_completed(struct backend_request *request)
 
 	crew_lock(&engine->crew);
 	flight_completed(flight, request->error);
-	/* The completion is posted by the next worker that has the queue's turn, or by the queue's removal. */
+	/* The completion is posted by the next worker that has the queue's turn, or by the queue's
+	 * removal. */
 	if (!queue->turn.polled)
 		scheduler_poll(&engine->scheduler, queue, monotonic_ns());
 	supervisor_wake(&engine->crew, &engine->doorbells);
@@ -376,9 +379,10 @@ static void find_something_to_do(struct worker *worker)
 	bool alone = crew->in[WORKER_POLLING] == 1;
 
 	if (alone && engine->scheduler.queues_polled > 0) {
-		/* No cpu_relax(): a turn of this loop takes as long, and a submission waits for its end. Without
-		 * spinning, quiet rings are left at the first look. */
-		bool spins = atomic_load_explicit(&engine->scheduler.spin_us, memory_order_relaxed) > 0;
+		/* No cpu_relax(): a turn of this loop takes as long, and a submission waits for its
+		 * end. Without spinning, quiet rings are left at the first look. */
+		bool spins =
+			atomic_load_explicit(&engine->scheduler.spin_us, memory_order_relaxed) > 0;
 
 		look_around(engine, spins ? 1 : STEPS_PER_CLOCK);
 	} else if (alone && crew_awake(crew) == 1 && crew->in[WORKER_DOORBELLS] == 0) {
@@ -403,10 +407,10 @@ void *worker_main(void *argument)
 		recover(worker);
 	while (!crew->stopping) {
 		/* relaxed, one writer; partners: crew_is_healthy(), the supervisor */
-		atomic_store_explicit(
-			&worker->steps,
-			atomic_load_explicit(&worker->steps, memory_order_relaxed) + 1,
-			memory_order_relaxed);
+		atomic_store_explicit(&worker->steps,
+				      atomic_load_explicit(&worker->steps, memory_order_relaxed) +
+					      1,
+				      memory_order_relaxed);
 		crew_yield_lock(crew);
 		if (supervisor_has_surplus(crew))
 			sleep_until_called(worker, WORKER_BENCHED);

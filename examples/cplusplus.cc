@@ -13,8 +13,8 @@ int main()
 	if (!mover)
 		return 1;
 
-	vdm_operation_future copy =
-		vdm_memcpy(data_mover_daemon_get_vdm(mover), to.data(), from.data(), from.size(), 0);
+	vdm_operation_future copy = vdm_memcpy(data_mover_daemon_get_vdm(mover), to.data(),
+					       from.data(), from.size(), 0);
 
 	FUTURE_BUSY_POLL(&copy);
 	bool right = FUTURE_OUTPUT(&copy)->result == VDM_SUCCESS && from == to;

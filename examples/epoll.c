@@ -83,8 +83,8 @@ int main(void)
 		if (event.data.fd == timer && read(timer, &expirations, sizeof expirations) > 0)
 			ticks += expirations;
 	}
-	printf("%u copies of %zu bytes; the loop's timer ticked %lu times meanwhile\n", completed, BYTES,
-	       ticks);
+	printf("%u copies of %zu bytes; the loop's timer ticked %lu times meanwhile\n", completed,
+	       BYTES, ticks);
 	int wrong = memcmp(from, to, BYTES) != 0;
 
 	vdm_ring_close(ring);

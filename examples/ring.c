@@ -66,10 +66,12 @@ int main(void)
 	struct vdm_client_counters counters = {.size = sizeof counters};
 
 	vdm_client_counters(client, &counters);
-	uint64_t local = counters.local_small + counters.local_outside + counters.local_disconnected;
+	uint64_t local =
+		counters.local_small + counters.local_outside + counters.local_disconnected;
 
-	printf("%zu bytes in %d pieces: %llu went to the daemon, %llu were copied here\n", PIECES * PIECE,
-	       PIECES, (unsigned long long)counters.offloaded, (unsigned long long)local);
+	printf("%zu bytes in %d pieces: %llu went to the daemon, %llu were copied here\n",
+	       PIECES * PIECE, PIECES, (unsigned long long)counters.offloaded,
+	       (unsigned long long)local);
 	int wrong = memcmp(from, to, PIECES * PIECE) != 0;
 
 	vdm_ring_close(ring);

@@ -17,8 +17,8 @@ static int cpu_submit(struct backend *backend, struct backend_request *request)
 {
 	const struct kernels *kernels = &((struct cpu_backend *)backend)->kernels;
 	const struct operation *operation = request->operation;
-	unsigned flags = operation_kernel_flags(operation, kernels) |
-			 (kernels->own ? 0 : KERNEL_UNSETTLED);
+	unsigned flags =
+		operation_kernel_flags(operation, kernels) | (kernels->own ? 0 : KERNEL_UNSETTLED);
 
 	do {
 		size_t left = request->length - request->done;

@@ -18,7 +18,8 @@ static inline void run_memcpy(const struct operation *operation, size_t offset, 
 	if (operation_overlaps(operation))
 		run_memmove(operation, offset, length, kernels, flags);
 	else
-		kernels->copy(operation->destination + offset, operation->source + offset, length, flags);
+		kernels->copy(operation->destination + offset, operation->source + offset, length,
+			      flags);
 }
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Why memcpy(3) does not serve all sizes: glibc bypasses the cache only from about three quarters of
- * the shared cache *per thread* on, and then with 16- or 32-byte stores. An AMD EPYC of 2024 copies
- * 256 MiB in one thread at 16-19 GB/s with glibc 2.36, and at 28 GB/s with 64-byte streaming stores.
- * Below the size of the cache, no function was found to be faster than the library's.
+ * Why memcpy(3) does not serve all sizes: glibc bypasses the cache only from about three quarters
+ * of the shared cache *per thread* on, and then with 16- or 32-byte stores. An AMD EPYC of 2024
+ * copies 256 MiB in one thread at 16-19 GB/s with glibc 2.36, and at 28 GB/s with 64-byte streaming
+ * stores. Below the size of the cache, no function was found to be faster than the library's.
  */
 #include "kernels.h"
 
@@ -17,9 +17,10 @@
 #include <immintrin.h>
 #endif
 
-/* A copy is assumed to get no more of the last-level cache than this. It is also assumed where the system does not tell the
- * size of the cache. A virtual machine may tell the size of the host's cache: on an Intel Xeon with 480 MiB, copies of half
- * of MOST_CACHE_BYTES that bypass the cache are as fast if they would fit into it, and 1.6 times as fast if not. */
+/* A copy is assumed to get no more of the last-level cache than this. It is also assumed where the
+ * system does not tell the size of the cache. A virtual machine may tell the size of the host's
+ * cache: on an Intel Xeon with 480 MiB, copies of half of MOST_CACHE_BYTES that bypass the cache
+ * are as fast if they would fit into it, and 1.6 times as fast if not. */
 #define MOST_CACHE_BYTES ((size_t)32 << 20)
 
 static struct {
@@ -37,9 +38,10 @@ static pthread_once_t chosen = PTHREAD_ONCE_INIT;
 
 #if defined(__x86_64__)
 /*
- * How far ahead of the copy the source is fetched, and where to. AMD's CPUs are best with eight lines that leave the
- * caches alone. Intel's are slow with those (a Xeon with AVX-512: 6 GB/s, 9.6 with none) and best with a page, to the
- * second level (12 GB/s). Prefetching beyond the end does no harm.
+ * How far ahead of the copy the source is fetched, and where to. AMD's CPUs are best with eight
+ * lines that leave the caches alone. Intel's are slow with those (a Xeon with AVX-512: 6 GB/s, 9.6
+ * with none) and best with a page, to the second level (12 GB/s). Prefetching beyond the end does
+ * no harm.
  */
 #define PREFETCH_NEAR ((size_t)8 * LINE)
 #define PREFETCH_FAR  ((size_t)4096)
@@ -142,12 +144,14 @@ static void settle(void)
 
 static void choose_streaming(void)
 {
-	streaming.name = "libc"; /* it serves all sizes: no streaming stores are known for this CPU */
+	/* it serves all sizes: no streaming stores are known for this CPU */
+	streaming.name = "libc";
 }
 #endif
 
-/* Size of the CPU's last-level cache in bytes, or 0 if the kernel does not tell (sysfs-devices-system-cpu in its ABI
- * documentation). In a virtual machine, sysconf(3) may add up the caches of the host. */
+/* Size of the CPU's last-level cache in bytes, or 0 if the kernel does not tell
+ * (sysfs-devices-system-cpu in its ABI documentation). In a virtual machine, sysconf(3) may add up
+ * the caches of the host. */
 static size_t cache_bytes(void)
 {
 	size_t largest = 0;
@@ -156,7 +160,8 @@ static size_t cache_bytes(void)
 		char path[64];
 		unsigned long kib = 0;
 
-		snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%u/size", index);
+		snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%u/size",
+			 index);
 		FILE *file = fopen(path, "re");
 
 		if (!file)
@@ -190,7 +195,8 @@ static size_t head_bytes(const char *dest)
 	return -(uintptr_t)dest & (LINE - 1);
 }
 
-/* The large ones are functions of their own, so that small ones need not save registers for them. */
+/* The large ones are functions of their own, so that small ones need not save registers for
+ * them. */
 static __attribute__((noinline)) void *copy_large(void *dest, const void *src, size_t n,
 						  unsigned flags)
 {
@@ -212,14 +218,16 @@ static __attribute__((noinline)) void *copy_large(void *dest, const void *src, s
 
 static void *copy_chosen(void *dest, const void *src, size_t n, unsigned flags)
 {
-	return n < KERNEL_STREAMING_MINIMUM ? memcpy(dest, src, n) : copy_large(dest, src, n, flags);
+	return n < KERNEL_STREAMING_MINIMUM ? memcpy(dest, src, n)
+					    : copy_large(dest, src, n, flags);
 }
 
 static void *move_chosen(void *dest, const void *src, size_t n, unsigned flags)
 {
 	uintptr_t distance = (uintptr_t)dest - (uintptr_t)src;
 
-	/* Ranges that do not touch each other are a copy; the subtraction may wrap, and is meant to. */
+	/* Ranges that do not touch each other are a copy; the subtraction may wrap, and is meant
+	 * to. */
 	if (distance >= n && -distance >= n)
 		return copy_chosen(dest, src, n, flags);
 	return memmove(dest, src, n);

@@ -22,7 +22,8 @@ int operation_check(const struct vdm_descriptor *d)
 		return -EINVAL;
 	if (d->pattern && (d->pattern > UINT8_MAX || !(facts & OP_PATTERN)))
 		return -EINVAL;
-	if (!(facts & OP_DESTINATION) && (d->destination_region | d->destination_offset | d->length))
+	if (!(facts & OP_DESTINATION) &&
+	    (d->destination_region | d->destination_offset | d->length))
 		return -EINVAL;
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * An operation in private memory: checked, with addresses instead of regions and offsets. The engine makes one of a
- * descriptor, the client of what it carries out itself.
+ * An operation in private memory: checked, with addresses instead of regions and offsets. The
+ * engine makes one of a descriptor, the client of what it carries out itself.
  */
 #ifndef VDM_OP_OPERATION_H
 #define VDM_OP_OPERATION_H
@@ -21,18 +21,18 @@ struct operation {
 	uint32_t position;           /* in the ring */
 	uint32_t destination_region; /* a region's removal looks for the operations that use it */
 	uint32_t source_region;
-	uint16_t flags;              /* enum vdm_descriptor_flags */
+	uint16_t flags; /* enum vdm_descriptor_flags */
 	uint8_t opcode;
-	uint8_t fill;                /* OP_PATTERN */
-	uint8_t facts;               /* of its opcode; 0 if there is no such operation */
-	bool taken_back;             /* the producer carries it out itself */
-	bool linked;                 /* follows an operation that had VDM_DESCRIPTOR_LINK */
-	int32_t error;               /* refused: a negative errno; else 0 */
+	uint8_t fill;    /* OP_PATTERN */
+	uint8_t facts;   /* of its opcode; 0 if there is no such operation */
+	bool taken_back; /* the producer carries it out itself */
+	bool linked;     /* follows an operation that had VDM_DESCRIPTOR_LINK */
+	int32_t error;   /* refused: a negative errno; else 0 */
 };
 
 /*
- * Check a private copy of a descriptor for what can be said without its regions: 0, -EINVAL if it is malformed, or
- * -EOPNOTSUPP if it asks for a feature that was not agreed.
+ * Check a private copy of a descriptor for what can be said without its regions: 0, -EINVAL if it
+ * is malformed, or -EOPNOTSUPP if it asks for a feature that was not agreed.
  */
 int operation_check(const struct vdm_descriptor *copy);
 
@@ -42,7 +42,8 @@ static inline uint64_t operation_value(const struct operation *operation)
 	return operation->facts & OP_WRITES ? operation->length : 0;
 }
 
-/* Whether source and destination overlap, so that the pieces of a copy have to follow each other. */
+/* Whether source and destination overlap, so that the pieces of a copy have to follow each
+ * other. */
 static inline bool operation_overlaps(const struct operation *operation)
 {
 	uintptr_t distance = (uintptr_t)operation->destination - (uintptr_t)operation->source;
@@ -51,7 +52,8 @@ static inline bool operation_overlaps(const struct operation *operation)
 	return operation->source && (distance < operation->length || -distance < operation->length);
 }
 
-/* Flags for the kernels. Only here is it known that a piece belongs to an operation too large for the cache. */
+/* Flags for the kernels. Only here is it known that a piece belongs to an operation too large for
+ * the cache. */
 unsigned operation_kernel_flags(const struct operation *operation, const struct kernels *kernels);
 
 #endif

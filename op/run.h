@@ -26,9 +26,9 @@ static inline void operation_run(const struct operation *operation, size_t offse
 	if (length == 0)
 		return;
 	switch (operation->opcode) {
-#define RUN(code, run, facts)                                                                                              \
-	case code:                                                                                                         \
-		run(operation, offset, length, kernels, kernel_flags);                                                     \
+#define RUN(code, run, facts)                                                                      \
+	case code:                                                                                 \
+		run(operation, offset, length, kernels, kernel_flags);                             \
 		break;
 		OPCODES(RUN)
 #undef RUN

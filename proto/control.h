@@ -24,12 +24,14 @@
 #define VDM_PROTOCOL_MAGIC 0x0a676e69726d6476ull
 
 /* Optional parts of the protocol. A client that asks for one that the daemon lacks is refused. */
-#define VDM_FEATURE_DURABLE    (1ull << 0) /* file-backed regions, flush to storage */
-/* Before it relies on doorbell_wanted, the daemon passes a full barrier in all processes that have registered for
- * that (membarrier(2), MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED): their submitting threads need none. */
-#define VDM_FEATURE_BARRIER    (1ull << 1)
-/* Large operations are claimed before they begin, proto/ring.h: a client may take back what is not. */
-#define VDM_FEATURE_TAKE_BACK  (1ull << 2)
+#define VDM_FEATURE_DURABLE (1ull << 0) /* file-backed regions, flush to storage */
+/* Before it relies on doorbell_wanted, the daemon passes a full barrier in all processes that have
+ * registered for that (membarrier(2), MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED): their submitting
+ * threads need none. */
+#define VDM_FEATURE_BARRIER (1ull << 1)
+/* Large operations are claimed before they begin, proto/ring.h: a client may take back what is
+ * not. */
+#define VDM_FEATURE_TAKE_BACK (1ull << 2)
 
 /* Most descriptors that any message carries, and the longest text of a refusal. */
 #define VDM_MESSAGE_MAX_FDS 4
@@ -39,16 +41,16 @@
 #define VDM_COMMAND_TEXT 16
 
 enum vdm_message_type {
-	VDM_MESSAGE_HELLO = 1,      /* -> WELCOME */
+	VDM_MESSAGE_HELLO = 1, /* -> WELCOME */
 	VDM_MESSAGE_WELCOME,
-	VDM_MESSAGE_RING_CREATE,    /* with the file of proto/submission.h; -> RING_CREATED */
+	VDM_MESSAGE_RING_CREATE, /* with the file of proto/submission.h; -> RING_CREATED */
 	VDM_MESSAGE_RING_CREATED,
-	VDM_MESSAGE_RING_DESTROY,   /* -> DONE */
-	VDM_MESSAGE_REGION_ADD,     /* with one descriptor; -> REGION_ADDED */
+	VDM_MESSAGE_RING_DESTROY, /* -> DONE */
+	VDM_MESSAGE_REGION_ADD,   /* with one descriptor; -> REGION_ADDED */
 	VDM_MESSAGE_REGION_ADDED,
-	VDM_MESSAGE_REGION_REMOVE,  /* -> DONE */
-	VDM_MESSAGE_STATUS,         /* -> STATUS_REPLY */
-	VDM_MESSAGE_STATUS_REPLY,   /* with one descriptor: a file, emptied at the session's end */
+	VDM_MESSAGE_REGION_REMOVE, /* -> DONE */
+	VDM_MESSAGE_STATUS,        /* -> STATUS_REPLY */
+	VDM_MESSAGE_STATUS_REPLY,  /* with one descriptor: a file, emptied at the session's end */
 	VDM_MESSAGE_DONE,
 	VDM_MESSAGE_REFUSED,
 	VDM_MESSAGE_TYPE_COUNT
@@ -61,16 +63,18 @@ struct vdm_message_header {
 static_assert(sizeof(struct vdm_message_header) == 8, "wire format");
 
 /*
- * Every version has header, magic and version in these places, and the daemon looks at them before it looks at
- * the size: a client of another version is refused with -EPROTONOSUPPORT and advice, whatever follows.
+ * Every version has header, magic and version in these places, and the daemon looks at them before
+ * it looks at the size: a client of another version is refused with -EPROTONOSUPPORT and advice,
+ * whatever follows.
  */
 struct vdm_message_hello {
 	struct vdm_message_header header;
 	uint64_t magic;
 	uint32_t version;
-	uint32_t reserved;  /* zero */
-	uint64_t features;  /* that the client needs */
-	/* What the client calls itself, for the log and the status: a hint, no proof. Up to the first NUL. */
+	uint32_t reserved; /* zero */
+	uint64_t features; /* that the client needs */
+	/* What the client calls itself, for the log and the status: a hint, no proof. Up to the
+	 * first NUL. */
 	char command[VDM_COMMAND_TEXT];
 };
 static_assert(sizeof(struct vdm_message_hello) == 48, "wire format");
@@ -80,7 +84,7 @@ static_assert(offsetof(struct vdm_message_hello, command) == 32, "wire format");
 
 struct vdm_message_welcome {
 	struct vdm_message_header header;
-	uint64_t features;          /* that the daemon has; a superset of what was asked */
+	uint64_t features; /* that the daemon has; a superset of what was asked */
 	uint32_t version;
 	uint32_t workers;           /* threads that copy */
 	uint32_t max_rings;         /* per session */
@@ -106,9 +110,9 @@ static_assert(sizeof(struct vdm_message_ring_create) == 24, "wire format");
 enum vdm_ring_fd {
 	VDM_RING_FD_COMPLETION, /* memory file, read only */
 	VDM_RING_FD_DOORBELL,   /* eventfd(2): the client writes, the daemon's workers wait */
-	/* One end of a SOCK_SEQPACKET pair: readable at a signal (8 bytes each), hung up when the daemon
-	 * has gone. Not an eventfd: the client shares an eventfd's O_NONBLOCK flag and could clear it, fill
-	 * the counter and so block the worker that signals. */
+	/* One end of a SOCK_SEQPACKET pair: readable at a signal (8 bytes each), hung up when the
+	 * daemon has gone. Not an eventfd: the client shares an eventfd's O_NONBLOCK flag and could
+	 * clear it, fill the counter and so block the worker that signals. */
 	VDM_RING_FD_EVENT,
 	VDM_RING_FD_COUNT
 };
@@ -130,8 +134,8 @@ struct vdm_message_ring_destroy {
 };
 static_assert(sizeof(struct vdm_message_ring_destroy) == 16, "wire format");
 
-#define VDM_REGION_READ_ONLY  (1u << 0) /* operations may only read it */
-#define VDM_REGION_FILE       (1u << 1) /* a regular file; needs VDM_FEATURE_DURABLE */
+#define VDM_REGION_READ_ONLY   (1u << 0) /* operations may only read it */
+#define VDM_REGION_FILE        (1u << 1) /* a regular file; needs VDM_FEATURE_DURABLE */
 #define VDM_REGION_VALID_FLAGS (VDM_REGION_READ_ONLY | VDM_REGION_FILE)
 
 struct vdm_message_region_add {
@@ -175,9 +179,9 @@ static_assert(sizeof(struct vdm_message_done) == 8, "wire format");
 
 struct vdm_message_refused {
 	struct vdm_message_header header;
-	uint32_t request;              /* type of the message that is refused */
-	int32_t error;                 /* negative errno */
-	char text[VDM_REFUSAL_TEXT];   /* what was wrong and what would be right; NUL-terminated */
+	uint32_t request;            /* type of the message that is refused */
+	int32_t error;               /* negative errno */
+	char text[VDM_REFUSAL_TEXT]; /* what was wrong and what would be right; NUL-terminated */
 };
 static_assert(sizeof(struct vdm_message_refused) == 240, "wire format");
 
@@ -212,8 +216,8 @@ struct vdm_packet {
 
 /*
  * Send one message; `message->size` bytes. Never blocks and never raises SIGPIPE. The descriptors
- * stay the caller's. Returns 0; -EAGAIN: the peer does not read; -ENOTCONN: it has gone; or another negative
- * errno.
+ * stay the caller's. Returns 0; -EAGAIN: the peer does not read; -ENOTCONN: it has gone; or another
+ * negative errno.
  */
 int vdm_packet_send(int socket, const struct vdm_message_header *message, const int *fds,
 		    unsigned fd_count);

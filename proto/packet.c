@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Moving one control message and its file descriptors. The rule that matters is that no descriptor
- * is ever lost: whatever recvmsg(2) installed is handed to the caller, also when the message is refused.
+ * is ever lost: whatever recvmsg(2) installed is handed to the caller, also when the message is
+ * refused.
  */
 #include "control.h"
 
@@ -59,8 +60,8 @@ int vdm_packet_receive(int socket, struct vdm_packet *packet, int wait)
 
 	packet->fd_count = 0;
 	packet->truncated = 0;
-	/* ECONNRESET, once, when the peer has closed with something of ours unread: what it had sent before that
-	 * is still there, and may say why. */
+	/* ECONNRESET, once, when the peer has closed with something of ours unread: what it had
+	 * sent before that is still there, and may say why. */
 	int reset = 0;
 
 	do

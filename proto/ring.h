@@ -36,12 +36,13 @@
 #define VDM_CACHE_LINE 64
 
 /*
- * The daemon claims an operation of more bytes than this before it begins: it stores `claimed`, passes a full barrier
- * and reads `taken_back`. A client takes back an operation that it has submitted: it stores `taken_back`, passes a full
- * barrier and reads `claimed`. If the operation is claimed then, the client came too late. If not, the daemon will find
- * it taken back: it moves nothing and completes the operation with -ECANCELED and VDM_COMPLETION_TAKEN_BACK. When both
- * store at the same time, each may see the other's word. Then the client came too late and yet gets that completion; it
- * has to carry the operation out.
+ * The daemon claims an operation of more bytes than this before it begins: it stores `claimed`,
+ * passes a full barrier and reads `taken_back`. A client takes back an operation that it has
+ * submitted: it stores `taken_back`, passes a full barrier and reads `claimed`. If the operation is
+ * claimed then, the client came too late. If not, the daemon will find it taken back: it moves
+ * nothing and completes the operation with -ECANCELED and VDM_COMPLETION_TAKEN_BACK. When both
+ * store at the same time, each may see the other's word. Then the client came too late and yet gets
+ * that completion; it has to carry the operation out.
  */
 #define VDM_CLAIM_BYTES ((size_t)16 << 10)
 
@@ -53,10 +54,10 @@
 
 enum vdm_opcode {
 	VDM_OPCODE_NOP = 0,
-	VDM_OPCODE_MEMCPY = 1,  /* overlapping ranges are copied as by memmove */
+	VDM_OPCODE_MEMCPY = 1, /* overlapping ranges are copied as by memmove */
 	VDM_OPCODE_MEMMOVE = 2,
-	VDM_OPCODE_MEMSET = 3,  /* pattern is the byte value, 0 to 255 */
-	VDM_OPCODE_FLUSH = 4,   /* begins after all earlier operations; with no range, that is all */
+	VDM_OPCODE_MEMSET = 3, /* pattern is the byte value, 0 to 255 */
+	VDM_OPCODE_FLUSH = 4,  /* begins after all earlier operations; with no range, that is all */
 	VDM_OPCODE_COUNT
 };
 
@@ -73,8 +74,8 @@ static inline int vdm_ring_priority_valid(int32_t priority)
 }
 
 enum vdm_descriptor_flags {
-	/* Begin after all earlier operations of the ring have completed; later ones begin after this
-	 * one has begun. */
+	/* Begin after all earlier operations of the ring have completed; later ones begin after
+	 * this one has begun. */
 	VDM_DESCRIPTOR_FENCE = 1 << 0,
 	/* The next descriptor begins after this one has completed, and is cancelled (-ECANCELED) if
 	 * this one failed or was cancelled. */
@@ -90,19 +91,19 @@ enum vdm_descriptor_flags {
 
 /* One operation. Memory is named by region and offset, never by address. */
 struct vdm_descriptor {
-	uint8_t opcode;             /* enum vdm_opcode */
-	uint8_t priority;           /* reserved, zero */
-	uint16_t flags;             /* enum vdm_descriptor_flags */
+	uint8_t opcode;   /* enum vdm_opcode */
+	uint8_t priority; /* reserved, zero */
+	uint16_t flags;   /* enum vdm_descriptor_flags */
 	uint32_t destination_region;
-	uint32_t source_region;     /* zero where the operation has no source */
-	uint32_t reserved0;         /* zero */
+	uint32_t source_region;      /* zero where the operation has no source */
+	uint32_t reserved0;          /* zero */
 	uint64_t destination_offset; /* bytes */
-	uint64_t source_offset;     /* bytes; zero where the operation has no source */
-	uint64_t length;            /* bytes */
-	uint64_t pattern;           /* memset only, else zero */
-	uint64_t user_data;         /* returned in the completion, never interpreted */
-	uint32_t reserved1;         /* zero */
-	_Atomic uint32_t sequence;  /* written last, release; partner: descriptor_state(), acquire */
+	uint64_t source_offset;      /* bytes; zero where the operation has no source */
+	uint64_t length;             /* bytes */
+	uint64_t pattern;            /* memset only, else zero */
+	uint64_t user_data;          /* returned in the completion, never interpreted */
+	uint32_t reserved1;          /* zero */
+	_Atomic uint32_t sequence; /* written last, release; partner: descriptor_state(), acquire */
 };
 
 static_assert(sizeof(struct vdm_descriptor) == VDM_CACHE_LINE, "one line per submission");
@@ -121,17 +122,19 @@ static_assert(offsetof(struct vdm_descriptor, reserved1) == 56, "wire format");
 static_assert(offsetof(struct vdm_descriptor, sequence) == 60, "wire format");
 
 enum vdm_completion_flags {
-	VDM_COMPLETION_TAKEN_BACK = 1 << 0, /* the daemon found it taken back, and has moved nothing */
+	/* the daemon found it taken back, and has moved nothing */
+	VDM_COMPLETION_TAKEN_BACK = 1 << 0,
 };
 
 /* The answer to one operation. */
 struct vdm_completion {
-	uint64_t user_data;        /* of the descriptor */
-	uint64_t value;            /* bytes moved, or set */
-	int32_t result;            /* 0 or a negative errno */
-	uint32_t flags;            /* enum vdm_completion_flags */
-	uint32_t operation;        /* position of the descriptor that this completes */
-	_Atomic uint32_t sequence; /* written last, release; partner: the client's ring_reap(), acquire */
+	uint64_t user_data; /* of the descriptor */
+	uint64_t value;     /* bytes moved, or set */
+	int32_t result;     /* 0 or a negative errno */
+	uint32_t flags;     /* enum vdm_completion_flags */
+	uint32_t operation; /* position of the descriptor that this completes */
+	/* written last, release; partner: the client's ring_reap(), acquire */
+	_Atomic uint32_t sequence;
 };
 
 static_assert(sizeof(struct vdm_completion) * 2 == VDM_CACHE_LINE, "never straddles a line");
@@ -150,8 +153,8 @@ static_assert(offsetof(struct vdm_completion, sequence) == 28, "wire format");
 struct vdm_client_line {
 	_Atomic uint32_t arm;    /* release, then full barrier; partner: consumer_signal() */
 	_Atomic uint32_t wanted; /* relaxed, before arm */
-	/* Positions of operations that the client has taken back: from the lower half up to, not including, the
-	 * upper half. release, then full barrier; partner: consumer_claim() */
+	/* Positions of operations that the client has taken back: from the lower half up to, not
+	 * including, the upper half. release, then full barrier; partner: consumer_claim() */
 	_Atomic uint64_t taken_back;
 	uint32_t reserved[12];
 };
@@ -161,15 +164,15 @@ static_assert(offsetof(struct vdm_client_line, wanted) == 4, "wire format");
 static_assert(offsetof(struct vdm_client_line, taken_back) == 8, "wire format");
 
 /*
- * `doorbell_wanted` is not zero while no worker polls the ring: a client that submits then has to ring the doorbell,
- * once per value. It has a new value each time that the workers leave the ring, so a client that has rung, and was not
- * answered yet, need not ring again.
+ * `doorbell_wanted` is not zero while no worker polls the ring: a client that submits then has to
+ * ring the doorbell, once per value. It has a new value each time that the workers leave the ring,
+ * so a client that has rung, and was not answered yet, need not ring again.
  */
 struct vdm_daemon_line {
 	/* release, then full barrier; partner: the client's ring_doorbell() */
 	_Atomic uint32_t doorbell_wanted;
-	/* Position after the last operation that was claimed; at first, that of the first operation. release, then
-	 * full barrier; partner: the client's ring_take_back() */
+	/* Position after the last operation that was claimed; at first, that of the first
+	 * operation. release, then full barrier; partner: the client's ring_take_back() */
 	_Atomic uint32_t claimed;
 	uint32_t reserved[14];
 };
@@ -206,21 +209,24 @@ static inline struct vdm_completion *vdm_completions(void *completion)
 }
 
 /*
- * Prepare zeroed ring memory for its first lap, so that no slot looks ready, whatever the first sequence number is. Each
- * side prepares the memory that it writes, before the other side sees it.
+ * Prepare zeroed ring memory for its first lap, so that no slot looks ready, whatever the first
+ * sequence number is. Each side prepares the memory that it writes, before the other side sees it.
  */
-static inline void vdm_submission_prepare(void *submission, uint32_t entries, uint32_t first_sequence)
+static inline void vdm_submission_prepare(void *submission, uint32_t entries,
+					  uint32_t first_sequence)
 {
 	for (uint32_t i = 0; i < entries; i++) {
 		uint32_t position = first_sequence + i;
 
 		/* relaxed: handing the file over orders these stores before any look at them */
-		atomic_store_explicit(&vdm_descriptors(submission)[position & (entries - 1)].sequence,
-				      position + 1 - entries, memory_order_relaxed);
+		atomic_store_explicit(
+			&vdm_descriptors(submission)[position & (entries - 1)].sequence,
+			position + 1 - entries, memory_order_relaxed);
 	}
 }
 
-static inline void vdm_completion_prepare(void *completion, uint32_t entries, uint32_t first_sequence)
+static inline void vdm_completion_prepare(void *completion, uint32_t entries,
+					  uint32_t first_sequence)
 {
 	/* relaxed: handing the file over orders these stores before any look at them */
 	atomic_store_explicit(&((struct vdm_daemon_line *)completion)->claimed, first_sequence,
@@ -228,8 +234,9 @@ static inline void vdm_completion_prepare(void *completion, uint32_t entries, ui
 	for (uint32_t i = 0; i < entries; i++) {
 		uint32_t position = first_sequence + i;
 
-		atomic_store_explicit(&vdm_completions(completion)[position & (entries - 1)].sequence,
-				      position + 1 - entries, memory_order_relaxed);
+		atomic_store_explicit(
+			&vdm_completions(completion)[position & (entries - 1)].sequence,
+			position + 1 - entries, memory_order_relaxed);
 	}
 }
 

@@ -21,24 +21,24 @@ struct vdm_report_counters {
 static_assert(sizeof(struct vdm_report_counters) == 144, "wire format");
 
 struct vdm_report_daemon {
-	uint32_t size;                  /* of this structure: a reader skips what it does not know */
-	uint32_t session_size;          /* of each of the following */
+	uint32_t size;         /* of this structure: a reader skips what it does not know */
+	uint32_t session_size; /* of each of the following */
 	uint32_t session_count;
 	uint32_t pid;
 	uint32_t workers;
 	uint32_t workers_awake;
 	uint64_t uptime_ns;
-	uint64_t sessions_accepted;     /* since start */
-	uint64_t sessions_refused;      /* since start: not greeted, or over a limit */
-	uint64_t sessions_violated;     /* since start: ended for breaking the protocol */
-	uint64_t mapped_bytes;          /* all regions, now */
-	uint64_t wakeups;               /* times that a worker slept and was woken */
-	uint32_t sessions;              /* now, of all users */
-	uint32_t rings;                 /* now */
-	uint32_t regions;               /* now */
+	uint64_t sessions_accepted; /* since start */
+	uint64_t sessions_refused;  /* since start: not greeted, or over a limit */
+	uint64_t sessions_violated; /* since start: ended for breaking the protocol */
+	uint64_t mapped_bytes;      /* all regions, now */
+	uint64_t wakeups;           /* times that a worker slept and was woken */
+	uint32_t sessions;          /* now, of all users */
+	uint32_t rings;             /* now */
+	uint32_t regions;           /* now */
 	uint32_t reserved;
 	struct vdm_report_counters counters;
-	char version[16];               /* of the daemon, NUL-terminated */
+	char version[16]; /* of the daemon, NUL-terminated */
 };
 static_assert(sizeof(struct vdm_report_daemon) == 248, "wire format");
 
@@ -48,10 +48,10 @@ struct vdm_report_session {
 	uint32_t rings;
 	uint32_t regions;
 	uint64_t mapped_bytes;
-	uint64_t in_flight;     /* operations */
+	uint64_t in_flight; /* operations */
 	uint64_t age_ns;
 	struct vdm_report_counters counters;
-	char command[16];       /* what the client calls itself (HELLO), NUL-terminated; a hint */
+	char command[16]; /* what the client calls itself (HELLO), NUL-terminated; a hint */
 };
 static_assert(sizeof(struct vdm_report_session) == 200, "wire format");
 

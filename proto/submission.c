@@ -32,7 +32,8 @@ int vdm_submission_make(uint32_t entries, uint32_t first_sequence, void **memory
 	if (mapped == MAP_FAILED)
 		goto failed;
 	vdm_submission_prepare(mapped, entries, first_sequence);
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0)
+	if (fcntl(fd, F_ADD_SEALS,
+		  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0)
 		goto failed;
 	*memory = mapped;
 	return fd;

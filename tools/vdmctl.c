@@ -136,9 +136,9 @@ static void json_number(const char *key, uint64_t value)
 /* The last keys of an object, so no comma follows. */
 static void json_counts(const struct vdm_status_counts *counts)
 {
-	printf("\"operations\": {\"nop\": %" PRIu64 ", \"memcpy\": %" PRIu64 ", \"memmove\": %" PRIu64
-	       ", \"memset\": %" PRIu64 ", \"flush\": %" PRIu64 "}, \"failed\": %" PRIu64
-	       ", \"bytes\": %" PRIu64,
+	printf("\"operations\": {\"nop\": %" PRIu64 ", \"memcpy\": %" PRIu64
+	       ", \"memmove\": %" PRIu64 ", \"memset\": %" PRIu64 ", \"flush\": %" PRIu64
+	       "}, \"failed\": %" PRIu64 ", \"bytes\": %" PRIu64,
 	       counts->nop, counts->memcpy, counts->memmove, counts->memset, counts->flush,
 	       counts->failed, counts->bytes);
 }
@@ -208,8 +208,10 @@ int main(int argc, char **argv)
 {
 	enum { JSON = 1, SOCKET, HELP, VERSION };
 	static const struct option known[] = {
-		{"json", no_argument, NULL, JSON}, {"socket", required_argument, NULL, SOCKET},
-		{"help", no_argument, NULL, HELP}, {"version", no_argument, NULL, VERSION},
+		{"json", no_argument, NULL, JSON},
+		{"socket", required_argument, NULL, SOCKET},
+		{"help", no_argument, NULL, HELP},
+		{"version", no_argument, NULL, VERSION},
 		{0},
 	};
 	const char *socket = NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* For programs written for libminiasync-vdm-dml: its mover is the daemon here. See libminiasync(7). */
+/* For programs written for libminiasync-vdm-dml: its mover is the daemon here. See
+ * libminiasync(7). */
 #ifndef LIBMINIASYNC_VDM_DML_H
 #define LIBMINIASYNC_VDM_DML_H
 

@@ -33,10 +33,10 @@ struct vdm_region;
 /* Fail to open rather than use the local lane when there is no daemon. */
 #define VDM_OPTION_REQUIRE_DAEMON (1u << 0)
 /* Do not look for a daemon. */
-#define VDM_OPTION_LOCAL_ONLY     (1u << 1)
+#define VDM_OPTION_LOCAL_ONLY (1u << 1)
 /* How a mover notifies (future.h), if not by wakers. */
-#define VDM_OPTION_NOTIFY_NONE    (1u << 2)
-#define VDM_OPTION_NOTIFY_POLLER  (1u << 3)
+#define VDM_OPTION_NOTIFY_NONE   (1u << 2)
+#define VDM_OPTION_NOTIFY_POLLER (1u << 3)
 #define VDM_OPTION_VALID_FLAGS                                                                     \
 	(VDM_OPTION_REQUIRE_DAEMON | VDM_OPTION_LOCAL_ONLY | VDM_OPTION_NOTIFY_NONE |              \
 	 VDM_OPTION_NOTIFY_POLLER)
@@ -50,14 +50,14 @@ struct vdm_region;
  */
 struct vdm_options {
 	size_t size;
-	const char *socket;        /* path; default $VDM_SOCKET, then /run/vdmd/vdmd.sock */
-	uint32_t flags;            /* VDM_OPTION_* */
+	const char *socket; /* path; default $VDM_SOCKET, then /run/vdmd/vdmd.sock */
+	uint32_t flags;     /* VDM_OPTION_* */
 	/* of each ring and mover: a power of two from 2 to 4096; default 256 */
 	uint32_t entries;
-	uint64_t features;         /* VDM_FEATURE_* without which opening fails with -EOPNOTSUPP */
-	size_t offload_threshold;  /* bytes; smaller operations run inline; 1 offloads everything;
+	uint64_t features;        /* VDM_FEATURE_* without which opening fails with -EOPNOTSUPP */
+	size_t offload_threshold; /* bytes; smaller operations run inline; 1 offloads everything;
 				      default: what the daemon advises */
-	uint32_t spin_us;          /* longest time that a wait spins before it sleeps; default 50;
+	uint32_t spin_us;         /* longest time that a wait spins before it sleeps; default 50;
 				      VDM_NO_SPIN: sleep at once */
 	/* position at which rings begin to count; for tests of the wrap */
 	uint32_t first_sequence;
@@ -173,8 +173,8 @@ int vdm_region_fd(const struct vdm_region *region);
 
 /* What the operations of all rings and movers of a client went through since it was opened. */
 struct vdm_client_counters {
-	size_t size;                 /* set by the caller to sizeof(struct vdm_client_counters) */
-	uint64_t offloaded;          /* operations that went to the daemon */
+	size_t size;        /* set by the caller to sizeof(struct vdm_client_counters) */
+	uint64_t offloaded; /* operations that went to the daemon */
 	uint64_t offloaded_bytes;
 	uint64_t local_small;        /* ran here: smaller than the threshold */
 	uint64_t local_outside;      /* ran here: not in regions */

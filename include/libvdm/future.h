@@ -18,19 +18,19 @@ extern "C" {
 #endif
 
 enum future_state {
-	FUTURE_STATE_IDLE = 0,     /* not started, or could not be started: poll again */
+	FUTURE_STATE_IDLE = 0, /* not started, or could not be started: poll again */
 	FUTURE_STATE_COMPLETE = 1,
 	FUTURE_STATE_RUNNING = 2
 };
 
 enum future_notifier_type {
-	FUTURE_NOTIFIER_NONE,   /* poll again now and then */
-	FUTURE_NOTIFIER_WAKER,  /* the waker will be called */
-	FUTURE_NOTIFIER_POLLER  /* the word at poller.ptr_to_monitor will change */
+	FUTURE_NOTIFIER_NONE,  /* poll again now and then */
+	FUTURE_NOTIFIER_WAKER, /* the waker will be called */
+	FUTURE_NOTIFIER_POLLER /* the word at poller.ptr_to_monitor will change */
 };
 
 enum future_property {
-	FUTURE_PROPERTY_ASYNC   /* makes progress without being polled */
+	FUTURE_PROPERTY_ASYNC /* makes progress without being polled */
 };
 
 struct future_context {
@@ -106,7 +106,8 @@ static inline size_t future_context_get_size(struct future_context *context)
 /* Start the task or look at it. `notifier` may be NULL. Returns the state. */
 static inline enum future_state future_poll(VDM_FUTURE *future, struct future_notifier *notifier)
 {
-	if (future->context.state != FUTURE_STATE_COMPLETE || future->context.padding == VDM_FUTURE_HOLDS)
+	if (future->context.state != FUTURE_STATE_COMPLETE ||
+	    future->context.padding == VDM_FUTURE_HOLDS)
 		future->context.state = future->task(&future->context, notifier);
 	return future->context.state;
 }
@@ -239,7 +240,8 @@ typedef char vdm_chain_last[FUTURE_CHAIN_ENTRY_LAST];
 	FUTURE_CHAIN_ENTRY_HAS_FLAG(_entry, FUTURE_CHAIN_FLAG_ENTRY_PROCESSED)
 #define FUTURE_CHAIN_ENTRY_IS_INITIALIZED(_entry) ((_entry)->init == NULL)
 
-static inline void vdm_chain_entry_init(struct future_chain_entry *entry, struct future_context *chain)
+static inline void vdm_chain_entry_init(struct future_chain_entry *entry,
+					struct future_context *chain)
 {
 	if (FUTURE_CHAIN_ENTRY_IS_INITIALIZED(entry))
 		return;
@@ -255,29 +257,32 @@ static inline void vdm_chain_entry_init(struct future_chain_entry *entry, struct
  * where the chain's data begins. `*used_data` is the offset of the entry in it, and becomes the
  * offset of the returned one.
  */
-static inline struct future_chain_entry *get_next_future_chain_entry(struct future_context *chain,
-								     struct future_chain_entry *entry,
-								     uint8_t *data, size_t *used_data)
+static inline struct future_chain_entry *get_next_future_chain_entry(
+	struct future_context *chain, struct future_chain_entry *entry, uint8_t *data,
+	size_t *used_data)
 {
 	const size_t alignment = sizeof(void *);
 
 	vdm_chain_entry_init(entry, chain);
-	*used_data += (sizeof *entry + future_context_get_size(&entry->future.context) + alignment - 1) /
-		      alignment * alignment;
+	*used_data +=
+		(sizeof *entry + future_context_get_size(&entry->future.context) + alignment - 1) /
+		alignment * alignment;
 	if (FUTURE_CHAIN_ENTRY_IS_LAST(entry) || *used_data >= chain->data_size)
 		return NULL;
 	return (struct future_chain_entry *)(void *)(data + *used_data);
 }
 
 /* The task of a chain: go on until an entry is not complete. */
-static inline enum future_state async_chain_impl(struct future_context *chain, struct future_notifier *notifier)
+static inline enum future_state async_chain_impl(struct future_context *chain,
+						 struct future_notifier *notifier)
 {
 	uint8_t *data = (uint8_t *)future_context_get_data(chain);
 	struct future_chain_entry *entry = (struct future_chain_entry *)(void *)data;
 	size_t used = 0;
 
 	while (entry) {
-		struct future_chain_entry *next = get_next_future_chain_entry(chain, entry, data, &used);
+		struct future_chain_entry *next =
+			get_next_future_chain_entry(chain, entry, data, &used);
 
 		if (!FUTURE_CHAIN_ENTRY_IS_PROCESSED(entry)) {
 			if (future_poll(&entry->future, notifier) != FUTURE_STATE_COMPLETE)
@@ -303,7 +308,8 @@ static inline int future_chain_has_property(void *future, enum future_property p
 	size_t used = 0;
 
 	while (entry) {
-		struct future_chain_entry *next = get_next_future_chain_entry(chain, entry, data, &used);
+		struct future_chain_entry *next =
+			get_next_future_chain_entry(chain, entry, data, &used);
 
 		if (!FUTURE_CHAIN_ENTRY_IS_PROCESSED(entry))
 			return future_has_property(&entry->future, property);
@@ -312,7 +318,8 @@ static inline int future_chain_has_property(void *future, enum future_property p
 	return 0;
 }
 
-#define FUTURE_CHAIN_INIT(_future) FUTURE_INIT_EXT(_future, async_chain_impl, future_chain_has_property)
+#define FUTURE_CHAIN_INIT(_future)                                                                 \
+	FUTURE_INIT_EXT(_future, async_chain_impl, future_chain_has_property)
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Three movers behind one interface: in the daemon, in threads of this process, and in the calling thread.
+ * Three movers behind one interface: in the daemon, in threads of this process, and in the calling
+ * thread.
  *
  * Thread-safety: any thread may create and poll futures of a mover at any time. The futures of a
  * mover must be complete or given up before it is deleted, and none of them may be polled

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The native ring API, in the shape of liburing: get a submission entry, prepare it, submit a batch,
- * peek or wait for completions, mark them seen.
+ * The native ring API, in the shape of liburing: get a submission entry, prepare it, submit a
+ * batch, peek or wait for completions, mark them seen.
  *
  * Thread-safety: a ring belongs to one thread at a time: functions on one ring must not run
  * concurrently. Different rings are independent, also those of one client. vdm_ring_wait_cqes() is
@@ -38,25 +38,26 @@ enum vdm_op {
 	VDM_OP_MEMCPY, /* memory that overlaps is copied as by memmove */
 	VDM_OP_MEMMOVE,
 	VDM_OP_MEMSET,
-	VDM_OP_FLUSH   /* completes after all earlier operations of the ring */
+	VDM_OP_FLUSH /* completes after all earlier operations of the ring */
 };
 
-/* Begin after all earlier operations of the ring have completed; later ones begin after it began. */
-#define VDM_SQE_FENCE    (1u << 0)
-/* The next entry of the same submit begins after this one, and is cancelled (-ECANCELED) if this one
- * fails. */
-#define VDM_SQE_LINK     (1u << 1)
+/* Begin after all earlier operations of the ring have completed; later ones begin after it
+ * began. */
+#define VDM_SQE_FENCE (1u << 0)
+/* The next entry of the same submit begins after this one, and is cancelled (-ECANCELED) if this
+ * one fails. */
+#define VDM_SQE_LINK (1u << 1)
 /* The destination will not be read soon: write around the cache. */
 #define VDM_SQE_NO_CACHE (1u << 2)
 /* Complete when durable. Unsupported (-EOPNOTSUPP) without VDM_FEATURE_FILE_REGIONS. */
-#define VDM_SQE_DURABLE  (1u << 3)
+#define VDM_SQE_DURABLE (1u << 3)
 
 /* A submission entry: private memory, read by vdm_ring_submit(). */
 struct vdm_sqe {
-	uint8_t opcode;     /* enum vdm_op */
-	uint8_t reserved0;  /* zero */
-	uint16_t flags;     /* VDM_SQE_* */
-	uint32_t value;     /* memset: the byte */
+	uint8_t opcode;    /* enum vdm_op */
+	uint8_t reserved0; /* zero */
+	uint16_t flags;    /* VDM_SQE_* */
+	uint32_t value;    /* memset: the byte */
 	void *dest;
 	const void *src;
 	uint64_t length;    /* bytes */

@@ -21,10 +21,10 @@ struct vdm_status_session {
 	uint32_t pid, uid;
 	uint32_t rings, regions;
 	uint64_t mapped_bytes;
-	uint64_t in_flight;                           /* operations */
+	uint64_t in_flight; /* operations */
 	uint64_t age_ns;
 	struct vdm_status_counts counts;
-	char command[16];                             /* what the client calls itself: a hint */
+	char command[16]; /* what the client calls itself: a hint */
 };
 
 struct vdm_status {
@@ -34,10 +34,10 @@ struct vdm_status {
 	uint64_t uptime_ns;
 	uint64_t sessions_accepted, sessions_refused, sessions_violated;
 	uint64_t mapped_bytes;
-	uint64_t wakeups;                             /* of workers */
-	uint32_t sessions, rings, regions;            /* now, of all users */
-	struct vdm_status_counts counts;              /* all users, ended sessions included */
-	uint32_t session_count;                       /* of the following: those of this user, or all */
+	uint64_t wakeups;                  /* of workers */
+	uint32_t sessions, rings, regions; /* now, of all users */
+	struct vdm_status_counts counts;   /* all users, ended sessions included */
+	uint32_t session_count;            /* of the following: those of this user, or all */
 #ifdef __cplusplus
 #pragma GCC diagnostic push
 /* C++ has no flexible array member, though compilers do */

@@ -27,12 +27,12 @@ enum vdm_operation_type {
 
 enum vdm_operation_result {
 	VDM_SUCCESS,
-	VDM_ERROR_OUT_OF_MEMORY,  /* too many operations exist: finish some first */
-	VDM_ERROR_JOB_CORRUPTED   /* not carried out, or not wholly: the destination is undefined */
+	VDM_ERROR_OUT_OF_MEMORY, /* too many operations exist: finish some first */
+	VDM_ERROR_JOB_CORRUPTED  /* not carried out, or not wholly: the destination is undefined */
 };
 
 /* Complete when durable. Only movers that say so can do this: see vdm_is_supported(). */
-#define VDM_F_MEM_DURABLE   (1u << 0)
+#define VDM_F_MEM_DURABLE (1u << 0)
 /* The destination will not be read soon: write around the cache. */
 #define VDM_F_NO_CACHE_HINT (1u << 1)
 #define VDM_F_VALID_FLAGS   (VDM_F_MEM_DURABLE | VDM_F_NO_CACHE_HINT)
@@ -79,7 +79,7 @@ struct vdm_operation {
 };
 
 struct vdm_operation_data {
-	void *data;               /* the mover's */
+	void *data; /* the mover's */
 	struct vdm *vdm;
 	struct vdm_operation operation;
 };
@@ -131,14 +131,14 @@ struct vdm {
 	vdm_operation_delete op_delete;
 	vdm_operation_start op_start;
 	vdm_operation_check op_check;
-	unsigned capabilities;        /* VDM_F_* that it honours, and VDM_CAPABILITY_* */
+	unsigned capabilities; /* VDM_F_* that it honours, and VDM_CAPABILITY_* */
 	future_has_property_fn has_property;
 };
 
 /* op_start may be called again while an operation runs, to have another notifier take effect. */
 #define VDM_CAPABILITY_RENOTIFY (1u << 31)
 /* op_delete may be called for an operation that has not been started. */
-#define VDM_CAPABILITY_SKIP     (1u << 30)
+#define VDM_CAPABILITY_SKIP (1u << 30)
 
 /* Whether all the bits of `capability` (VDM_F_*) are honoured. */
 static inline int vdm_is_supported(struct vdm *vdm, unsigned capability)
@@ -147,7 +147,8 @@ static inline int vdm_is_supported(struct vdm *vdm, unsigned capability)
 }
 
 /* Replace the function that tells the properties of an operation. NULL: no change. */
-static inline void vdm_set_has_property_fn(struct vdm_operation_future *future, future_has_property_fn has_property)
+static inline void vdm_set_has_property_fn(struct vdm_operation_future *future,
+					   future_has_property_fn has_property)
 {
 	if (has_property)
 		future->base.has_property = has_property;
@@ -212,8 +213,8 @@ static inline void vdm_generic_operation(struct vdm *vdm, struct vdm_operation_f
  * Futures of operations. Nothing happens before the first poll, which reads pointers, length and
  * flags. The memory and the mover have to stay until the future is complete. `flags` are VDM_F_*.
  */
-static inline struct vdm_operation_future vdm_memcpy(struct vdm *vdm, void *dest, void *src, size_t n,
-						     uint64_t flags)
+static inline struct vdm_operation_future vdm_memcpy(struct vdm *vdm, void *dest, void *src,
+						     size_t n, uint64_t flags)
 {
 	struct vdm_operation_future future;
 
@@ -228,8 +229,8 @@ static inline struct vdm_operation_future vdm_memcpy(struct vdm *vdm, void *dest
 }
 
 /* The ranges may overlap. */
-static inline struct vdm_operation_future vdm_memmove(struct vdm *vdm, void *dest, void *src, size_t n,
-						      uint64_t flags)
+static inline struct vdm_operation_future vdm_memmove(struct vdm *vdm, void *dest, void *src,
+						      size_t n, uint64_t flags)
 {
 	struct vdm_operation_future future;
 
@@ -260,7 +261,8 @@ static inline struct vdm_operation_future vdm_memset(struct vdm *vdm, void *str,
 }
 
 /* Complete after all operations of the mover that were started before. */
-static inline struct vdm_operation_future vdm_flush(struct vdm *vdm, void *dest, size_t n, uint64_t flags)
+static inline struct vdm_operation_future vdm_flush(struct vdm *vdm, void *dest, size_t n,
+						    uint64_t flags)
 {
 	struct vdm_operation_future future;
 

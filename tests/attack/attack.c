@@ -53,8 +53,8 @@ static int compare(const void *a, const void *b)
 }
 
 /* Copy until `stop`, or for so many samples, and compare every byte. Stores percentiles. */
-static void copy_and_compare(struct figures *figures, struct vdm_ring *ring, unsigned char *memory, size_t most,
-			     double *p50_us, double *p99_us)
+static void copy_and_compare(struct figures *figures, struct vdm_ring *ring, unsigned char *memory,
+			     size_t most, double *p50_us, double *p99_us)
 {
 	static double samples[SAMPLES];
 	size_t count = 0;
@@ -105,9 +105,11 @@ static void victim(unsigned index, void *argument)
 	atomic_store(&figures->stop, 2); /* the attack may begin */
 	while (atomic_load(&figures->stop) == 2)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-	copy_and_compare(figures, ring, memory, SIZE_MAX, &figures->loaded_p50_us, &figures->loaded_p99_us);
+	copy_and_compare(figures, ring, memory, SIZE_MAX, &figures->loaded_p50_us,
+			 &figures->loaded_p99_us);
 	/* its operations had no error, and all of them went to the daemon */
-	CHECK(counters_of(client).local_disconnected == 0 && counters_of(client).failed == 0, "it was disturbed");
+	CHECK(counters_of(client).local_disconnected == 0 && counters_of(client).failed == 0,
+	      "it was disturbed");
 }
 
 static void reap(pid_t pids[AT_ONCE], unsigned i)
@@ -210,16 +212,19 @@ int main(int argc, char **argv)
 	CHECK(kill(daemon, 0) == 0, "the daemon is gone");
 	struct daemon_figures after = daemon_figures();
 
-	CHECK(after.rings == 0 && after.regions == 0, "%u rings and %u regions are left", after.rings, after.regions);
-	printf("%u attackers in %.0f s; %llu sessions, %llu ended for a violation\n", started, seconds,
-	       (unsigned long long)after.accepted, (unsigned long long)after.violated);
+	CHECK(after.rings == 0 && after.regions == 0, "%u rings and %u regions are left",
+	      after.rings, after.regions);
+	printf("%u attackers in %.0f s; %llu sessions, %llu ended for a violation\n", started,
+	       seconds, (unsigned long long)after.accepted, (unsigned long long)after.violated);
 	printf("the victim compared %lu copies of %d bytes: p99 %.1f us before, p50 %.1f us and p99 %.1f us during it, "
-	       "worst %.1f ms\n", figures->copies, SIZE, figures->unloaded_p99_us, figures->loaded_p50_us,
+	       "worst %.1f ms\n",
+	       figures->copies, SIZE, figures->unloaded_p99_us, figures->loaded_p50_us,
 	       figures->loaded_p99_us, figures->worst_ms);
 	unsigned after_kib = anonymous_kib(daemon);
 
 	printf("the daemon's memory: %u KiB before, %u KiB after\n", before_kib, after_kib);
-	/* allocators keep what they have got: a leak shows in its growth with time, not in its first pages */
+	/* allocators keep what they have got: a leak shows in its growth with time, not in its
+	 * first pages */
 	CHECK(is_sanitized() || after_kib < before_kib + before_kib / 4 + 1024,
 	      "the daemon has grown from %u KiB to %u", before_kib, after_kib);
 	CHECK(after.violated > 0, "no attack was noticed");

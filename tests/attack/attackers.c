@@ -76,8 +76,23 @@ static bool has_ended(const struct lair *lair)
 /* An offset or a length: good, nearly good, or absurd. */
 static uint64_t quantity(void)
 {
-	static const uint64_t odd[] = {0, 1, 4095, 4096, 16384, 16385, 65536, 65537, BYTES - 1, BYTES, BYTES + 1,
-				       1ull << 31, 1ull << 32, 1ull << 63, UINT64_MAX - BYTES, UINT64_MAX - 1, UINT64_MAX};
+	static const uint64_t odd[] = {0,
+				       1,
+				       4095,
+				       4096,
+				       16384,
+				       16385,
+				       65536,
+				       65537,
+				       BYTES - 1,
+				       BYTES,
+				       BYTES + 1,
+				       1ull << 31,
+				       1ull << 32,
+				       1ull << 63,
+				       UINT64_MAX - BYTES,
+				       UINT64_MAX - 1,
+				       UINT64_MAX};
 
 	switch (below(3)) {
 	case 0:
@@ -111,7 +126,9 @@ static void fill(const struct lair *lair, struct vdm_descriptor *d)
 	d->flags = (uint16_t)(below(4) ? 0 : below(4) ? below(16) : random64());
 	d->priority = (uint8_t)(below(32) == 0);
 	d->destination_region = some_region(lair);
-	d->source_region = d->opcode == VDM_OPCODE_MEMSET || d->opcode == VDM_OPCODE_FLUSH ? 0 : some_region(lair);
+	d->source_region = d->opcode == VDM_OPCODE_MEMSET || d->opcode == VDM_OPCODE_FLUSH
+				   ? 0
+				   : some_region(lair);
 	d->destination_offset = quantity();
 	d->source_offset = d->source_region ? quantity() : 0;
 	d->length = quantity();
@@ -153,7 +170,8 @@ static void *rewrite(void *argument)
 
 		words[2] = n & 1 ? 0 : UINT64_MAX - 4096; /* destination_offset */
 		words[4] = n & 1 ? 4096 : UINT64_MAX;     /* length */
-		*(volatile uint32_t *)&d->destination_region = n & 1 ? lair->region : lair->readonly;
+		*(volatile uint32_t *)&d->destination_region =
+			n & 1 ? lair->region : lair->readonly;
 		*(volatile uint8_t *)&d->opcode = n & 1 ? VDM_OPCODE_MEMCPY : UINT8_MAX;
 	}
 	return NULL;
@@ -233,7 +251,8 @@ static void use_what_is_gone(unsigned seed, void *unused)
 	(void)unused;
 	move_in(&lair, seed);
 	for (;;) {
-		struct vdm_message_region_remove remove = {.header = {VDM_MESSAGE_REGION_REMOVE, sizeof remove}};
+		struct vdm_message_region_remove remove = {
+			.header = {VDM_MESSAGE_REGION_REMOVE, sizeof remove}};
 		struct vdm_completion completion;
 		struct vdm_packet reply;
 		uint32_t region;
@@ -294,7 +313,8 @@ static void send_garbage(int socket)
 		struct vdm_message_header header;
 		char bytes[4096];
 	} message;
-	struct iovec data = {&message, below(8) ? below(sizeof(union vdm_message) + 8) : below(sizeof message)};
+	struct iovec data = {&message, below(8) ? below(sizeof(union vdm_message) + 8)
+						: below(sizeof message)};
 	struct msghdr header = {.msg_iov = &data, .msg_iovlen = 1};
 	unsigned fds = below(3) ? 0 : (unsigned)below(below(4) ? 6 : VDM_PACKET_MAX_FDS + 1);
 
@@ -365,7 +385,8 @@ static void never_listen(unsigned seed, void *unused)
 		message.header.size = sizes[type];
 		if (type == VDM_MESSAGE_RING_CREATE)
 			message.ring_create.entries = 4;
-		if (vdm_packet_send(session.socket, &message.header, &submission_fd, type == VDM_MESSAGE_RING_CREATE) < 0)
+		if (vdm_packet_send(session.socket, &message.header, &submission_fd,
+				    type == VDM_MESSAGE_RING_CREATE) < 0)
 			nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
 	}
 }
@@ -400,7 +421,8 @@ static void flood_with_connections(unsigned seed, void *unused)
  * the client hardly any CPU time. */
 void hog(unsigned seed, void *unused)
 {
-	enum { LARGE_RING = 1024, LARGE = 64 << 20 }; /* a second of work, in memory that no cache holds */
+	/* a second of work, in memory that no cache holds */
+	enum { LARGE_RING = 1024, LARGE = 64 << 20 };
 	uint32_t region;
 	struct vdm_completion completion;
 	struct lair lair;

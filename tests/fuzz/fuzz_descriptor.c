@@ -33,8 +33,8 @@ static void set_up(void)
 	for (unsigned i = 0; i < REGIONS; i++) {
 		region[i] = (struct region){.size = 4096u << i, .writable = i % 2 == 0};
 		region[i].base = calloc(1, region[i].size);
-		REQUIRE(engine_region_add(regions, region[i].base, region[i].size, region[i].writable,
-					 &region[i].id) == 0);
+		REQUIRE(engine_region_add(regions, region[i].base, region[i].size,
+					  region[i].writable, &region[i].id) == 0);
 	}
 }
 
@@ -76,18 +76,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	REQUIRE(operation.opcode < VDM_OPCODE_COUNT);
 	REQUIRE(!(operation.flags & VDM_DESCRIPTOR_DURABLE));
-	bool copies = operation.opcode == VDM_OPCODE_MEMCPY || operation.opcode == VDM_OPCODE_MEMMOVE;
+	bool copies =
+		operation.opcode == VDM_OPCODE_MEMCPY || operation.opcode == VDM_OPCODE_MEMMOVE;
 	bool writes = copies || operation.opcode == VDM_OPCODE_MEMSET;
 
 	REQUIRE(operation.length == 0 || operation.length == descriptor.length);
 	if (writes || operation.destination)
-		REQUIRE(within(descriptor.destination_region, operation.destination, operation.length,
-			       writes));
+		REQUIRE(within(descriptor.destination_region, operation.destination,
+			       operation.length, writes));
 	REQUIRE(copies == (operation.source != NULL));
 	if (copies)
-		REQUIRE(within(descriptor.source_region, operation.source, operation.length, false));
+		REQUIRE(within(descriptor.source_region, operation.source, operation.length,
+			       false));
 	if (writes && operation.length <= 4096)
-		operation_run(&operation, 0, operation.length, kernels_default(),
-			      0);
+		operation_run(&operation, 0, operation.length, kernels_default(), 0);
 	return 0;
 }

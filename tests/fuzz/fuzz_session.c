@@ -124,7 +124,9 @@ static void drain(int client)
 
 	for (;;) {
 		struct iovec part = {bytes, sizeof bytes};
-		struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+		struct msghdr header = {.msg_iov = &part,
+					.msg_iovlen = 1,
+					.msg_control = &control,
 					.msg_controllen = sizeof control};
 
 		if (recvmsg(client, &header, MSG_CMSG_CLOEXEC) <= 0)
@@ -153,7 +155,8 @@ static void send_message(int client, const void *bytes, size_t size, unsigned ho
 		rights->cmsg_type = SCM_RIGHTS;
 		rights->cmsg_len = CMSG_LEN(sizeof(int) * count);
 		for (unsigned i = 0; i < count; i++)
-			memcpy(CMSG_DATA(rights) + i * sizeof(int), &kinds[how / 8 % 5], sizeof(int));
+			memcpy(CMSG_DATA(rights) + i * sizeof(int), &kinds[how / 8 % 5],
+			       sizeof(int));
 	}
 	sendmsg(client, &header, MSG_NOSIGNAL);
 }
@@ -198,7 +201,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		/* mostly of the right size, or all messages would end at that check */
 		if (how < 128)
 			message.header.size = (uint32_t)length;
-		send_message(client, &message, length < sizeof message ? length : sizeof message, how);
+		send_message(client, &message, length < sizeof message ? length : sizeof message,
+			     how);
 		data += have;
 		size -= have;
 		run_loop();

@@ -22,7 +22,8 @@ struct walk_data {
 
 FUTURE(walk, struct walk_data, struct step_output);
 
-static inline enum future_state step_task(struct future_context *context, struct future_notifier *notifier)
+static inline enum future_state step_task(struct future_context *context,
+					  struct future_notifier *notifier)
 {
 	struct step_data *data = (struct step_data *)future_context_get_data(context);
 
@@ -58,11 +59,13 @@ static inline int use_futures(struct vdm *vdm, struct runtime *runtime, char *by
 	FUTURE_OUTPUT(&step)->result = 1;
 	FUTURE_DATA(&step)->count = 1;
 	FUTURE_CHAIN_ENTRY_LAZY_INIT(&walk.data.first, step_init, &count, NULL, NULL);
-	FUTURE_CHAIN_ENTRY_INIT(&walk.data.last, vdm_memset(vdm, bytes, 'x', 1, VDM_F_NO_CACHE_HINT), NULL, NULL);
+	FUTURE_CHAIN_ENTRY_INIT(&walk.data.last,
+				vdm_memset(vdm, bytes, 'x', 1, VDM_F_NO_CACHE_HINT), NULL, NULL);
 	FUTURE_CHAIN_INIT(&walk);
 	runtime_wait(runtime, FUTURE_AS_RUNNABLE(&walk));
 	return FUTURE_STATE(&walk) == FUTURE_STATE_COMPLETE &&
-	       FUTURE_CHAIN_ENTRY_IS_LAST(&walk.data.last) && FUTURE_CHAIN_ENTRY_IS_PROCESSED(&walk.data.first) &&
+	       FUTURE_CHAIN_ENTRY_IS_LAST(&walk.data.last) &&
+	       FUTURE_CHAIN_ENTRY_IS_PROCESSED(&walk.data.first) &&
 	       FUTURE_CHAIN_ENTRY_IS_INITIALIZED(&walk.data.first) &&
 	       !FUTURE_CHAIN_ENTRY_HAS_FLAG(&walk.data.first, FUTURE_CHAIN_VALID_FLAGS) &&
 	       vdm_is_supported(vdm, VDM_F_MEM_DURABLE);

@@ -33,7 +33,8 @@ void __libc_free(void *block);
 
 typedef long system_call(long number, ...);
 
-/* The C library's, whose name is taken by a wrapper. Its last argument is read as a whole word from the stack. */
+/* The C library's, whose name is taken by a wrapper. Its last argument is read as a whole word from
+ * the stack. */
 static system_call *kernel(void)
 {
 	static system_call *real;
@@ -50,13 +51,16 @@ struct inject_control *inject_control = &unshared;
 __attribute__((constructor)) static void share(void)
 {
 	const char *path = getenv("VDM_INJECT_CONTROL");
-	int fd = path ? (int)kernel()(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+	int fd =
+		path ? (int)kernel()(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)
+		     : -1;
 
 	if (fd < 0)
 		return;
 	if (kernel()(SYS_ftruncate, fd, sizeof unshared) == 0) {
-		void *page = (void *)kernel()(SYS_mmap, NULL, sizeof unshared, (long)(PROT_READ | PROT_WRITE),
-					      (long)MAP_SHARED, (long)fd, 0l);
+		void *page = (void *)kernel()(SYS_mmap, NULL, sizeof unshared,
+					      (long)(PROT_READ | PROT_WRITE), (long)MAP_SHARED,
+					      (long)fd, 0l);
 
 		if (page != MAP_FAILED) {
 			struct inject_control *shared = page;
@@ -149,13 +153,14 @@ void free(void *block)
 void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)
 {
 	return fails(INJECT_MMAP) ? MAP_FAILED
-				  : (void *)kernel()(SYS_mmap, address, length, (long)protection, (long)flags,
-							   (long)fd, (long)offset);
+				  : (void *)kernel()(SYS_mmap, address, length, (long)protection,
+						     (long)flags, (long)fd, (long)offset);
 }
 
 int mprotect(void *address, size_t length, int protection)
 {
-	return fails(INJECT_MPROTECT) ? -1 : (int)kernel()(SYS_mprotect, address, length, protection);
+	return fails(INJECT_MPROTECT) ? -1
+				      : (int)kernel()(SYS_mprotect, address, length, protection);
 }
 
 int memfd_create(const char *name, unsigned flags)
@@ -188,8 +193,9 @@ int fcntl(int fd, int command, ...)
 	void *argument = va_arg(arguments, void *);
 
 	va_end(arguments);
-	return command == F_DUPFD_CLOEXEC && fails(INJECT_DUP) ? -1
-							       : (int)kernel()(SYS_fcntl, fd, command, argument);
+	return command == F_DUPFD_CLOEXEC && fails(INJECT_DUP)
+		       ? -1
+		       : (int)kernel()(SYS_fcntl, fd, command, argument);
 }
 
 int eventfd(unsigned value, int flags)
@@ -216,7 +222,9 @@ int socket(int domain, int type, int protocol)
 
 int socketpair(int domain, int type, int protocol, int ends[2])
 {
-	return fails(INJECT_SOCKETPAIR) ? -1 : (int)kernel()(SYS_socketpair, domain, type, protocol, ends);
+	return fails(INJECT_SOCKETPAIR)
+		       ? -1
+		       : (int)kernel()(SYS_socketpair, domain, type, protocol, ends);
 }
 
 int accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
@@ -289,7 +297,8 @@ ssize_t send(int fd, const void *bytes, size_t length, int flags)
 	return fails(INJECT_SEND) ? -1 : kernel()(SYS_sendto, fd, bytes, length, flags, NULL, 0l);
 }
 
-int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *argument)
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *),
+		   void *argument)
 {
 	static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 

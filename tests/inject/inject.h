@@ -11,25 +11,25 @@
 
 enum inject_function {
 	INJECT_NOTHING,
-	INJECT_MALLOC,            /* calloc, realloc and the aligned ones too */
+	INJECT_MALLOC, /* calloc, realloc and the aligned ones too */
 	INJECT_MMAP,
 	INJECT_MPROTECT,
 	INJECT_MEMFD_CREATE,
 	INJECT_FTRUNCATE,
 	INJECT_OPEN,
-	INJECT_DUP,               /* fcntl(F_DUPFD_CLOEXEC) */
+	INJECT_DUP, /* fcntl(F_DUPFD_CLOEXEC) */
 	INJECT_EVENTFD,
 	INJECT_EPOLL_CREATE,
-	INJECT_EPOLL_CTL,         /* to add; to change and to delete need nothing */
+	INJECT_EPOLL_CTL, /* to add; to change and to delete need nothing */
 	INJECT_SOCKET,
 	INJECT_SOCKETPAIR,
 	INJECT_ACCEPT,
-	INJECT_PEER,              /* the descriptor for the other end's process, two ways of getting it */
+	INJECT_PEER, /* the descriptor for the other end's process, two ways of getting it */
 	INJECT_RECVMSG,
 	INJECT_RECVMSG_TRUNCATED, /* a message with descriptors arrives without them, MSG_CTRUNC */
 	INJECT_SENDMSG,
 	INJECT_SEND,
-	INJECT_THREAD,            /* pthread_create */
+	INJECT_THREAD, /* pthread_create */
 	INJECT_FUNCTIONS
 };
 

@@ -30,16 +30,17 @@
 #include "process_figures.h"
 #include "scale.h"
 
-#define MEMORY      ((size_t)2 << 20)
-#define LARGE       ((size_t)1 << 20)
-#define SMALL       64
-#define HANG_S      120  /* the library gives a daemon 10 s to answer */
-#define SETTLE_MS   200  /* how long what the daemon closes may take, at first */
-#define MOST_CALLS  300  /* of one function in a life; no life has so many */
-#define REPETITIONS 4    /* of a failure after which there is more than before: is it more each time? */
-#define LASTING_MS  60   /* how long calls fail in the daemon, if it is not one alone */
+#define MEMORY     ((size_t)2 << 20)
+#define LARGE      ((size_t)1 << 20)
+#define SMALL      64
+#define HANG_S     120 /* the library gives a daemon 10 s to answer */
+#define SETTLE_MS  200 /* how long what the daemon closes may take, at first */
+#define MOST_CALLS 300 /* of one function in a life; no life has so many */
+/* of a failure after which there is more than before: is it more each time? */
+#define REPETITIONS 4
+#define LASTING_MS  60 /* how long calls fail in the daemon, if it is not one alone */
 /* calls of one function in that time; a loop that spins makes a hundred times as many */
-#define MOST_TRIES  500
+#define MOST_TRIES 500
 
 enum side { DAEMON, LIBRARY };
 static const char *const side_names[] = {"daemon", "library"};
@@ -49,7 +50,7 @@ struct fault {
 	enum inject_function function;
 	int error;
 	uint32_t span;
-	bool on[2]; /* sides */
+	bool on[2];                /* sides */
 	enum inject_function then; /* fails once after that, with the same error */
 };
 
@@ -95,9 +96,9 @@ struct life {
 	enum side side;
 	const struct fault *fault; /* NULL: nothing is to fail */
 	uint32_t first;
-	bool movers;               /* with futures instead of a ring of its own */
-	bool warm;                 /* has lived before, and everything that is kept is there */
-	bool lasting;              /* all calls from the first on fail, for a while */
+	bool movers;  /* with futures instead of a ring of its own */
+	bool warm;    /* has lived before, and everything that is kept is there */
+	bool lasting; /* all calls from the first on fail, for a while */
 };
 
 static void arm(const struct life *life)
@@ -126,8 +127,9 @@ static bool failed(const struct life *life, const char *what, int result)
 	CHECK(result > -4096, "%s: %d is no errno", what, result);
 	CHECK(*vdm_last_error(), "%s: %s, but no sentence", what, strerror(-result));
 	/* what runs out, or a connection that was given up for it; never blame the caller */
-	CHECK(result == -ENOMEM || result == -EMFILE || result == -ENFILE || result == -ENOBUFS || result == -ENOSPC ||
-		      result == -EAGAIN || result == -ENOTCONN || result == -ETOOMANYREFS,
+	CHECK(result == -ENOMEM || result == -EMFILE || result == -ENFILE || result == -ENOBUFS ||
+		      result == -ENOSPC || result == -EAGAIN || result == -ENOTCONN ||
+		      result == -ETOOMANYREFS,
 	      "%s: %s", what, strerror(-result));
 	return true;
 }
@@ -168,9 +170,10 @@ static void nap(void)
 	nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
 }
 
-/* Submit one copy and collect it: by waiting, or by looking again and again, which leaves it all to the daemon. */
-static int copy_once(const struct life *life, struct vdm_ring *ring, char *to, const char *from, size_t size,
-		     bool wait)
+/* Submit one copy and collect it: by waiting, or by looking again and again, which leaves it all to
+ * the daemon. */
+static int copy_once(const struct life *life, struct vdm_ring *ring, char *to, const char *from,
+		     size_t size, bool wait)
 {
 	struct vdm_sqe *sqe = vdm_ring_get_sqe(ring);
 	struct vdm_cqe *cqe = NULL;
@@ -192,7 +195,8 @@ static int copy_once(const struct life *life, struct vdm_ring *ring, char *to, c
 	return result;
 }
 
-static void copy(const struct life *life, struct vdm_ring *ring, char *to, char *from, size_t size, bool wait)
+static void copy(const struct life *life, struct vdm_ring *ring, char *to, char *from, size_t size,
+		 bool wait)
 {
 	static unsigned char pattern;
 
@@ -201,7 +205,8 @@ static void copy(const struct life *life, struct vdm_ring *ring, char *to, char 
 	int result = copy_once(life, ring, to, from, size, wait);
 
 	if (result) {
-		/* the connection may have been given up; nothing else can be the matter with a copy */
+		/* the connection may have been given up; nothing else can be the matter with a
+		 * copy */
 		CHECK(life->fault && result == -ENOTCONN, "a copy: %s", strerror(-result));
 		if (verbose)
 			printf("    a copy: %s\n", strerror(-result));
@@ -222,12 +227,14 @@ static void check_nothing_is_held(const struct life *life)
 	TRY(life, vdm_status_read(NULL, &status));
 end:
 	for (uint32_t i = 0; status && i < status->session_count; i++) {
-		rings += status->session[i].pid == (uint32_t)getpid() ? status->session[i].rings : 0;
-		regions += status->session[i].pid == (uint32_t)getpid() ? status->session[i].regions : 0;
+		rings +=
+			status->session[i].pid == (uint32_t)getpid() ? status->session[i].rings : 0;
+		regions += status->session[i].pid == (uint32_t)getpid() ? status->session[i].regions
+									: 0;
 	}
 	free(status);
-	CHECK(rings == 0 && regions == 0, "the daemon has %u rings and %u regions of a client that has none", rings,
-	      regions);
+	CHECK(rings == 0 && regions == 0,
+	      "the daemon has %u rings and %u regions of a client that has none", rings, regions);
 }
 
 /* A function that returns NULL because something has run out. */
@@ -236,7 +243,8 @@ static int is_there(const void *object)
 	return object ? 0 : -ENOMEM;
 }
 
-static void copy_by_future(const struct life *life, struct runtime *runtime, struct vdm *mover, char *to, char *from)
+static void copy_by_future(const struct life *life, struct runtime *runtime, struct vdm *mover,
+			   char *to, char *from)
 {
 	struct vdm_operation_future future;
 
@@ -307,8 +315,9 @@ static void live_with_ring(const struct life *life)
 	TRY(life, vdm_ring_eventfd(ring));
 	copy(life, ring, to, from, LARGE, false);
 	CHECK(vdm_client_counters(client, &counters) == 0, "counters");
-	CHECK(life->fault || (counters.offloaded == 3 && counters.taken_back == 0), "%llu offloaded, %llu taken back",
-	      (unsigned long long)counters.offloaded, (unsigned long long)counters.taken_back);
+	CHECK(life->fault || (counters.offloaded == 3 && counters.taken_back == 0),
+	      "%llu offloaded, %llu taken back", (unsigned long long)counters.offloaded,
+	      (unsigned long long)counters.taken_back);
 
 end:
 	injected(life, (vdm_ring_close(ring), 0));
@@ -361,9 +370,11 @@ static void be_born(const struct life *life)
 	live(life);
 	if (life->side == LIBRARY) {
 		blocks = inject_control->blocks - blocks;
-		CHECK(count_fds(getpid()) == fds, "%u descriptors, and %u before", count_fds(getpid()), fds);
+		CHECK(count_fds(getpid()) == fds, "%u descriptors, and %u before",
+		      count_fds(getpid()), fds);
 		if (life->warm) {
-			CHECK(blocks == 0, "%lld blocks of memory more than before", (long long)blocks);
+			CHECK(blocks == 0, "%lld blocks of memory more than before",
+			      (long long)blocks);
 			CHECK(count_mappings(getpid()) == mappings, "%u mappings, and %u before",
 			      count_mappings(getpid()), mappings);
 		}
@@ -376,9 +387,11 @@ static void complain(const struct life *life, const char *what)
 {
 	complaints++;
 	if (life->fault)
-		printf("%s: %s (%s), call %u%s%s%s: %s\n", side_names[life->side], life->fault->name,
-		       strerror(life->fault->error), life->first, life->lasting ? " and all later ones" : "",
-		       life->warm ? " of a second life" : "", life->movers ? " with movers" : "", what);
+		printf("%s: %s (%s), call %u%s%s%s: %s\n", side_names[life->side],
+		       life->fault->name, strerror(life->fault->error), life->first,
+		       life->lasting ? " and all later ones" : "",
+		       life->warm ? " of a second life" : "", life->movers ? " with movers" : "",
+		       what);
 	else
 		printf("%s\n", what);
 	fflush(stdout);
@@ -399,7 +412,8 @@ static bool lived_well(const struct life *life)
 	CHECK(child > 0, "%s", strerror(errno));
 	pid_t ended = 0;
 
-	for (unsigned i = 0; life->lasting && life->side == DAEMON && i < 4 * LASTING_MS && ended == 0; i++) {
+	for (unsigned i = 0;
+	     life->lasting && life->side == DAEMON && i < 4 * LASTING_MS && ended == 0; i++) {
 		ended = waitpid(child, &status, WNOHANG);
 		if (ended == 0)
 			nap();
@@ -413,8 +427,8 @@ static bool lived_well(const struct life *life)
 	if (status == 0)
 		return true;
 	snprintf(text, sizeof text, "the client %s (status 0x%x)%s",
-		 WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? "hangs" : "failed", (unsigned)status,
-		 life->fault ? "" : ", and nothing had been made to fail");
+		 WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? "hangs" : "failed",
+		 (unsigned)status, life->fault ? "" : ", and nothing had been made to fail");
 	complain(life, text);
 	return false;
 }
@@ -433,7 +447,8 @@ static struct holdings daemon_holdings(void)
 
 static bool is_more(struct holdings now, struct holdings before)
 {
-	return now.fds > before.fds || now.memory_files > before.memory_files || now.blocks > before.blocks;
+	return now.fds > before.fds || now.memory_files > before.memory_files ||
+	       now.blocks > before.blocks;
 }
 
 /* The daemon closes things in the background: give it time. */
@@ -481,7 +496,8 @@ static bool run(const struct life *life)
 
 	check_daemon_lives(life);
 	/* more time, more calls that are all right */
-	if (life->lasting && controls[life->side]->count > MOST_TRIES * (1 + (seconds() - begin) * 1000 / LASTING_MS))
+	if (life->lasting && controls[life->side]->count >
+				     MOST_TRIES * (1 + (seconds() - begin) * 1000 / LASTING_MS))
 		complain(life, "it is tried again and again");
 	if (!lived_well(&next))
 		complain(life, "the client after that was not served");
@@ -489,7 +505,8 @@ static bool run(const struct life *life)
 
 	struct daemon_figures figures = daemon_figures();
 
-	/* the session that asks is one of them; that of a client that has just ended may be noticed yet */
+	/* the session that asks is one of them; that of a client that has just ended may be noticed
+	 * yet */
 	for (unsigned i = 0; i < 4000 * HANG_S && figures.sessions > 1; i++) {
 		nap();
 		figures = daemon_figures();
@@ -515,9 +532,11 @@ static void check_nothing_is_left(const struct life *life)
 		now = settled_holdings(before, more < REPETITIONS ? SETTLE_MS : HANG_S * 1000);
 	}
 	if (more > REPETITIONS) {
-		snprintf(text, sizeof text, "the daemon has %u descriptors (%u), %u memory files (%u), %lld blocks (%lld)",
-			 now.fds, base.fds, now.memory_files, base.memory_files, (long long)now.blocks,
-			 (long long)base.blocks);
+		snprintf(
+			text, sizeof text,
+			"the daemon has %u descriptors (%u), %u memory files (%u), %lld blocks (%lld)",
+			now.fds, base.fds, now.memory_files, base.memory_files,
+			(long long)now.blocks, (long long)base.blocks);
 		complain(life, text);
 	}
 	base = now;
@@ -532,7 +551,8 @@ static struct inject_control *daemon_control(void)
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 
 	CHECK(fd >= 0, "%s: %s: is the daemon run with the wrappers?", path, strerror(errno));
-	void *page = mmap(NULL, sizeof(struct inject_control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *page = mmap(NULL, sizeof(struct inject_control), PROT_READ | PROT_WRITE, MAP_SHARED,
+			  fd, 0);
 
 	CHECK(page != MAP_FAILED, "%s", strerror(errno));
 	close(fd);
@@ -576,8 +596,9 @@ static bool run_fresh(const struct life *life)
 	if (now.fds > base.fds || now.memory_files > base.memory_files) {
 		char text[128];
 
-		snprintf(text, sizeof text, "the daemon has %u descriptors (%u), %u memory files (%u)", now.fds, base.fds,
-			 now.memory_files, base.memory_files);
+		snprintf(text, sizeof text,
+			 "the daemon has %u descriptors (%u), %u memory files (%u)", now.fds,
+			 base.fds, now.memory_files, base.memory_files);
 		complain(life, text);
 	}
 	daemon_finish(life, &daemon);
@@ -589,9 +610,9 @@ static unsigned fail_each(struct life life)
 {
 	for (life.first = 1; life.first <= MOST_CALLS; life.first++) {
 		if (verbose)
-			printf("  %s %s call %u%s%s%s\n", side_names[life.side], life.fault->name, life.first,
-			       life.lasting ? " and later" : "", life.warm ? ", warm" : "",
-			       life.movers ? ", movers" : "");
+			printf("  %s %s call %u%s%s%s\n", side_names[life.side], life.fault->name,
+			       life.first, life.lasting ? " and later" : "",
+			       life.warm ? ", warm" : "", life.movers ? ", movers" : "");
 		if (!fresh) {
 			bool hit = run(&life);
 
@@ -602,7 +623,8 @@ static unsigned fail_each(struct life life)
 			break;
 		}
 	}
-	CHECK(life.first <= MOST_CALLS, "%s in the %s has no end", life.fault->name, side_names[life.side]);
+	CHECK(life.first <= MOST_CALLS, "%s in the %s has no end", life.fault->name,
+	      side_names[life.side]);
 	return life.first - 1;
 }
 
@@ -621,7 +643,8 @@ static void find_base(void)
 /* Functions that a daemon calls more often for its first client than for later ones. */
 static bool more_when_fresh(enum inject_function function)
 {
-	return function == INJECT_MALLOC || function == INJECT_EPOLL_CTL || function == INJECT_THREAD;
+	return function == INJECT_MALLOC || function == INJECT_EPOLL_CTL ||
+	       function == INJECT_THREAD;
 }
 
 /* One call at a time, and then all from one on. Returns how many there are. */
@@ -680,7 +703,8 @@ int main(int argc, char **argv)
 		base.blocks = INT64_MAX; /* each daemon allocates anew what it keeps */
 	}
 	for (size_t i = 0; i < FAULTS; i++) {
-		if (only ? strcmp(only, faults[i].name) != 0 : fresh && !more_when_fresh(faults[i].function))
+		if (only ? strcmp(only, faults[i].name) != 0
+			 : fresh && !more_when_fresh(faults[i].function))
 			continue;
 		for (enum side side = DAEMON; side <= (fresh ? DAEMON : LIBRARY); side++)
 			if (faults[i].on[side])

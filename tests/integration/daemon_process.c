@@ -107,9 +107,8 @@ static void become_daemon(struct daemon_process *daemon, unsigned workers, int r
 	char notify_path[sizeof daemon->directory + 16];
 	char config_path[sizeof daemon->directory + 16];
 	char count[16];
-	char *argv[] = {getenv("VDMD"), "--socket", daemon->socket,
-			"--workers",    count,      "--config",
-			config_path,    NULL};
+	char *argv[] = {getenv("VDMD"), "--socket", daemon->socket, "--workers",
+			count,          "--config", config_path,    NULL};
 
 	snprintf(count, sizeof count, "%u", workers);
 	snprintf(notify_path, sizeof notify_path, "%s/notify", daemon->directory);

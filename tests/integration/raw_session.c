@@ -163,7 +163,8 @@ void raw_publish_as(struct raw_ring *ring, uint32_t sequence)
 	/* release; partner: the engine's descriptor_state(), acquire */
 	atomic_store_explicit(&slot->sequence, sequence, memory_order_release);
 	ring->submitted++;
-	/* I6: publish, full barrier, read the announcement; partner: the engine's consumer_want_doorbell() */
+	/* I6: publish, full barrier, read the announcement; partner: the engine's
+	 * consumer_want_doorbell() */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&line->doorbell_wanted, memory_order_seq_cst))
 		eventfd_write(ring->fds[VDM_RING_FD_DOORBELL], 1);

@@ -47,9 +47,11 @@ static bool is_among(const struct mapping *mapping, const struct mapping *mappin
 }
 
 /* The ring's two files are the ones that are mapped after it was opened, and were not before. */
-struct vdm_ring *ring_opened_in(struct vdm_client *client, unsigned entries, int priority, struct ring_memory *shared)
+struct vdm_ring *ring_opened_in(struct vdm_client *client, unsigned entries, int priority,
+				struct ring_memory *shared)
 {
-	const struct vdm_options options = {.size = sizeof options, .entries = entries, .priority = priority};
+	const struct vdm_options options = {
+		.size = sizeof options, .entries = entries, .priority = priority};
 	struct vdm_ring *ring;
 	struct mapping before[MOST_FILES], after[MOST_FILES];
 	unsigned count_before = memfd_mappings(before), fresh = 0;

@@ -16,7 +16,8 @@ struct ring_memory {
 };
 
 /* A ring of so many entries, of that priority; stores where its two files are mapped. */
-struct vdm_ring *ring_opened_in(struct vdm_client *client, unsigned entries, int priority, struct ring_memory *shared);
+struct vdm_ring *ring_opened_in(struct vdm_client *client, unsigned entries, int priority,
+				struct ring_memory *shared);
 
 /* Whether the daemon looks at the ring, so that no doorbell is needed. */
 bool ring_is_polled(const struct ring_memory *shared);

@@ -54,14 +54,15 @@ static void a_crowd_leaves_no_memory(void)
 		clients[i] = client_opened();
 	unsigned crowded = anonymous_kib(daemon_pid());
 
-	CHECK(is_sanitized() || crowded > before + 1000, "%u KiB with the crowd, and %u before: a larger one is wanted here",
-	      crowded, before);
+	CHECK(is_sanitized() || crowded > before + 1000,
+	      "%u KiB with the crowd, and %u before: a larger one is wanted here", crowded, before);
 	for (unsigned i = 0; i < count; i++)
 		vdm_client_close(clients[i]);
 	await_sessions(1);
 	unsigned after = anonymous_kib(daemon_pid());
 
-	CHECK(is_sanitized() || after < before + 500, "%u KiB after the crowd has left, and %u before", after, before);
+	CHECK(is_sanitized() || after < before + 500,
+	      "%u KiB after the crowd has left, and %u before", after, before);
 }
 
 int main(int argc, char **argv)

@@ -123,8 +123,8 @@ int main(int argc, char **argv)
 		     mappings);
 	unsigned now_kib = anonymous_kib(daemon_pid());
 
-	printf("%u clients killed; memory of the daemon: %u KiB after a fifth of them, %u KiB after all\n", count, kib,
-	       now_kib);
+	printf("%u clients killed; memory of the daemon: %u KiB after a fifth of them, %u KiB after all\n",
+	       count, kib, now_kib);
 	/* one per cent, and what an allocator keeps for itself; sanitizers keep more */
 	CHECK(is_sanitized() || now_kib <= kib + kib / 100 + 256, "the daemon has grown");
 	CHECK(daemon_figures().violated == 0, "being killed is no violation");

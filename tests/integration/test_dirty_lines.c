@@ -123,7 +123,9 @@ static void i1_a_batch_dirties_as_many_lines_as_it_has_operations(void **state)
 static void completions_cannot_be_written_by_the_client(void **state)
 {
 	(void)state;
-	assert_int_equal(mprotect(shared.completion.memory, shared.completion.size, PROT_READ | PROT_WRITE), -1);
+	assert_int_equal(mprotect(shared.completion.memory, shared.completion.size,
+				  PROT_READ | PROT_WRITE),
+			 -1);
 	assert_int_equal(errno, EACCES);
 }
 

@@ -283,7 +283,8 @@ static void punched_pages_stay_missing(void **state)
 static void punched_pages_of_a_read_only_file_stay_missing(void **state)
 {
 	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	struct vdm_message_region_add request = {{VDM_MESSAGE_REGION_ADD, sizeof request}, .size = 2 * page,
+	struct vdm_message_region_add request = {{VDM_MESSAGE_REGION_ADD, sizeof request},
+						 .size = 2 * page,
 						 .flags = VDM_REGION_READ_ONLY};
 	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	struct raw_session session;
@@ -306,7 +307,8 @@ static void punched_pages_of_a_read_only_file_stay_missing(void **state)
 
 	assert_int_equal(raw_request(&session, &request.header, &read_only, 1, &reply), 0);
 	assert_int_equal(reply.message.header.type, VDM_MESSAGE_REGION_ADDED);
-	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)page), 0);
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)page),
+			 0);
 	/* page, what is in it before, and the result; what is written later is seen */
 	static const struct {
 		unsigned page;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The daemon is killed and another one is started: movers that were open offload again, also to pollers that sleep,
- * and an operation in between succeeds in this process. Both kinds of movers that have a ring to the daemon.
+ * The daemon is killed and another one is started: movers that were open offload again, also to
+ * pollers that sleep, and an operation in between succeeds in this process. Both kinds of movers
+ * that have a ring to the daemon.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -22,7 +22,16 @@
 #include "check.h"
 #include "raw_session.h"
 
-enum { USER = 65534, OPERATIONS = 8, PAGE = 4096, ENOUGH = 20, WAITS = 0, HANGS_UP = 1, REMOVES = 2, WAYS = 3 };
+enum {
+	USER = 65534,
+	OPERATIONS = 8,
+	PAGE = 4096,
+	ENOUGH = 20,
+	WAITS = 0,
+	HANGS_UP = 1,
+	REMOVES = 2,
+	WAYS = 3
+};
 
 #define BYTES ((size_t)96 << 20)
 
@@ -34,7 +43,7 @@ static struct {
 	_Atomic int punching; /* 1: at it; 2: done */
 	_Atomic int begun;    /* operations are submitted, and what follows is done */
 	_Atomic int enough;   /* has been seen: let it go on */
-} *shared;
+} * shared;
 
 static int memory_fd;
 
@@ -73,28 +82,33 @@ static void *punch(void *unused)
 	stay_on_one_cpu();
 	CHECK(sched_setscheduler(0, SCHED_IDLE, &none) == 0, "%s", strerror(errno));
 	atomic_store(&shared->punching, 1);
-	CHECK(fallocate(memory_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)BYTES) == 0, "%s",
-	      strerror(errno));
+	CHECK(fallocate(memory_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)BYTES) ==
+		      0,
+	      "%s", strerror(errno));
 	atomic_store(&shared->punching, 2);
 	return NULL;
 }
 
 static void add_memory(struct raw_session *session, uint32_t *region)
 {
-	struct vdm_message_region_add request = {.header = {VDM_MESSAGE_REGION_ADD, sizeof request}, .size = BYTES};
+	struct vdm_message_region_add request = {.header = {VDM_MESSAGE_REGION_ADD, sizeof request},
+						 .size = BYTES};
 	struct vdm_packet reply;
 
 	memory_fd = memfd_create("punched", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	CHECK(memory_fd >= 0 && fallocate(memory_fd, 0, 0, (off_t)BYTES) == 0 &&
-		      fcntl(memory_fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0, "%s", strerror(errno));
+		      fcntl(memory_fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0,
+	      "%s", strerror(errno));
 	CHECK(raw_request(session, &request.header, &memory_fd, 1, &reply) == 0 &&
-		      reply.message.header.type == VDM_MESSAGE_REGION_ADDED, "%s", reply.message.refused.text);
+		      reply.message.header.type == VDM_MESSAGE_REGION_ADDED,
+	      "%s", reply.message.refused.text);
 	*region = reply.message.region_added.region;
 }
 
 static void be_hostile(int way)
 {
-	struct vdm_message_region_remove removal = {.header = {VDM_MESSAGE_REGION_REMOVE, sizeof removal}};
+	struct vdm_message_region_remove removal = {
+		.header = {VDM_MESSAGE_REGION_REMOVE, sizeof removal}};
 	struct raw_session session;
 	struct raw_ring ring;
 	pthread_t spinner, puncher;
@@ -143,7 +157,8 @@ static void be_hostile(int way)
 
 		while ((result = vdm_packet_receive(session.socket, &reply, 0)) == -EAGAIN)
 			nap();
-		CHECK(result == 0 && reply.message.header.type == VDM_MESSAGE_DONE, "the answer: %d", result);
+		CHECK(result == 0 && reply.message.header.type == VDM_MESSAGE_DONE,
+		      "the answer: %d", result);
 	}
 	raw_close(&session);
 }
@@ -151,20 +166,23 @@ static void be_hostile(int way)
 /* Everything that a client does, once. */
 static void use_the_daemon(void)
 {
-	const struct vdm_options options = {.size = sizeof options, .flags = VDM_OPTION_REQUIRE_DAEMON,
-					    .offload_threshold = 1};
+	const struct vdm_options options = {
+		.size = sizeof options, .flags = VDM_OPTION_REQUIRE_DAEMON, .offload_threshold = 1};
 	struct vdm_client *client;
 	struct vdm_region *region;
 	struct vdm_ring *ring;
 	struct vdm_cqe *cqe;
 
-	CHECK(vdm_client_open(&options, &client) == 0 && vdm_region_alloc(client, 4 * PAGE, &region) == 0 &&
-		      vdm_ring_open(client, NULL, &ring) == 0, "a client");
+	CHECK(vdm_client_open(&options, &client) == 0 &&
+		      vdm_region_alloc(client, 4 * PAGE, &region) == 0 &&
+		      vdm_ring_open(client, NULL, &ring) == 0,
+	      "a client");
 	char *memory = vdm_region_address(region);
 
 	memset(memory, 1, PAGE);
 	vdm_prep_memcpy(vdm_ring_get_sqe(ring), memory + PAGE, memory, PAGE, 0);
-	CHECK(vdm_ring_submit(ring) == 1 && vdm_ring_wait_cqe(ring, &cqe) == 0 && cqe->result == 0, "a copy");
+	CHECK(vdm_ring_submit(ring) == 1 && vdm_ring_wait_cqe(ring, &cqe) == 0 && cqe->result == 0,
+	      "a copy");
 	CHECK(memcmp(memory, memory + PAGE, PAGE) == 0, "what was copied");
 	vdm_ring_cqe_seen(ring, cqe);
 	vdm_ring_close(ring);
@@ -199,7 +217,8 @@ static unsigned attack(int way)
 		uses += atomic_load(&shared->punching) != 2;
 	}
 	atomic_store(&shared->enough, 1);
-	CHECK(waitpid(hostile, &status, 0) == hostile && status == 0, "the hostile client: %d", status);
+	CHECK(waitpid(hostile, &status, 0) == hostile && status == 0, "the hostile client: %d",
+	      status);
 	use_the_daemon();
 	return uses;
 }
@@ -213,7 +232,8 @@ int main(void)
 		return 77;
 	}
 	alarm(1500);
-	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	CHECK(shared != MAP_FAILED, "%s", strerror(errno));
 	for (int way = 0; way < WAYS; way++) {
 		unsigned most = 0;
@@ -223,7 +243,8 @@ int main(void)
 
 			most = uses > most ? uses : most;
 		}
-		printf("a client that punches and %s: another used the daemon %u times meanwhile\n", names[way], most);
+		printf("a client that punches and %s: another used the daemon %u times meanwhile\n",
+		       names[way], most);
 		/* If a stuck worker delayed others, the daemon would serve them only when each
 		 * attack is over. */
 		CHECK(most > 0, "nobody else was served, in %d attacks", ATTEMPTS);

@@ -164,7 +164,8 @@ static void refusals_each_have_their_errno(void **state)
 	int unsealable = memory_file(BYTES, 0);
 	int frozen = memory_file(BYTES, MFD_ALLOW_SEALING);
 	int event = eventfd(0, EFD_CLOEXEC);
-	int shared = shm_open("/vdmd-test-shared", O_RDWR | O_CREAT, 0600); /* on tmpfs: it is like a memfd in much */
+	/* on tmpfs: it is like a memfd in much */
+	int shared = shm_open("/vdmd-test-shared", O_RDWR | O_CREAT, 0600);
 	int ends[2];
 	char link[64];
 
@@ -220,8 +221,9 @@ static void read_only_regions_are_sources_only(void **state)
 	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
 	int read_only = open(link, O_RDONLY | O_CLOEXEC);
 
-	assert_int_equal(
-		vdm_region_import(client, read_only, NULL, BYTES, VDM_REGION_READONLY, &region), 0);
+	assert_int_equal(vdm_region_import(client, read_only, NULL, BYTES, VDM_REGION_READONLY,
+					   &region),
+			 0);
 	memory = vdm_region_address(region);
 	vdm_prep_memcpy(entry(ring), dest, memory, BYTES, 0);
 	run_offloaded();

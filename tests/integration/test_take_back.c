@@ -105,7 +105,8 @@ static void what_is_not_begun_is_done_here_and_only_here(void **state)
 	assert_int_equal(counters_of(client).taken_back, 3 * COUNT);
 	assert_int_equal(counters_of(client).offloaded, before + 3 * COUNT);
 	daemon_thaw();
-	vdm_prep_memset(entry(ring), source(0), 'x', 1, VDM_SQE_FENCE); /* begins after all of those */
+	/* begins after all of those */
+	vdm_prep_memset(entry(ring), source(0), 'x', 1, VDM_SQE_FENCE);
 	assert_int_equal(run_one(ring), 0);
 	for (unsigned i = 0; i < COUNT; i++)
 		assert_true(all_are(destination(i), '.'));
@@ -260,7 +261,8 @@ static void what_may_not_be_written_is_left_to_the_daemon(void **state)
 
 	(void)state;
 	assert_int_equal(ftruncate(fd, SIZE), 0);
-	assert_int_equal(vdm_region_import(client, fd, NULL, SIZE, VDM_REGION_READONLY, &constant), 0);
+	assert_int_equal(vdm_region_import(client, fd, NULL, SIZE, VDM_REGION_READONLY, &constant),
+			 0);
 	freeze_polling();
 	vdm_prep_memcpy(entry(ring), vdm_region_address(constant), source(0), SIZE, 0);
 	assert_int_equal(vdm_ring_submit(ring), 1);
@@ -329,15 +331,18 @@ static void a_race_has_one_winner(void **state)
 			unsigned i = (unsigned)cqe->user_data;
 
 			CHECK(cqe->result == 0, "result %d", cqe->result);
-			CHECK(all_are(destination(i), (char)value[i]), "round %lu: wrong bytes in %u", round, i);
+			CHECK(all_are(destination(i), (char)value[i]),
+			      "round %lu: wrong bytes in %u", round, i);
 			memset(destination(i), 0, SIZE);
 		}
 		vdm_ring_cq_advance(ring, in_flight);
 		in_flight = 0;
 		for (unsigned i = 0; i < COUNT; i++)
-			CHECK(all_are(destination(i), 0), "round %lu: %u was copied twice", round, i);
+			CHECK(all_are(destination(i), 0), "round %lu: %u was copied twice", round,
+			      i);
 	}
-	print_message("%lu operations, %lu taken back\n", rounds, (unsigned long)counters_of(client).taken_back);
+	print_message("%lu operations, %lu taken back\n", rounds,
+		      (unsigned long)counters_of(client).taken_back);
 }
 
 int main(void)

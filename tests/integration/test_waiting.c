@@ -142,8 +142,9 @@ static void peek_gives_a_batch_without_waiting(void **state)
 /* They end after the clock does, and so never. */
 static void a_huge_timeout_is_as_good_as_none(void **state)
 {
-	static const struct timespec huge[] = {
-		{.tv_sec = INT64_MAX}, {.tv_sec = INT64_MAX / 1000000000}, {.tv_sec = INT64_MAX / 1000000000 - 1}};
+	static const struct timespec huge[] = {{.tv_sec = INT64_MAX},
+					       {.tv_sec = INT64_MAX / 1000000000},
+					       {.tv_sec = INT64_MAX / 1000000000 - 1}};
 	struct vdm_cqe *cqe;
 
 	(void)state;
@@ -156,7 +157,8 @@ static void a_huge_timeout_is_as_good_as_none(void **state)
 
 static void a_timeout_that_is_none_is_refused(void **state)
 {
-	static const struct timespec bad[] = {{.tv_sec = -1}, {.tv_nsec = -1}, {.tv_nsec = 1000000000}};
+	static const struct timespec bad[] = {
+		{.tv_sec = -1}, {.tv_nsec = -1}, {.tv_nsec = 1000000000}};
 	struct vdm_cqe *cqe;
 
 	(void)state;

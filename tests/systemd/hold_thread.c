@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* hold_thread TID: stop one thread of a process, and no other, until it or this program is killed. */
+/* hold_thread TID: stop one thread of a process, and no other, until it or this program is
+ * killed. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ptrace.h>

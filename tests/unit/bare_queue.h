@@ -62,8 +62,7 @@ static inline void bare_queue_set_ready(struct engine_queue *queue, bool ready)
 {
 	const struct bare_ring *ring = queue->context;
 	uint32_t head = queue->consumer.head;
-	struct vdm_descriptor *slot =
-		&vdm_descriptors(ring->submission)[head & (BARE_ENTRIES - 1)];
+	struct vdm_descriptor *slot = &vdm_descriptors(ring->submission)[head & (BARE_ENTRIES - 1)];
 
 	atomic_store(&slot->sequence, head + 1 - (ready ? 0 : BARE_ENTRIES));
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * An operation of the tests' own: the destination becomes the source with every bit inverted. All that a new
- * operation needs is here: its number, its row, which op/opcodes.h includes, and the function that carries it
- * out, which op/run.h includes.
+ * An operation of the tests' own: the destination becomes the source with every bit inverted. All
+ * that a new operation needs is here: its number, its row, which op/opcodes.h includes, and the
+ * function that carries it out, which op/run.h includes.
  */
 #ifndef TEST_OPCODE
 #define OPCODE_INVERT VDM_OPCODE_COUNT
-#define TEST_OPCODE(X) \
+#define TEST_OPCODE(X)                                                                             \
 	X(OPCODE_INVERT, run_invert, OP_DESTINATION | OP_WRITES | OP_SOURCE | OP_DIVISIBLE)
 #endif
 

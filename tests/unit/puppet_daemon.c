@@ -35,10 +35,11 @@ static int new_file(const char *name, size_t size, void **memory)
 static void make_ring(struct puppet_daemon *puppet, struct vdm_packet *request)
 {
 	const struct vdm_message_ring_create *create = &request->message.ring_create;
-	struct vdm_message_ring_created created = {.header = {VDM_MESSAGE_RING_CREATED, sizeof created},
-						   .ring = 1,
-						   .entries = create->entries,
-						   .first_sequence = create->first_sequence};
+	struct vdm_message_ring_created created = {
+		.header = {VDM_MESSAGE_RING_CREATED, sizeof created},
+		.ring = 1,
+		.entries = create->entries,
+		.first_sequence = create->first_sequence};
 	int fds[VDM_RING_FD_COUNT], pair[2];
 
 	puppet->entries = create->entries;
@@ -256,7 +257,8 @@ void puppet_complete(struct puppet_daemon *puppet, uint32_t position, int32_t re
 {
 	const struct vdm_descriptor *of = puppet_descriptor(puppet, position);
 	uint32_t place = puppet->completed++;
-	struct vdm_completion *slot = &vdm_completions(puppet->completion)[place & (puppet->entries - 1)];
+	struct vdm_completion *slot =
+		&vdm_completions(puppet->completion)[place & (puppet->entries - 1)];
 
 	slot->user_data = of->user_data;
 	slot->value = result ? 0 : of->length;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A daemon whose every move is the test's: it speaks the protocol in a thread, keeps silent when told to, and never
- * touches a ring by itself. One client, one ring.
+ * A daemon whose every move is the test's: it speaks the protocol in a thread, keeps silent when
+ * told to, and never touches a ring by itself. One client, one ring.
  */
 #ifndef TEST_PUPPET_DAEMON_H
 #define TEST_PUPPET_DAEMON_H
@@ -22,9 +22,9 @@ struct puppet_daemon {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock: */
-	int socket;                       /* of the client's session; -1: none */
-	bool silent;                      /* requests are read, and not answered */
-	bool greets;                      /* the greeting is answered, whatever else is */
+	int socket;  /* of the client's session; -1: none */
+	bool silent; /* requests are read, and not answered */
+	bool greets; /* the greeting is answered, whatever else is */
 	bool stopping;
 	unsigned connections;
 	unsigned received[VDM_MESSAGE_TYPE_COUNT];
@@ -77,7 +77,8 @@ uint32_t puppet_published(const struct puppet_daemon *puppet);
 const struct vdm_descriptor *puppet_descriptor(const struct puppet_daemon *puppet,
 					       uint32_t position);
 
-/* Wait until a thread of this process sleeps in the kernel, or `*ended` is set. Safe in a signal handler. */
+/* Wait until a thread of this process sleeps in the kernel, or `*ended` is set. Safe in a signal
+ * handler. */
 void await_sleep(pid_t thread, const _Atomic bool *ended);
 
 #endif

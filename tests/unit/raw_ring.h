@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A ring whose producer is the test: it writes descriptors byte by byte, so that it can also write what
- * no honest producer would.
+ * A ring whose producer is the test: it writes descriptors byte by byte, so that it can also write
+ * what no honest producer would.
  */
 #ifndef VDM_TESTS_RAW_RING_H
 #define VDM_TESTS_RAW_RING_H

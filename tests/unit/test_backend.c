@@ -23,9 +23,9 @@ struct slow_backend {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct backend_request *request;
-	bool at_once;           /* complete before submit() returns */
-	bool lingers;           /* submit() takes its time, and carries it out */
-	int refusal;            /* of submit(); 0: none */
+	bool at_once; /* complete before submit() returns */
+	bool lingers; /* submit() takes its time, and carries it out */
+	int refusal;  /* of submit(); 0: none */
 };
 
 struct fixture {
@@ -101,7 +101,8 @@ static int set_up(void **state)
 	pthread_mutex_init(&f->slow.lock, NULL);
 	pthread_cond_init(&f->slow.changed, NULL);
 	f->memory = calloc(1, BYTES);
-	if (engine_new(&options, &f->engine) < 0 || engine_account_new(f->engine, &f->account) < 0 ||
+	if (engine_new(&options, &f->engine) < 0 ||
+	    engine_account_new(f->engine, &f->account) < 0 ||
 	    engine_memory_new(f->engine, 2, &f->regions) < 0 ||
 	    engine_region_add(f->regions, f->memory, BYTES, true, &f->region) < 0)
 		return -1;
@@ -240,7 +241,8 @@ static void *make_noise(void *argument)
 	return NULL;
 }
 
-/* While one worker submits, another finds the ring quiet: it must not be left to its doorbell then. */
+/* While one worker submits, another finds the ring quiet: it must not be left to its doorbell
+ * then. */
 static void what_waits_for_it_is_not_lost(void **state)
 {
 	struct fixture *f = *state;

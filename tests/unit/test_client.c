@@ -195,7 +195,8 @@ static void imports_are_checked(void **state)
 
 	assert_int_equal(vdm_region_import(client, readonly, NULL, 8192, 0, &region), -EACCES);
 	assert_null(region);
-	assert_int_equal(vdm_region_import(client, readonly, NULL, 8192, VDM_REGION_READONLY, &region),
+	assert_int_equal(vdm_region_import(client, readonly, NULL, 8192, VDM_REGION_READONLY,
+					   &region),
 			 0);
 	assert_int_equal(vdm_region_release(region), 0);
 	assert_int_equal(vdm_region_import(client, good, NULL, 8192, 0, &region), 0);
@@ -319,7 +320,8 @@ static int memory_file(void)
 	return fd;
 }
 
-static void import_is(struct vdm_client *client, int fd, void *address, unsigned flags, int expected)
+static void import_is(struct vdm_client *client, int fd, void *address, unsigned flags,
+		      int expected)
 {
 	struct vdm_region *region = NULL;
 
@@ -364,9 +366,11 @@ static void an_import_is_refused_where_the_address_is_not_the_file(void **state)
 	import_is(client, fd, good, 0, 0);
 	munmap(good + 4096, 4096);
 	import_is(client, fd, good, 0, -EINVAL);
-	assert_ptr_equal(mmap(good + 4096, 4096, both, MAP_SHARED | MAP_FIXED, fd, 8192), good + 4096);
+	assert_ptr_equal(mmap(good + 4096, 4096, both, MAP_SHARED | MAP_FIXED, fd, 8192),
+			 good + 4096);
 	import_is(client, fd, good, 0, -EINVAL);
-	assert_ptr_equal(mmap(good + 4096, 4096, both, MAP_SHARED | MAP_FIXED, fd, 4096), good + 4096);
+	assert_ptr_equal(mmap(good + 4096, 4096, both, MAP_SHARED | MAP_FIXED, fd, 4096),
+			 good + 4096);
 	import_is(client, fd, good, 0, 0);
 	close(fd);
 	close(other);
@@ -399,7 +403,8 @@ static void regions_do_not_overlap(void **state)
 	assert_int_equal(vdm_region_alloc(client, 4 * BYTES, &region), 0);
 	char *inside = (char *)vdm_region_address(region) + BYTES;
 
-	assert_ptr_equal(mmap(inside, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0), inside);
+	assert_ptr_equal(mmap(inside, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
+			 inside);
 	import_is(client, fd, inside, 0, -EEXIST);
 	vdm_region_release(region);
 	close(fd);
@@ -433,11 +438,13 @@ static void a_region_that_may_only_be_read_is_not_written_here(void **state)
 
 	(void)state;
 	/* a page of the program's own on each side */
-	char *around = mmap(NULL, BYTES + 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *around = mmap(NULL, BYTES + 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			    -1, 0);
 	char *memory = mmap(around + 4096, BYTES, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
 
 	assert_int_equal(vdm_ring_open(client, NULL, &ring), 0);
-	assert_int_equal(vdm_region_import(client, fd, memory, BYTES, VDM_REGION_READONLY, &region), 0);
+	assert_int_equal(vdm_region_import(client, fd, memory, BYTES, VDM_REGION_READONLY, &region),
+			 0);
 	expect_refused(ring, memory, 1, -EACCES);
 	expect_refused(ring, memory + BYTES - 1, 1, -EACCES);
 	expect_refused(ring, memory, BYTES, -EACCES);

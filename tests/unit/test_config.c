@@ -61,10 +61,11 @@ static void values_are_read(void **state)
 	struct config config;
 
 	(void)state;
-	assert_int_equal(read_text("# comment\n[vdmd]\nworkers = 7\npin=yes\nlog_level = debug\n"
-				   "offload_threshold = 3M ; inline comment\n[limits]\nsessions=9\n",
-				   &config, error),
-			 0);
+	assert_int_equal(
+		read_text("# comment\n[vdmd]\nworkers = 7\npin=yes\nlog_level = debug\n"
+			  "offload_threshold = 3M ; inline comment\n[limits]\nsessions=9\n",
+			  &config, error),
+		0);
 	assert_int_equal(config.workers, 7);
 	assert_int_equal(config.pin, 1);
 	assert_int_equal(config.log_level, 7);
@@ -107,7 +108,8 @@ static void mistakes_are_named_by_file_and_line(void **state)
 		{"[vdmd]\nspin_us=99999999999999999999\n", ":2: ", "0 to 1000000"},
 		{"[vdmd]\nspin_us=\n", ":2: ", "0 to 1000000"},
 		{"[vdmd]\npin=maybe\n", ":2: ", "it has to be no or yes"},
-		{"[vdmd]\nlog_level=loud\n", ":2: ", "it has to be error, warning, notice, info or debug"},
+		{"[vdmd]\nlog_level=loud\n",
+		 ":2: ", "it has to be error, warning, notice, info or debug"},
 		{"[user 1]\npriority=1\n", ":2: ", "it has to be low, normal or high"},
 		{"[vdmd]\nsocket=relative\n", ":2: ", "absolute"},
 		{"[vdmd]\noffload_threshold=99999999T\n", ":2: ", "offload_threshold"},
@@ -177,7 +179,8 @@ static void a_setting_that_is_too_long_is_refused(void **state)
 	for (int length = 150; length < 4500; length++) {
 		sprintf(text, "[vdmd]\nworkers = %0*d\nworkers = 3\n", length, 1);
 		assert_int_equal(read_text(text, &config, error), -EINVAL);
-		assert_non_null(strstr(error, length < 190 ? "workers is" : ":2: the line is too long"));
+		assert_non_null(strstr(error,
+				       length < 190 ? "workers is" : ":2: the line is too long"));
 	}
 }
 
@@ -188,7 +191,9 @@ static void comments_may_follow_a_value(void **state)
 
 	(void)state;
 	assert_int_equal(read_text(" ; one\n\t# two\n[vdmd] ; three\nsocket = /a;b#c # four\n"
-				   "workers = 2 ; five = six\nspin_us=3# not one\n", &config, error), -EINVAL);
+				   "workers = 2 ; five = six\nspin_us=3# not one\n",
+				   &config, error),
+			 -EINVAL);
 	assert_non_null(strstr(error, ":6: spin_us is \"3# not one\""));
 	assert_string_equal(config.socket, "/a;b#c");
 	assert_int_equal(config.workers, 2);
@@ -229,10 +234,12 @@ static void what_is_printed_reads_back(void **state)
 	char error[CONFIG_ERROR_TEXT], first[8192] = "", second[8192] = "";
 
 	(void)state;
-	assert_int_equal(read_text("[vdmd]\nsocket=/x/y\npin=yes\noffload_threshold=1025\n"
-				   "[limits]\nregion_bytes=3M\n[user 5]\nweight=9\npriority=low\nregion_bytes=8K\n",
-				   &config, error),
-			 0);
+	assert_int_equal(
+		read_text(
+			"[vdmd]\nsocket=/x/y\npin=yes\noffload_threshold=1025\n"
+			"[limits]\nregion_bytes=3M\n[user 5]\nweight=9\npriority=low\nregion_bytes=8K\n",
+			&config, error),
+		0);
 	FILE *out = fmemopen(first, sizeof first, "w");
 
 	config_print(&config, out);
@@ -264,10 +271,11 @@ static void reloading_applies_what_it_can_and_tells_the_rest(void **state)
 
 	(void)state;
 	config_defaults(&config);
-	assert_int_equal(read_text("[vdmd]\nsocket=/other\nworkers=3\nspin_us=1\n[limits]\nsessions=2\n"
-				   "[user 5]\nweight=9\n",
-				   &fresh, error),
-			 0);
+	assert_int_equal(
+		read_text("[vdmd]\nsocket=/other\nworkers=3\nspin_us=1\n[limits]\nsessions=2\n"
+			  "[user 5]\nweight=9\n",
+			  &fresh, error),
+		0);
 	config_apply(&config, &fresh, count_restart);
 	assert_int_equal(restarts, 2);
 	assert_string_equal(config.socket, "/run/vdmd/vdmd.sock");

@@ -20,7 +20,7 @@
 #include "client/vdm_region.h"
 #include "puppet_daemon.h"
 
-#define SIZE ((size_t)64 << 10)
+#define SIZE       ((size_t)64 << 10)
 #define LIMIT_MS   50
 #define PATIENT_MS 60000 /* on a busy machine too */
 
@@ -144,7 +144,8 @@ static void speak(void)
 	break_silence();
 }
 
-/* `prove` is what the daemon does when it has let go, long after the limit of an answer has passed. */
+/* `prove` is what the daemon does when it has let go, long after the limit of an answer has
+ * passed. */
 static void expect_waiting(void (*let_go)(void), enum vdm_message_type request, void (*prove)(void))
 {
 	pthread_t thread;
@@ -201,7 +202,8 @@ static void release_waits_for_a_daemon_that_was_given_up(void **state)
 	silence();
 	assert_int_equal(vdm_region_alloc(own.client, SIZE, &another), 0); /* without the daemon */
 	assert_false(connected(own.client));
-	assert_int_equal(pthread_create(&thread, NULL, leave, (void *)(uintptr_t)release_region), 0);
+	assert_int_equal(pthread_create(&thread, NULL, leave, (void *)(uintptr_t)release_region),
+			 0);
 	while (leaver == 0)
 		usleep(1000);
 	await_sleep(leaver, &has_left);
@@ -222,7 +224,8 @@ static void without_operations_a_silent_daemon_is_waited_for_once(void **state)
 	assert_int_equal(puppet_received(&puppet, VDM_MESSAGE_RING_DESTROY), 1);
 }
 
-/* The answer that is owed is still to come when the next request is made. (The puppet reads one at a time.) */
+/* The answer that is owed is still to come when the next request is made. (The puppet reads one at
+ * a time.) */
 static void *speak_at_region_add(void *unused)
 {
 	(void)unused;
@@ -297,7 +300,8 @@ static void on_alarm(int number)
 /* Of a profiler, for example: the limit must not begin anew at each. */
 static void signals_do_not_prolong_the_wait_for_an_answer(void **state)
 {
-	const struct sigaction action = {.sa_handler = on_alarm}, standard = {.sa_handler = SIG_DFL};
+	const struct sigaction action = {.sa_handler = on_alarm},
+			       standard = {.sa_handler = SIG_DFL};
 	const struct itimerval often = {{0, 2000}, {0, 2000}}, none = {{0, 0}, {0, 0}};
 	struct vdm_region *another;
 

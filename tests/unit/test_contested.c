@@ -25,7 +25,8 @@ static struct puppet_client own;
 static struct vdm_ring *ring; /* of that client, with the memory of its region */
 static char *memory;
 
-/* What to do at the first store into a page that has been made read-only; it is writable afterwards. */
+/* What to do at the first store into a page that has been made read-only; it is writable
+ * afterwards. */
 static struct {
 	char *page;
 	void (*act)(void);
@@ -37,7 +38,8 @@ static void on_fault(int number, siginfo_t *info, void *context)
 
 	(void)context;
 	if (address < at_store.page || address >= at_store.page + 4096) {
-		signal(number, SIG_DFL); /* a mistake of the test's: it happens again, and ends it */
+		/* a mistake of the test's: it happens again, and ends it */
+		signal(number, SIG_DFL);
 		return;
 	}
 	at_store.act();
@@ -46,7 +48,8 @@ static void on_fault(int number, siginfo_t *info, void *context)
 
 static void act_at_store(void *page, void (*act)(void))
 {
-	const struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+	const struct sigaction action = {.sa_sigaction = on_fault,
+					 .sa_flags = SA_SIGINFO | SA_NODEFER};
 
 	sigaction(SIGSEGV, &action, NULL); /* in place of the test framework's */
 	at_store.page = page;
@@ -120,8 +123,10 @@ static void a_contested_operation_that_the_daemon_carried_out_is_left_alone(void
 	assert_int_equal(memory[SIZE], 0);
 }
 
-/* To the daemon a contested operation is complete as soon as it is found taken back: a fence must not rely on that. */
-static void behind_a_contested_operation_is_published(void (*prepare)(void), unsigned entries, unsigned published)
+/* To the daemon a contested operation is complete as soon as it is found taken back: a fence must
+ * not rely on that. */
+static void behind_a_contested_operation_is_published(void (*prepare)(void), unsigned entries,
+						      unsigned published)
 {
 	take_back_too_late();
 	prepare();
@@ -139,7 +144,8 @@ static void behind_a_contested_operation_is_published(void (*prepare)(void), uns
 
 static void prepare_fence(void)
 {
-	vdm_prep_memcpy(vdm_ring_get_sqe(ring), memory + 2 * SIZE, memory + SIZE, SIZE, VDM_SQE_FENCE);
+	vdm_prep_memcpy(vdm_ring_get_sqe(ring), memory + 2 * SIZE, memory + SIZE, SIZE,
+			VDM_SQE_FENCE);
 }
 
 static void prepare_flush(void)

@@ -60,7 +60,8 @@ static void submit(struct raw_ring *ring, const struct vdm_descriptor *descripto
 		raw_bell(ring);
 }
 
-/* Sleep for a completion as an honest producer does: arm, look again, sleep for as long as it takes. */
+/* Sleep for a completion as an honest producer does: arm, look again, sleep for as long as it
+ * takes. */
 static const struct vdm_completion *sleep_for(struct raw_ring *ring)
 {
 	struct vdm_client_line *line = ring->submission;
@@ -278,8 +279,8 @@ static void bytes_in_flight_are_limited(void **state)
 }
 
 /*
- * Bytes are shared by weight between accounts, however many rings each has and however large its operations. The
- * rings are filled once, and looked at while none of them can have run dry.
+ * Bytes are shared by weight between accounts, however many rings each has and however large its
+ * operations. The rings are filled once, and looked at while none of them can have run dry.
  */
 static void bytes_are_shared_by_weight_between_accounts(void **state)
 {
@@ -320,10 +321,11 @@ static void bytes_are_shared_by_weight_between_accounts(void **state)
 	stop(&f);
 	free(from);
 	free(to);
-	print_message("weight 100: %llu MiB, weight 200: %llu MiB\n", (unsigned long long)first >> 20,
-		      (unsigned long long)second >> 20);
+	print_message("weight 100: %llu MiB, weight 200: %llu MiB\n",
+		      (unsigned long long)first >> 20, (unsigned long long)second >> 20);
 	if (second < 16 * LARGE) {
-		print_message("skipped: this thread had no CPU to look while both had something to do\n");
+		print_message(
+			"skipped: this thread had no CPU to look while both had something to do\n");
 		skip();
 	}
 	assert_in_range(second * 100 / first, 150, 260);
@@ -345,7 +347,8 @@ static void *interrupt_main(void *argument)
 	while (!atomic_load_explicit(&own->stop, memory_order_relaxed)) {
 		struct raw_ring ring;
 
-		raw_ring_open(&ring, own->fixture->engine, own->account, own->fixture->regions, 4, 0);
+		raw_ring_open(&ring, own->fixture->engine, own->account, own->fixture->regions, 4,
+			      0);
 		for (unsigned i = 0; i < 50; i++) {
 			struct vdm_descriptor d = copy(to, from, sizeof to);
 
@@ -359,7 +362,8 @@ static void *interrupt_main(void *argument)
 	return NULL;
 }
 
-/* A piece that is given up for another user is gone on with: no byte is missed, or moved in the wrong order. */
+/* A piece that is given up for another user is gone on with: no byte is missed, or moved in the
+ * wrong order. */
 static void what_is_interrupted_is_completed(void **state)
 {
 	size_t n = 6u << 20, room = n + 5000;
@@ -377,7 +381,8 @@ static void what_is_interrupted_is_completed(void **state)
 		raw_ring_open(&ring, f.engine, f.account, f.regions, 8, 0);
 		pthread_create(&thread, NULL, interrupt_main, &others);
 		for (unsigned round = 0; round < scaled(60); round++) {
-			size_t from = round % 3 == 0 ? 0 : 5000, to = round % 3 == 1 ? 0 : 5000 - from;
+			size_t from = round % 3 == 0 ? 0 : 5000,
+			       to = round % 3 == 1 ? 0 : 5000 - from;
 			struct vdm_descriptor move = copy(have + to, have + from, n);
 			struct vdm_descriptor apart = copy(want, have, room);
 
@@ -395,7 +400,8 @@ static void what_is_interrupted_is_completed(void **state)
 		atomic_store_explicit(&others.stop, true, memory_order_relaxed);
 		pthread_join(thread, NULL);
 		assert_int_equal(others.wrong, 0);
-		print_message("%u workers: %u operations of another user meanwhile\n", workers, others.rounds);
+		print_message("%u workers: %u operations of another user meanwhile\n", workers,
+			      others.rounds);
 		raw_ring_close(&ring, NULL);
 		engine_account_delete(others.account);
 		stop(&f);
@@ -606,7 +612,8 @@ static void a_region_is_removed_once(void **state)
 		pthread_t thread;
 
 		assert_int_equal(engine_region_add(regions, memory, sizeof memory, true,
-						   &removal.region), 0);
+						   &removal.region),
+				 0);
 		other = removal;
 		assert_int_equal(pthread_create(&thread, NULL, remove_region, &other), 0);
 		remove_region(&removal);

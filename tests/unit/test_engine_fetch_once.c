@@ -60,7 +60,8 @@ static int set_up(void **state)
 	a.memory = malloc(2 * GUARD + REGION);
 	assert_non_null(a.memory);
 	memset(a.memory, CANARY, 2 * GUARD + REGION);
-	assert_int_equal(engine_region_add(a.regions, a.memory + GUARD, REGION, true, &a.region), 0);
+	assert_int_equal(engine_region_add(a.regions, a.memory + GUARD, REGION, true, &a.region),
+			 0);
 	a.submission = aligned_alloc(4096, 2 * 4096);
 	a.completion = aligned_alloc(4096, 2 * 4096);
 	memset(a.submission, 0, 2 * 4096);

@@ -17,7 +17,8 @@ static char memory[2 * LENGTH];
 static struct flights flights;
 
 static const struct operation apart = {.opcode = VDM_OPCODE_MEMCPY,
-				       .facts = OP_DESTINATION | OP_WRITES | OP_SOURCE | OP_DIVISIBLE,
+				       .facts = OP_DESTINATION | OP_WRITES | OP_SOURCE |
+						OP_DIVISIBLE,
 				       .destination = memory,
 				       .source = memory + LENGTH,
 				       .length = LENGTH,

@@ -9,8 +9,11 @@
 #include <cmocka.h>
 #include <libvdm.h>
 
-static_assert(FUTURE_STATE_IDLE == 0 && FUTURE_STATE_COMPLETE == 1 && FUTURE_STATE_RUNNING == 2, "");
-static_assert(FUTURE_NOTIFIER_NONE == 0 && FUTURE_NOTIFIER_WAKER == 1 && FUTURE_NOTIFIER_POLLER == 2, "");
+static_assert(FUTURE_STATE_IDLE == 0 && FUTURE_STATE_COMPLETE == 1 && FUTURE_STATE_RUNNING == 2,
+	      "");
+static_assert(FUTURE_NOTIFIER_NONE == 0 && FUTURE_NOTIFIER_WAKER == 1 &&
+		      FUTURE_NOTIFIER_POLLER == 2,
+	      "");
 static_assert(sizeof(struct vdm_operation_data) == 64, "");
 static_assert(sizeof(((struct vdm_operation *)0)->data) == 40, "");
 static_assert(offsetof(struct vdm, capabilities) == 4 * sizeof(void *), "");
@@ -187,7 +190,8 @@ static void a_chain_has_the_properties_of_its_current_entry(void **state)
 	static const int expected[] = {1, 1, 1, 0, 0, 1, 0};
 
 	for (unsigned i = 0; i < 7; i++) {
-		assert_int_equal(future_has_property(FUTURE_AS_RUNNABLE(&chain), FUTURE_PROPERTY_ASYNC),
+		assert_int_equal(future_has_property(FUTURE_AS_RUNNABLE(&chain),
+						     FUTURE_PROPERTY_ASYNC),
 				 expected[i]);
 		if (i > 0)
 			future_poll(FUTURE_AS_RUNNABLE(&chain), NULL);
@@ -205,7 +209,8 @@ static void *own_new(struct vdm *vdm, const enum vdm_operation_type type)
 	return vdm;
 }
 
-static int own_start(void *data, const struct vdm_operation *operation, struct future_notifier *notifier)
+static int own_start(void *data, const struct vdm_operation *operation,
+		     struct future_notifier *notifier)
 {
 	(void)data;
 	(void)operation;
@@ -221,14 +226,16 @@ static enum future_state own_check(void *data, const struct vdm_operation *opera
 	return ++polls_of_mover < 2 ? FUTURE_STATE_RUNNING : FUTURE_STATE_COMPLETE;
 }
 
-static void own_delete(void *data, const struct vdm_operation *operation, struct vdm_operation_output *output)
+static void own_delete(void *data, const struct vdm_operation *operation,
+		       struct vdm_operation_output *output)
 {
 	(void)data;
 	output->type = operation->type;
 	output->result = VDM_SUCCESS;
 }
 
-static struct vdm own_mover = {own_new, own_delete, own_start, own_check, VDM_CAPABILITY_RENOTIFY, is_asynchronous};
+static struct vdm own_mover = {
+	own_new, own_delete, own_start, own_check, VDM_CAPABILITY_RENOTIFY, is_asynchronous};
 
 struct mixed_data {
 	FUTURE_CHAIN_ENTRY(struct vdm_operation_future, set);
@@ -245,7 +252,8 @@ static void a_complete_operation_leaves_no_notifier_behind(void **state)
 	char byte;
 
 	(void)state;
-	FUTURE_CHAIN_ENTRY_INIT(&chain.data.set, vdm_memset(&own_mover, &byte, 1, 1, 0), NULL, NULL);
+	FUTURE_CHAIN_ENTRY_INIT(&chain.data.set, vdm_memset(&own_mover, &byte, 1, 1, 0), NULL,
+				NULL);
 	FUTURE_CHAIN_ENTRY_INIT(&chain.data.last, new_step(1, 0), NULL, NULL);
 	FUTURE_CHAIN_INIT(&chain);
 	assert_int_equal(future_poll(FUTURE_AS_RUNNABLE(&chain), &notifier), FUTURE_STATE_RUNNING);

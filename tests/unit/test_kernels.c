@@ -21,7 +21,7 @@ static unsigned char *pattern(size_t n, unsigned seed)
 	return bytes;
 }
 
-static const size_t sizes[] = {0,    1,    63,   64,   65,    127,   4095, 4096,
+static const size_t sizes[] = {0,    1,    63,   64,   65,    127,   4095,  4096,
 			       4097, 8191, 8192, 8200, 65535, 65536, 100001};
 #define SIZES (sizeof sizes / sizeof *sizes)
 
@@ -34,13 +34,14 @@ static void copy_moves_exactly_the_bytes_at_every_alignment(void **state)
 		unsigned char *src = pattern(n + 64, 1);
 		unsigned char *dest = malloc(n + 64 + 2 * MARGIN);
 
-		for (size_t to = 0; to < 64; to += n > 9000 ? 21 : 1) {
+		for (size_t to = 0; to<64; to += n> 9000 ? 21 : 1) {
 			for (size_t from = 0; from < 64; from += 13) {
 				memset(dest, 0xa5, n + 64 + 2 * MARGIN);
 				unsigned char *d = dest + MARGIN + to;
 
 				assert_ptr_equal(kernels_default()->copy(d, src + from, n,
-									 KERNEL_NO_CACHE), d);
+									 KERNEL_NO_CACHE),
+						 d);
 				assert_memory_equal(d, src + from, n);
 				for (size_t i = 0; i < MARGIN; i++) {
 					assert_int_equal(d[-1 - (long)i], 0xa5);
@@ -60,7 +61,7 @@ static void set_fills_exactly_the_bytes_at_every_alignment(void **state)
 		size_t n = sizes[s];
 		unsigned char *dest = malloc(n + 64 + 2 * MARGIN);
 
-		for (size_t to = 0; to < 64; to += n > 9000 ? 21 : 1) {
+		for (size_t to = 0; to<64; to += n> 9000 ? 21 : 1) {
 			memset(dest, 0xa5, n + 64 + 2 * MARGIN);
 			unsigned char *d = dest + MARGIN + to;
 
@@ -78,7 +79,8 @@ static void set_fills_exactly_the_bytes_at_every_alignment(void **state)
 
 static void move_keeps_its_meaning_when_ranges_overlap(void **state)
 {
-	static const long distances[] = {-8192, -4097, -65, -64, -63, -1, 0, 1, 63, 64, 65, 4097, 8192};
+	static const long distances[] = {-8192, -4097, -65, -64, -63,  -1,  0,
+					 1,     63,    64,  65,  4097, 8192};
 	size_t n = 8192, room = 3 * 8192;
 
 	(void)state;
@@ -86,7 +88,8 @@ static void move_keeps_its_meaning_when_ranges_overlap(void **state)
 		unsigned char *have = pattern(room, 3), *want = pattern(room, 3);
 
 		memmove(want + 8192 + distances[i], want + 8192, n);
-		kernels_default()->move(have + 8192 + distances[i], have + 8192, n, KERNEL_NO_CACHE);
+		kernels_default()->move(have + 8192 + distances[i], have + 8192, n,
+					KERNEL_NO_CACHE);
 		assert_memory_equal(have, want, room);
 		free(have);
 		free(want);

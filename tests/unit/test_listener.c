@@ -112,7 +112,8 @@ static unsigned exit_status_of_a_child(void)
 static void of_daemons_that_start_at_once_one_stays(void **state)
 {
 	enum { ROUNDS = 300 };
-	pthread_barrier_t *meet = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_barrier_t *meet =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pthread_barrierattr_t shared;
 
 	(void)state;
@@ -195,7 +196,8 @@ static void a_directory_that_cannot_be_written_is_named(void **state)
 
 		if (geteuid() == 0 && setuid(65534) < 0)
 			_exit(1);
-		_exit(open_listener(&listener) != -EACCES || !strstr(error, "cannot create") || !strstr(error, path));
+		_exit(open_listener(&listener) != -EACCES || !strstr(error, "cannot create") ||
+		      !strstr(error, path));
 	}
 	wait(&status);
 	assert_int_equal(chmod(directory, 0700), 0);
@@ -283,7 +285,8 @@ static void a_daemon_that_cannot_serve_says_so(void **state)
 
 		strcpy(address.sun_path, path);
 		clients[i] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-		assert_int_equal(connect(clients[i], (struct sockaddr *)&address, sizeof address), 0);
+		assert_int_equal(connect(clients[i], (struct sockaddr *)&address, sizeof address),
+				 0);
 		if (i > 0)
 			assert_int_equal(vdm_packet_send(clients[i], &hello.header, NULL, 0), 0);
 	}

@@ -106,7 +106,8 @@ static void a_user_cannot_fill_the_log(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(messages_below_the_level_are_not_written, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(messages_below_the_level_are_not_written, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(it_says_whom_it_is_about, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_user_cannot_fill_the_log, set_up, tear_down),
 	};

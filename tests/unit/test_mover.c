@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * client/mover*.c and waker.c: the contract of a mover, for each of them. The daemon mover runs without a daemon
- * here; with one it runs in the integration tests.
+ * client/mover*.c and waker.c: the contract of a mover, for each of them. The daemon mover runs
+ * without a daemon here; with one it runs in the integration tests.
  */
 #include <dirent.h>
 #include <pthread.h>
@@ -82,7 +82,8 @@ static void all_operations_do_what_they_say(void **state)
 
 		for (size_t i = 0; i < sizeof from; i++)
 			from[i] = (char)(i * 31 + i / 256);
-		struct vdm_operation_future copy = vdm_memcpy(vdms[m], bytes, from, sizeof bytes, 0);
+		struct vdm_operation_future copy =
+			vdm_memcpy(vdms[m], bytes, from, sizeof bytes, 0);
 
 		FUTURE_BUSY_POLL(&copy);
 		assert_int_equal(FUTURE_OUTPUT(&copy)->type, VDM_OPERATION_MEMCPY);
@@ -130,7 +131,8 @@ static void the_sync_mover_claims_no_hint_and_takes_it(void **state)
 
 	(void)state;
 	assert_false(vdm_is_supported(vdms[1], VDM_F_NO_CACHE_HINT));
-	assert_int_equal(run(vdm_memset(vdms[1], bytes, 3, sizeof bytes, VDM_F_NO_CACHE_HINT)), VDM_SUCCESS);
+	assert_int_equal(run(vdm_memset(vdms[1], bytes, 3, sizeof bytes, VDM_F_NO_CACHE_HINT)),
+			 VDM_SUCCESS);
 	assert_int_equal(bytes[9999], 3);
 }
 
@@ -140,7 +142,8 @@ static void durable_operations_move_ordinary_memory(void **state)
 	struct data_mover_dml *mover = data_mover_dml_new(DATA_MOVER_DML_AUTO);
 	struct vdm *vdm = data_mover_dml_get_vdm(mover);
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	char *pages = mmap(NULL, 3 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *middle = pages + page;
+	char *pages = mmap(NULL, 3 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+	     *middle = pages + page;
 	static const size_t lengths[] = {0, 1, 63, 64, 65, 200};
 	char from[200];
 
@@ -153,15 +156,19 @@ static void durable_operations_move_ordinary_memory(void **state)
 		size_t n = lengths[i];
 		char *last = middle + page - n;
 
-		assert_int_equal(run(vdm_memcpy(vdm, last, from, n, VDM_F_MEM_DURABLE)), VDM_SUCCESS);
-		assert_memory_equal(last, from, n);
-		assert_int_equal(run(vdm_memset(vdm, middle, 7, n, VDM_F_MEM_DURABLE | VDM_F_NO_CACHE_HINT)),
+		assert_int_equal(run(vdm_memcpy(vdm, last, from, n, VDM_F_MEM_DURABLE)),
 				 VDM_SUCCESS);
-		assert_int_equal(run(vdm_memmove(vdm, middle + 1, middle, n, VDM_F_MEM_DURABLE)), VDM_SUCCESS);
+		assert_memory_equal(last, from, n);
+		assert_int_equal(run(vdm_memset(vdm, middle, 7, n,
+						VDM_F_MEM_DURABLE | VDM_F_NO_CACHE_HINT)),
+				 VDM_SUCCESS);
+		assert_int_equal(run(vdm_memmove(vdm, middle + 1, middle, n, VDM_F_MEM_DURABLE)),
+				 VDM_SUCCESS);
 		assert_int_equal(middle[n], n > 0 ? 7 : 0);
 		assert_int_equal(run(vdm_flush(vdm, last, n, 0)), VDM_SUCCESS);
 	}
-	assert_int_equal(run(vdm_memset(vdm, middle, 1, 1, (uint64_t)1 << 40)), VDM_ERROR_JOB_CORRUPTED);
+	assert_int_equal(run(vdm_memset(vdm, middle, 1, 1, (uint64_t)1 << 40)),
+			 VDM_ERROR_JOB_CORRUPTED);
 	assert_null(data_mover_dml_new((enum data_mover_dml_type)3));
 	munmap(pages, 3 * page);
 	data_mover_dml_delete(mover);
@@ -204,7 +211,9 @@ static void operations_that_are_never_started_hold_up_no_other(void **state)
 		assert_true(made > 17000 && made < 100000); /* as many as libminiasync's have */
 		assert_int_equal(FUTURE_OUTPUT(&idle[made])->result, VDM_ERROR_OUT_OF_MEMORY);
 		assert_int_equal(FUTURE_OUTPUT(&idle[made])->type, VDM_OPERATION_MEMSET);
-		assert_int_equal(future_has_property(FUTURE_AS_RUNNABLE(&idle[made]), FUTURE_PROPERTY_ASYNC), 0);
+		assert_int_equal(future_has_property(FUTURE_AS_RUNNABLE(&idle[made]),
+						     FUTURE_PROPERTY_ASYNC),
+				 0);
 		/* finishing one makes room for one, however often */
 		for (unsigned i = 0; i < 1000; i++) {
 			FUTURE_BUSY_POLL(&idle[made / 2]);
@@ -250,15 +259,18 @@ static void skipped_operations_make_room(void **state)
 		for (unsigned i = 0; i < 70000; i++) {
 			struct skipping chain = {0};
 
-			FUTURE_CHAIN_ENTRY_INIT(&chain.data.first, vdm_memset(vdms[m], &bytes[0], 1, 1, 0), skip_next,
+			FUTURE_CHAIN_ENTRY_INIT(&chain.data.first,
+						vdm_memset(vdms[m], &bytes[0], 1, 1, 0), skip_next,
 						NULL);
-			FUTURE_CHAIN_ENTRY_INIT(&chain.data.skipped, vdm_memset(vdms[m], &bytes[1], 1, 1, 0), NULL,
+			FUTURE_CHAIN_ENTRY_INIT(&chain.data.skipped,
+						vdm_memset(vdms[m], &bytes[1], 1, 1, 0), NULL,
 						NULL);
 			FUTURE_CHAIN_INIT(&chain);
 			assert_int_equal(FUTURE_STATE(&chain.data.skipped.fut), FUTURE_STATE_IDLE);
 			FUTURE_BUSY_POLL(&chain);
 			assert_int_equal(chain.data.first.fut.output.result, VDM_SUCCESS);
-			assert_int_equal(chain.data.skipped.fut.output.result, VDM_ERROR_JOB_CORRUPTED);
+			assert_int_equal(chain.data.skipped.fut.output.result,
+					 VDM_ERROR_JOB_CORRUPTED);
 			/* another poll returns it no second time */
 			future_poll(&chain.data.skipped.fut.base, NULL);
 		}
@@ -334,7 +346,8 @@ static void a_full_ring_means_later(void **state)
 
 struct wait {
 	sem_t semaphore;
-	_Atomic unsigned calls; /* one waker may serve several operations, and be called by several threads */
+	/* one waker may serve several operations, and be called by several threads */
+	_Atomic unsigned calls;
 };
 
 static void post(void *data)
@@ -346,8 +359,8 @@ static void post(void *data)
 }
 
 /*
- * Defects 4 and 5: a thread that is woken finds the operation complete, and may then free the waker's data and the
- * future at once.
+ * Defects 4 and 5: a thread that is woken finds the operation complete, and may then free the
+ * waker's data and the future at once.
  */
 static void woken_means_complete_and_the_waker_is_not_touched_afterwards(void **state)
 {
@@ -401,8 +414,7 @@ static void another_notifier_replaces_the_first(void **state)
 			continue;
 		enum future_state now = future_poll(FUTURE_AS_RUNNABLE(&copy), &after);
 
-		if (now != FUTURE_STATE_COMPLETE &&
-		    after.notifier_used == FUTURE_NOTIFIER_WAKER) {
+		if (now != FUTURE_STATE_COMPLETE && after.notifier_used == FUTURE_NOTIFIER_WAKER) {
 			do
 				sem_wait(&second.semaphore);
 			while (future_poll(FUTURE_AS_RUNNABLE(&copy), NULL) !=
@@ -459,7 +471,8 @@ static void a_waker_may_poll_its_own_future(void **state)
 	}
 }
 
-/* Wakers that wait for another future each, which may be one whose waker is due or being called as well. */
+/* Wakers that wait for another future each, which may be one whose waker is due or being called as
+ * well. */
 struct waiting_waker {
 	struct vdm_operation_future future, other;
 	struct runtime *runtime;
@@ -497,7 +510,8 @@ static void a_waker_may_wait_for_another_future(void **state)
 			w[i].future = vdm_memcpy(vdms[0], to[i], from, sizeof from, 0);
 			if (round % 2) /* it is in flight when the waker waits for it */
 				future_poll(FUTURE_AS_RUNNABLE(&w[i].other), NULL);
-			if (future_poll(FUTURE_AS_RUNNABLE(&w[i].future), &notifier) == FUTURE_STATE_COMPLETE ||
+			if (future_poll(FUTURE_AS_RUNNABLE(&w[i].future), &notifier) ==
+				    FUTURE_STATE_COMPLETE ||
 			    notifier.notifier_used != FUTURE_NOTIFIER_WAKER)
 				sem_post(&w[i].woken);
 		}
@@ -511,7 +525,8 @@ static void a_waker_may_wait_for_another_future(void **state)
 	runtime_delete(runtime);
 }
 
-/* Two operations end at once, and the waker of the one waits for the other, whose own waker has not been called yet. */
+/* Two operations end at once, and the waker of the one waits for the other, whose own waker has not
+ * been called yet. */
 static void a_waker_may_wait_for_one_that_is_due(void **state)
 {
 	static char to[2][4096];
@@ -557,7 +572,8 @@ static void delete_your_mover(void *data)
 	struct last_one *last = data;
 
 	pthread_mutex_lock(&last->lock);
-	assert_int_equal(future_poll(FUTURE_AS_RUNNABLE(&last->future), NULL), FUTURE_STATE_COMPLETE);
+	assert_int_equal(future_poll(FUTURE_AS_RUNNABLE(&last->future), NULL),
+			 FUTURE_STATE_COMPLETE);
 	pthread_mutex_unlock(&last->lock);
 	data_mover_threads_delete(last->mover);
 	sem_post(&last->gone);
@@ -570,11 +586,14 @@ static void a_waker_may_delete_its_mover(void **state)
 	(void)state;
 	threads_at_first = threads_of_this_process();
 	for (unsigned i = 0; i < 20; i++) {
-		struct last_one last = {.lock = PTHREAD_MUTEX_INITIALIZER, .mover = data_mover_threads_new(1, 8, FUTURE_NOTIFIER_WAKER)};
+		struct last_one last = {
+			.lock = PTHREAD_MUTEX_INITIALIZER,
+			.mover = data_mover_threads_new(1, 8, FUTURE_NOTIFIER_WAKER)};
 		struct future_notifier notifier = {.waker = {&last, delete_your_mover}};
 
 		sem_init(&last.gone, 0, 0);
-		last.future = vdm_memcpy(data_mover_threads_get_vdm(last.mover), to, from, sizeof to, 0);
+		last.future =
+			vdm_memcpy(data_mover_threads_get_vdm(last.mover), to, from, sizeof to, 0);
 		pthread_mutex_lock(&last.lock);
 		enum future_state now = future_poll(FUTURE_AS_RUNNABLE(&last.future), &notifier);
 
@@ -598,7 +617,8 @@ static void deleting_a_mover_finishes_what_is_in_flight(void **state)
 	(void)state;
 	memset(from, 5, sizeof from);
 	for (unsigned round = 0; round < 20; round++) {
-		struct data_mover_threads *mover = data_mover_threads_new(1, FLIGHTS, FUTURE_NOTIFIER_WAKER);
+		struct data_mover_threads *mover =
+			data_mover_threads_new(1, FLIGHTS, FUTURE_NOTIFIER_WAKER);
 		struct vdm_operation_future future[FLIGHTS];
 		struct wait wait = {.calls = 0};
 		struct future_notifier notifier = {.waker = {&wait, post}};
@@ -607,11 +627,14 @@ static void deleting_a_mover_finishes_what_is_in_flight(void **state)
 		sem_init(&wait.semaphore, 0, 0);
 		memset(to, 0, sizeof to);
 		for (unsigned i = 0; i < FLIGHTS; i++) {
-			future[i] = vdm_memcpy(data_mover_threads_get_vdm(mover), to[i], from, sizeof from, 0);
-			expected += future_poll(FUTURE_AS_RUNNABLE(&future[i]), &notifier) != FUTURE_STATE_COMPLETE;
+			future[i] = vdm_memcpy(data_mover_threads_get_vdm(mover), to[i], from,
+					       sizeof from, 0);
+			expected += future_poll(FUTURE_AS_RUNNABLE(&future[i]), &notifier) !=
+				    FUTURE_STATE_COMPLETE;
 		}
 		data_mover_threads_delete(mover);
-		assert_true(wait.calls >= expected); /* an operation may end in its first poll, after its waker */
+		/* an operation may end in its first poll, after its waker */
+		assert_true(wait.calls >= expected);
 		for (unsigned i = 0; i < FLIGHTS; i++)
 			assert_memory_equal(to[i], from, sizeof from);
 		sem_destroy(&wait.semaphore);
@@ -628,7 +651,8 @@ static void *poll_with_a_cancellation_pending(void *argument)
 	return NULL;
 }
 
-/* The workers sleep, so that starting the operation makes a system call that is a cancellation point. */
+/* The workers sleep, so that starting the operation makes a system call that is a cancellation
+ * point. */
 static void a_thread_is_cancelled_after_its_poll(void **state)
 {
 	static char byte;
@@ -673,7 +697,8 @@ static void pollers_see_a_word_change(void **state)
 static void without_a_notifier_one_polls(void **state)
 {
 	struct data_mover_threads *mover = data_mover_threads_new(1, 8, FUTURE_NOTIFIER_NONE);
-	struct future_notifier notifier = {.waker = {NULL, post}, .notifier_used = FUTURE_NOTIFIER_WAKER};
+	struct future_notifier notifier = {.waker = {NULL, post},
+					   .notifier_used = FUTURE_NOTIFIER_WAKER};
 	static char to[1 << 20], from[1 << 20];
 
 	(void)state;
@@ -722,7 +747,8 @@ static void own_functions_are_used_and_taken_back(void **state)
 
 	(void)state;
 	data_mover_threads_set_memcpy_fn(threads, custom_copy);
-	assert_int_equal(run(vdm_memcpy(vdms[0], to, from, sizeof to, VDM_F_NO_CACHE_HINT)), VDM_SUCCESS);
+	assert_int_equal(run(vdm_memcpy(vdms[0], to, from, sizeof to, VDM_F_NO_CACHE_HINT)),
+			 VDM_SUCCESS);
 	assert_int_equal(custom_calls, 1);
 	assert_int_equal(custom_flags, VDM_F_NO_CACHE_HINT);
 	data_mover_threads_set_memcpy_fn(threads, NULL);
@@ -730,7 +756,8 @@ static void own_functions_are_used_and_taken_back(void **state)
 	assert_int_equal(custom_calls, 1);
 }
 
-/* Sizes from which operations are cut up, or go around the cache, when the library's functions move the bytes. */
+/* Sizes from which operations are cut up, or go around the cache, when the library's functions move
+ * the bytes. */
 static void own_functions_see_the_flags_that_were_given(void **state)
 {
 	static const size_t sizes[] = {1, 4096, 256 << 10, 300 << 10, 16 << 20, 40 << 20};
@@ -739,8 +766,10 @@ static void own_functions_see_the_flags_that_were_given(void **state)
 	(void)state;
 	data_mover_threads_set_memcpy_fn(threads, custom_copy);
 	for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-		for (unsigned flags = 0; flags <= VDM_F_NO_CACHE_HINT; flags += VDM_F_NO_CACHE_HINT) {
-			assert_int_equal(run(vdm_memcpy(vdms[0], to, from, sizes[i], flags)), VDM_SUCCESS);
+		for (unsigned flags = 0; flags <= VDM_F_NO_CACHE_HINT;
+		     flags += VDM_F_NO_CACHE_HINT) {
+			assert_int_equal(run(vdm_memcpy(vdms[0], to, from, sizes[i], flags)),
+					 VDM_SUCCESS);
 			assert_int_equal(custom_flags, flags);
 			assert_int_equal(custom_bytes, sizes[i]);
 		}
@@ -816,7 +845,8 @@ static void in_a_forked_child_operations_fail(void **state)
 		int failed = 0;
 
 		for (unsigned m = 0; m < 3; m++)
-			failed |= run(vdm_memset(vdms[m], &byte, 2, 1, 0)) != VDM_ERROR_JOB_CORRUPTED;
+			failed |=
+				run(vdm_memset(vdms[m], &byte, 2, 1, 0)) != VDM_ERROR_JOB_CORRUPTED;
 		failed |= byte != 1;
 		tear_down(NULL);
 		/* and the child's own mover works */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A new operation is one row and one file: the engine of this test is built with invert_operation.h. */
+/* A new operation is one row and one file: the engine of this test is built with
+ * invert_operation.h. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,7 +32,8 @@ static int set_up(void **state)
 	f->to = calloc(1, BYTES);
 	for (size_t i = 0; i < BYTES; i++)
 		f->from[i] = (char)(i * 7);
-	if (engine_new(&options, &f->engine) < 0 || engine_account_new(f->engine, &f->account) < 0 ||
+	if (engine_new(&options, &f->engine) < 0 ||
+	    engine_account_new(f->engine, &f->account) < 0 ||
 	    engine_memory_new(f->engine, 2, &f->regions) < 0 ||
 	    engine_region_add(f->regions, f->from, BYTES, false, &f->source) < 0 ||
 	    engine_region_add(f->regions, f->to, BYTES, true, &f->destination) < 0)

@@ -56,7 +56,8 @@ static void send_raw(const void *bytes, size_t size, unsigned count)
 		rights->cmsg_type = SCM_RIGHTS;
 		rights->cmsg_len = CMSG_LEN(sizeof(int) * count);
 		for (unsigned i = 0; i < count; i++)
-			memcpy(CMSG_DATA(rights) + i * sizeof(int), &(int){STDIN_FILENO}, sizeof(int));
+			memcpy(CMSG_DATA(rights) + i * sizeof(int), &(int){STDIN_FILENO},
+			       sizeof(int));
 	}
 	assert_int_equal(sendmsg(ends[0], &header, 0), size);
 }
@@ -85,7 +86,8 @@ static void a_message_arrives_with_its_descriptors(void **state)
 
 static void descriptors_of_malformed_messages_are_the_callers_too(void **state)
 {
-	union vdm_message message = {.header = {VDM_MESSAGE_STATUS, sizeof(struct vdm_message_status)}};
+	union vdm_message message = {
+		.header = {VDM_MESSAGE_STATUS, sizeof(struct vdm_message_status)}};
 	struct vdm_packet packet;
 	char large[sizeof message + 1] = {0};
 	int before = open_fds();
@@ -143,11 +145,12 @@ static void sending_never_blocks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_message_arrives_with_its_descriptors, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_message_arrives_with_its_descriptors, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(
 			descriptors_of_malformed_messages_are_the_callers_too, setup, teardown),
-		cmocka_unit_test_setup_teardown(an_empty_socket_and_an_ended_one_are_told_apart, setup,
-						teardown),
+		cmocka_unit_test_setup_teardown(an_empty_socket_and_an_ended_one_are_told_apart,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(sending_never_blocks, setup, teardown),
 	};
 

@@ -76,7 +76,8 @@ static void lower_priorities_are_not_peeked_at(void **state)
 	assert_true(peek_wanted(&f->peek));
 }
 
-/* Then pieces have to be small: an account whose turn it is, or that cannot be peeked at, waits for the end of one. */
+/* Then pieces have to be small: an account whose turn it is, or that cannot be peeked at, waits for
+ * the end of one. */
 static void not_all_can_be_peeked_at(void **state)
 {
 	struct fixture *f = *state;

@@ -74,7 +74,8 @@ static long mapped_kib(const void *base)
 
 	assert_non_null(file);
 	while (fgets(line, sizeof line, file)) {
-		if (sscanf(line, "%lx-%lx ", &begin, &end) == 2 && strchr(line, '-') < strchr(line, ' '))
+		if (sscanf(line, "%lx-%lx ", &begin, &end) == 2 &&
+		    strchr(line, '-') < strchr(line, ' '))
 			here = begin <= (uintptr_t)base && (uintptr_t)base < end;
 		else if (here && sscanf(line, "Rss: %ld kB", &kib) == 1)
 			break;

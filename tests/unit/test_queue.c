@@ -72,7 +72,8 @@ static int result_of(struct fixture *f, const struct vdm_descriptor *descriptor)
 	return completion->result;
 }
 
-/* I1: the lines that one submission and one completion dirty, counted in the shared memory itself. */
+/* I1: the lines that one submission and one completion dirty, counted in the shared memory
+ * itself. */
 static void I1_one_operation_dirties_one_line_each_way(void **state)
 {
 	struct fixture f;
@@ -83,7 +84,8 @@ static void I1_one_operation_dirties_one_line_each_way(void **state)
 	start(&f, 1, 1000000, 16, 0);
 	struct vdm_descriptor d = copy_of(&f, 64);
 
-	assert_int_equal(result_of(&f, &d), 0); /* from now on it is polled: no announcement changes */
+	/* from now on it is polled: no announcement changes */
+	assert_int_equal(result_of(&f, &d), 0);
 	char *before_s = malloc(submission), *before_c = malloc(completion);
 
 	memcpy(before_s, f.ring.submission, submission);
@@ -113,13 +115,18 @@ static void copies_moves_sets_and_flushes(void **state)
 	assert_memory_equal(f.memory, f.constant, 100);
 	assert_int_equal(f.memory[100], 0);
 
-	d = (struct vdm_descriptor){.opcode = VDM_OPCODE_MEMSET, .destination_region = f.writable,
-				    .destination_offset = 10, .length = 5, .pattern = 'x'};
+	d = (struct vdm_descriptor){.opcode = VDM_OPCODE_MEMSET,
+				    .destination_region = f.writable,
+				    .destination_offset = 10,
+				    .length = 5,
+				    .pattern = 'x'};
 	assert_int_equal(result_of(&f, &d), 0);
 	assert_memory_equal(f.memory, "ccccccccccxxxxxccccc", 20);
 
-	d = (struct vdm_descriptor){.opcode = VDM_OPCODE_MEMMOVE, .destination_region = f.writable,
-				    .destination_offset = 1, .source_region = f.writable,
+	d = (struct vdm_descriptor){.opcode = VDM_OPCODE_MEMMOVE,
+				    .destination_region = f.writable,
+				    .destination_offset = 1,
+				    .source_region = f.writable,
 				    .length = 14};
 	assert_int_equal(result_of(&f, &d), 0);
 	assert_memory_equal(f.memory, "cccccccccccxxxxccccc", 20);
@@ -155,43 +162,80 @@ static void I4_bad_descriptors_fail_alone(void **state)
 		{{.opcode = VDM_OPCODE_NOP, .reserved1 = 1}, -EINVAL},
 		{{.opcode = VDM_OPCODE_NOP, .length = 1}, -EINVAL},
 		{{.opcode = VDM_OPCODE_NOP, .pattern = 1}, -EINVAL},
-		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = w, .length = 1, .pattern = 256},
+		{{.opcode = VDM_OPCODE_MEMSET,
+		  .destination_region = w,
+		  .length = 1,
+		  .pattern = 256},
 		 -EINVAL},
-		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = w, .length = 1,
-		  .source_offset = 1}, -EINVAL},
-		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = w, .length = 1,
-		  .source_region = r}, -EINVAL},
+		{{.opcode = VDM_OPCODE_MEMSET,
+		  .destination_region = w,
+		  .length = 1,
+		  .source_offset = 1},
+		 -EINVAL},
+		{{.opcode = VDM_OPCODE_MEMSET,
+		  .destination_region = w,
+		  .length = 1,
+		  .source_region = r},
+		 -EINVAL},
 		{{.opcode = VDM_OPCODE_FLUSH, .flags = VDM_DESCRIPTOR_DURABLE}, -EOPNOTSUPP},
 		/* memory */
 		{{.opcode = VDM_OPCODE_MEMSET, .length = 1}, -EFAULT},
 		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = r, .length = 1}, -EACCES},
-		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = w + 0x10000, .length = 1}, -EFAULT},
-		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = UINT32_MAX, .length = 1}, -EFAULT},
-		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = (w & 0xffff0000) | 8, .length = 1},
+		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = w + 0x10000, .length = 1},
 		 -EFAULT},
-		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = (w & 0xffff0000) | 9, .length = 1},
+		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = UINT32_MAX, .length = 1},
 		 -EFAULT},
-		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = w, .length = BYTES + 1}, -EFAULT},
-		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = w, .destination_offset = BYTES,
-		  .length = 1}, -EFAULT},
-		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = w, .destination_offset = 1,
-		  .length = UINT64_MAX}, -EFAULT},
-		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = w,
-		  .destination_offset = UINT64_MAX, .length = 1}, -EFAULT},
-		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = w,
-		  .destination_offset = UINT64_MAX - 10, .length = 20}, -EFAULT},
+		{{.opcode = VDM_OPCODE_MEMSET,
+		  .destination_region = (w & 0xffff0000) | 8,
+		  .length = 1},
+		 -EFAULT},
+		{{.opcode = VDM_OPCODE_MEMSET,
+		  .destination_region = (w & 0xffff0000) | 9,
+		  .length = 1},
+		 -EFAULT},
+		{{.opcode = VDM_OPCODE_MEMSET, .destination_region = w, .length = BYTES + 1},
+		 -EFAULT},
+		{{.opcode = VDM_OPCODE_MEMSET,
+		  .destination_region = w,
+		  .destination_offset = BYTES,
+		  .length = 1},
+		 -EFAULT},
+		{{.opcode = VDM_OPCODE_MEMSET,
+		  .destination_region = w,
+		  .destination_offset = 1,
+		  .length = UINT64_MAX},
+		 -EFAULT},
+		{{.opcode = VDM_OPCODE_MEMSET,
+		  .destination_region = w,
+		  .destination_offset = UINT64_MAX,
+		  .length = 1},
+		 -EFAULT},
+		{{.opcode = VDM_OPCODE_MEMSET,
+		  .destination_region = w,
+		  .destination_offset = UINT64_MAX - 10,
+		  .length = 20},
+		 -EFAULT},
 		{{.opcode = VDM_OPCODE_MEMCPY, .destination_region = w, .length = 1}, -EFAULT},
-		{{.opcode = VDM_OPCODE_MEMCPY, .destination_region = w, .source_region = r,
-		  .source_offset = BYTES - 1, .length = 2}, -EFAULT},
-		{{.opcode = VDM_OPCODE_MEMMOVE, .destination_region = w, .source_region = r,
-		  .source_offset = UINT64_MAX, .length = 2}, -EFAULT},
+		{{.opcode = VDM_OPCODE_MEMCPY,
+		  .destination_region = w,
+		  .source_region = r,
+		  .source_offset = BYTES - 1,
+		  .length = 2},
+		 -EFAULT},
+		{{.opcode = VDM_OPCODE_MEMMOVE,
+		  .destination_region = w,
+		  .source_region = r,
+		  .source_offset = UINT64_MAX,
+		  .length = 2},
+		 -EFAULT},
 	};
 
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		int result = result_of(&f, &bad[i].descriptor);
 
 		if (result != bad[i].error)
-			fail_msg("bad descriptor %zu completed with %d, not %d", i, result, bad[i].error);
+			fail_msg("bad descriptor %zu completed with %d, not %d", i, result,
+				 bad[i].error);
 		assert_int_equal(result_of(&f, &good), 0);
 	}
 	assert_null(atomic_load(&f.ring.violation));
@@ -253,8 +297,9 @@ static void I2_more_in_flight_than_entries_ends_the_ring(void **state)
 
 	(void)state;
 	start(&f, 1, 50, 2, 0);
-	/* A full ring is served; writing a third entry over one that was not seen complete is seen as what it
-	 * is when the worker gets there first, and otherwise as a second lap: either way it never crashes. */
+	/* A full ring is served; writing a third entry over one that was not seen complete is seen
+	 * as what it is when the worker gets there first, and otherwise as a second lap: either way
+	 * it never crashes. */
 	raw_put(&f.ring, &nop);
 	raw_put(&f.ring, &nop);
 	raw_bell(&f.ring);
@@ -288,8 +333,8 @@ static void sequence_numbers_wrap(void **state)
 static void a_chain_is_cancelled_behind_a_failure(void **state)
 {
 	struct fixture f;
-	struct vdm_descriptor bad = {.opcode = VDM_OPCODE_MEMSET, .flags = VDM_DESCRIPTOR_LINK,
-				     .length = 1};
+	struct vdm_descriptor bad = {
+		.opcode = VDM_OPCODE_MEMSET, .flags = VDM_DESCRIPTOR_LINK, .length = 1};
 	struct vdm_descriptor linked = {.opcode = VDM_OPCODE_NOP, .flags = VDM_DESCRIPTOR_LINK};
 	struct vdm_descriptor nop = {.opcode = VDM_OPCODE_NOP};
 	static const int want[] = {0, -EFAULT, -ECANCELED, -ECANCELED, 0, 0, 0};
@@ -330,8 +375,11 @@ static void a_large_operation_is_claimed_or_found_taken_back(void **state)
 
 	struct vdm_client_line *client_line = f.ring.submission;
 	const struct vdm_daemon_line *daemon_line = f.ring.completion;
-	struct vdm_descriptor d = {.opcode = VDM_OPCODE_MEMCPY, .destination_region = region, .source_region = region,
-				   .destination_offset = large, .length = large};
+	struct vdm_descriptor d = {.opcode = VDM_OPCODE_MEMCPY,
+				   .destination_region = region,
+				   .source_region = region,
+				   .destination_offset = large,
+				   .length = large};
 	const struct vdm_completion *completion;
 
 	assert_int_equal(atomic_load(&daemon_line->claimed), UINT32_MAX - 1);
@@ -401,7 +449,8 @@ static uint64_t charged(struct fixture *f)
 	return served;
 }
 
-/* A page that is not there fails the operation, small or in pieces, and costs what the fault does; the worker goes on. */
+/* A page that is not there fails the operation, small or in pieces, and costs what the fault does;
+ * the worker goes on. */
 static void a_missing_page_fails_the_operation_alone(void **state)
 {
 	struct fixture f;
@@ -421,8 +470,11 @@ static void a_missing_page_fails_the_operation_alone(void **state)
 
 	assert_int_equal(engine_region_add(f.regions, base, size, true, &region), 0);
 	assert_int_equal(ftruncate(fd, 8192), 0);
-	struct vdm_descriptor d = {.opcode = VDM_OPCODE_MEMSET, .destination_region = region,
-				   .destination_offset = 8000, .length = 400, .pattern = 1};
+	struct vdm_descriptor d = {.opcode = VDM_OPCODE_MEMSET,
+				   .destination_region = region,
+				   .destination_offset = 8000,
+				   .length = 400,
+				   .pattern = 1};
 	const struct vdm_descriptor good = copy_of(&f, 64);
 
 	for (uint64_t i = 1; i <= 3; i++) {

@@ -42,7 +42,8 @@ static int tear_down(void **state)
 static int lingering(int *other)
 {
 	const int small = 4096; /* of buffers */
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct linger linger = {.l_onoff = 1, .l_linger = 3600};
 	socklen_t size = sizeof address;
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -169,7 +170,9 @@ static void an_empty_socket_is_closed_at_once(void **state)
 	(void)state;
 	for (unsigned messages = 0; messages < 3; messages++) {
 		char control[CMSG_SPACE(sizeof(int))] = {0};
-		struct msghdr message = {.msg_iov = &nothing, .msg_iovlen = 1, .msg_control = control,
+		struct msghdr message = {.msg_iov = &nothing,
+					 .msg_iovlen = 1,
+					 .msg_control = control,
 					 .msg_controllen = sizeof control};
 		struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
 

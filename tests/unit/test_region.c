@@ -103,7 +103,8 @@ static void what_is_no_memfd_is_refused(void **state)
 	file = shm_open(path, O_CREAT | O_EXCL | O_RDWR, 0600);
 	if (file >= 0)
 		shm_unlink(path);
-	if (file >= 0 && fcntl(file, F_GET_SEALS) >= 0) { /* where /dev/shm is the tmpfs that it should be */
+	if (file >= 0 && fcntl(file, F_GET_SEALS) >= 0) {
+		/* where /dev/shm is the tmpfs that it should be */
 		assert_int_equal(ftruncate(file, BYTES), 0);
 		refused(file, BYTES, 0, -EPERM, "MFD_ALLOW_SEALING");
 	}
@@ -152,8 +153,9 @@ static void read_only_files_make_read_only_regions(void **state)
 	int read_only = open(link, O_RDONLY | O_CLOEXEC);
 
 	assert_int_equal(region_check(read_only, BYTES, VDM_REGION_READ_ONLY, &region, text), 0);
-	assert_int_equal(
-		region_map(&region, prefault, -1, read_only, BYTES, VDM_REGION_READ_ONLY, text), 0);
+	assert_int_equal(region_map(&region, prefault, -1, read_only, BYTES, VDM_REGION_READ_ONLY,
+				    text),
+			 0);
 	assert_int_equal(((char *)region.base)[BYTES - 1], 0);
 	region_dispose(&region, prefault, NULL, NULL);
 	close(read_only);

@@ -32,7 +32,8 @@ static void start(struct fixture *f, uint32_t entries, uint32_t spin_us)
 	assert_int_equal(engine_account_new(f->engine, &f->account), 0);
 	assert_int_equal(engine_memory_new(f->engine, 0, &f->regions), 0);
 	assert_int_equal(ring_open_inprocess(f->engine, f->account, f->regions, entries, spin_us,
-					     &f->ring), 0);
+					     &f->ring),
+			 0);
 }
 
 static void start_local(struct fixture *f, uint32_t entries)
@@ -66,7 +67,8 @@ static void I2_a_full_ring_gives_no_entry_and_loses_nothing(void **state)
 	struct fixture f;
 
 	(void)state;
-	BOTH_LANES(&f, 8) {
+	BOTH_LANES(&f, 8)
+	{
 		struct vdm_cqe *cqes[8];
 		uint64_t next = 0;
 
@@ -98,7 +100,8 @@ static void operations_do_what_their_names_say(void **state)
 	struct fixture f;
 
 	(void)state;
-	BOTH_LANES(&f, 8) {
+	BOTH_LANES(&f, 8)
+	{
 		char from[300], to[300];
 		struct vdm_cqe *cqes[5];
 
@@ -128,12 +131,13 @@ static void bad_entries_complete_with_an_error(void **state)
 	struct fixture f;
 
 	(void)state;
-	BOTH_LANES(&f, 16) {
+	BOTH_LANES(&f, 16)
+	{
 		char to[64];
 		struct vdm_sqe *sqe;
 		struct vdm_cqe *cqes[7];
-		static const int want[] = {-EINVAL, -EINVAL, -EINVAL, -EOPNOTSUPP, -EINVAL,
-					   -ECANCELED, 0};
+		static const int want[] = {-EINVAL, -EINVAL,    -EINVAL, -EOPNOTSUPP,
+					   -EINVAL, -ECANCELED, 0};
 
 		sqe = vdm_ring_get_sqe(f.ring);
 		sqe->opcode = 200;
@@ -146,7 +150,8 @@ static void bad_entries_complete_with_an_error(void **state)
 		vdm_prep_memset(sqe, to, 0, 1, VDM_SQE_LINK);
 		sqe->value = 256;
 		vdm_prep_memset(vdm_ring_get_sqe(f.ring), to, 0, 1, 0);
-		vdm_prep_memset(vdm_ring_get_sqe(f.ring), to, 0, 1, VDM_SQE_LINK); /* links to nothing */
+		/* links to nothing */
+		vdm_prep_memset(vdm_ring_get_sqe(f.ring), to, 0, 1, VDM_SQE_LINK);
 		assert_int_equal(vdm_ring_submit(f.ring), 7);
 		assert_int_equal(vdm_ring_wait_cqes(f.ring, cqes, 7, NULL), 0);
 		for (unsigned i = 0; i < 7; i++) /* a lane of its own may overtake */
@@ -159,7 +164,8 @@ static void waiting_for_what_cannot_come_is_refused(void **state)
 	struct fixture f;
 
 	(void)state;
-	BOTH_LANES(&f, 8) {
+	BOTH_LANES(&f, 8)
+	{
 		struct vdm_cqe *cqe;
 
 		assert_int_equal(vdm_ring_peek_cqe(f.ring, &cqe), -EAGAIN);
@@ -218,7 +224,8 @@ static void the_descriptor_tells_of_each_completion(void **state)
 	struct fixture f;
 
 	(void)state;
-	BOTH_LANES(&f, 8) {
+	BOTH_LANES(&f, 8)
+	{
 		struct vdm_cqe *cqe;
 		int fd = vdm_ring_eventfd(f.ring);
 
@@ -249,7 +256,8 @@ static void the_descriptor_tells_of_what_was_there_before_it(void **state)
 	struct fixture f;
 
 	(void)state;
-	BOTH_LANES(&f, 8) {
+	BOTH_LANES(&f, 8)
+	{
 		struct vdm_cqe *cqe;
 
 		vdm_prep_nop(vdm_ring_get_sqe(f.ring));
@@ -286,7 +294,8 @@ static void a_forked_child_is_told_and_the_parent_goes_on(void **state)
 	struct fixture f;
 
 	(void)state;
-	BOTH_LANES(&f, 8) {
+	BOTH_LANES(&f, 8)
+	{
 		struct vdm_cqe *cqe;
 		int status;
 		pid_t child = fork();

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* client/runtime.c: waiting for futures of every kind, without burning a CPU and without sleeping for ever. */
+/* client/runtime.c: waiting for futures of every kind, without burning a CPU and without sleeping
+ * for ever. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -95,7 +96,8 @@ static void what_was_started_without_a_notifier_wakes_too(void **state)
 	}
 }
 
-/* A future of the program's own: complete when a thread says so, which then calls the waker; or after so many polls. */
+/* A future of the program's own: complete when a thread says so, which then calls the waker; or
+ * after so many polls. */
 struct slow_data {
 	struct slow_state *state;
 };
@@ -187,7 +189,8 @@ FUTURE(entrant, struct entrant_data, struct slow_output);
 
 static int arrivals[8], arrived;
 
-static enum future_state entrant_task(struct future_context *context, struct future_notifier *notifier)
+static enum future_state entrant_task(struct future_context *context,
+				      struct future_notifier *notifier)
 {
 	struct entrant_data *data = future_context_get_data(context);
 
@@ -228,8 +231,10 @@ static void chains_that_turn_asynchronous_are_preferred_from_then_on(void **stat
 
 	(void)state;
 	for (int i = 0; i < 3; i++) {
-		FUTURE_CHAIN_ENTRY_INIT(&relay[i].data.first, new_entrant(i * 10, i == 1), NULL, NULL);
-		FUTURE_CHAIN_ENTRY_INIT(&relay[i].data.second, new_entrant(i * 10 + 1, i != 1), NULL, NULL);
+		FUTURE_CHAIN_ENTRY_INIT(&relay[i].data.first, new_entrant(i * 10, i == 1), NULL,
+					NULL);
+		FUTURE_CHAIN_ENTRY_INIT(&relay[i].data.second, new_entrant(i * 10 + 1, i != 1),
+					NULL, NULL);
 		FUTURE_CHAIN_INIT(&relay[i]);
 		futures[i] = FUTURE_AS_RUNNABLE(&relay[i]);
 	}
@@ -237,7 +242,8 @@ static void chains_that_turn_asynchronous_are_preferred_from_then_on(void **stat
 	assert_memory_equal(arrivals, expected, sizeof expected);
 }
 
-/* The operation offers to wake, and is complete when it is polled a second time; the future after it never notifies. */
+/* The operation offers to wake, and is complete when it is polled a second time; the future after
+ * it never notifies. */
 struct silent_chain_data {
 	FUTURE_CHAIN_ENTRY(struct vdm_operation_future, copy);
 	FUTURE_CHAIN_ENTRY_LAST(struct entrant, silent);
@@ -255,10 +261,12 @@ static void a_chain_that_ends_in_silence_is_polled_to_its_end(void **state)
 
 		arrived = 0;
 		FUTURE_CHAIN_ENTRY_INIT(&chain.data.copy,
-					vdm_memcpy(data_mover_threads_get_vdm(mover), to, from, sizeof to, 0), NULL,
-					NULL);
+					vdm_memcpy(data_mover_threads_get_vdm(mover), to, from,
+						   sizeof to, 0),
+					NULL, NULL);
 		FUTURE_CHAIN_ENTRY_INIT(&chain.data.silent, new_entrant(0, 0), NULL, NULL);
-		chain.data.silent.fut.data.polls = 210; /* more than are made before the first sleep */
+		/* more than are made before the first sleep */
+		chain.data.silent.fut.data.polls = 210;
 		FUTURE_CHAIN_INIT(&chain);
 		runtime_wait(runtime, FUTURE_AS_RUNNABLE(&chain));
 		assert_int_equal(arrived, 1);
@@ -267,7 +275,8 @@ static void a_chain_that_ends_in_silence_is_polled_to_its_end(void **state)
 
 static void *wait_for_a_slow_one(void *argument)
 {
-	struct slow *future = argument; /* not on this stack, which ASan does not see unwound by the cancellation */
+	/* not on this stack, which ASan does not see unwound by the cancellation */
+	struct slow *future = argument;
 
 	runtime_wait(runtime, FUTURE_AS_RUNNABLE(future));
 	pthread_testcancel();

@@ -280,7 +280,8 @@ static void a_queue_that_waits_for_its_turn_is_polled_on(void **state)
 	scheduler_retire_quiet(&f->scheduler, 1);
 	scheduler_retire_quiet(&f->scheduler, 1000000000);
 	assert_true(waiting->turn.polled);
-	assert_int_equal(waiting->consumer.retirements, 0); /* nor was it announced, with a barrier for all, that it might be */
+	/* nor was it announced, with a barrier for all, that it might be */
+	assert_int_equal(waiting->consumer.retirements, 0);
 	assert_false(quiet->turn.polled);
 	assert_int_not_equal(atomic_load(&quiet->consumer.daemon_line->doorbell_wanted), 0);
 	assert_int_equal(atomic_load(&waiting->consumer.daemon_line->doorbell_wanted), 0);

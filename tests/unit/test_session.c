@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * daemon/session.c and daemon/request.c: each message, well formed and malformed, over a socket pair; and
- * that a session leaves nothing behind.
+ * daemon/session.c and daemon/request.c: each message, well formed and malformed, over a socket
+ * pair; and that a session leaves nothing behind.
  */
 #include "daemon/session.h"
 
@@ -154,8 +154,8 @@ static int ask_for(const void *message, const int *fds, unsigned count, uint32_t
 
 static int hello(uint64_t magic, uint32_t version, uint64_t features, uint32_t reserved)
 {
-	struct vdm_message_hello message = {{VDM_MESSAGE_HELLO, sizeof message}, magic, version,
-					    reserved, features, "test"};
+	struct vdm_message_hello message = {
+		{VDM_MESSAGE_HELLO, sizeof message}, magic, version, reserved, features, "test"};
 	struct vdm_packet reply;
 
 	return ask_for(&message, NULL, 0, VDM_MESSAGE_WELCOME, &reply);
@@ -169,7 +169,9 @@ static void greet(void)
 static int ring_create(uint32_t entries, uint32_t flags, struct vdm_packet *reply)
 {
 	struct vdm_message_ring_create message = {
-		.header = {VDM_MESSAGE_RING_CREATE, sizeof message}, .entries = entries, .flags = flags};
+		.header = {VDM_MESSAGE_RING_CREATE, sizeof message},
+		.entries = entries,
+		.flags = flags};
 	void *submission;
 	int fd = vdm_submission_make(vdm_ring_entries_valid(entries) ? entries : 4, 0, &submission);
 
@@ -197,7 +199,8 @@ static int give_back(uint32_t type, uint32_t id, uint32_t reserved)
 
 static int region_add(int fd, uint64_t size, uint32_t flags, uint32_t *id)
 {
-	struct vdm_message_region_add message = {{VDM_MESSAGE_REGION_ADD, sizeof message}, size, flags, 0};
+	struct vdm_message_region_add message = {
+		{VDM_MESSAGE_REGION_ADD, sizeof message}, size, flags, 0};
 	struct vdm_packet reply;
 	int result = ask_for(&message, &fd, 1, VDM_MESSAGE_REGION_ADDED, &reply);
 
@@ -218,8 +221,10 @@ static int memory_file(size_t bytes)
 static void greetings(void **state)
 {
 	(void)state;
-	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION + 1, 0, 0), -EPROTONOSUPPORT);
-	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION, 1ull << 63, 0), -EOPNOTSUPP);
+	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION + 1, 0, 0),
+			 -EPROTONOSUPPORT);
+	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION, 1ull << 63, 0),
+			 -EOPNOTSUPP);
 	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION, VDM_FEATURE_DURABLE, 0),
 			 -EOPNOTSUPP);
 	greet(); /* a refusal does not end the session */
@@ -233,7 +238,9 @@ static void a_greeting_of_another_version_is_refused_with_advice(void **state)
 	union vdm_message message = {.hello = {.magic = VDM_PROTOCOL_MAGIC}};
 	const struct {
 		uint32_t version, size;
-	} others[] = {{1, 32}, {2, 32}, {VDM_PROTOCOL_VERSION + 1, sizeof message.hello + 8},
+	} others[] = {{1, 32},
+		      {2, 32},
+		      {VDM_PROTOCOL_VERSION + 1, sizeof message.hello + 8},
 		      {VDM_PROTOCOL_VERSION + 1, 20}};
 
 	(void)state;
@@ -242,8 +249,10 @@ static void a_greeting_of_another_version_is_refused_with_advice(void **state)
 
 		message.header = (struct vdm_message_header){VDM_MESSAGE_HELLO, others[i].size};
 		message.hello.version = others[i].version;
-		assert_int_equal(ask_for(&message, NULL, 0, VDM_MESSAGE_WELCOME, &reply), -EPROTONOSUPPORT);
-		assert_non_null(strstr(reply.message.refused.text, "install libvdm and vdmd of one release"));
+		assert_int_equal(ask_for(&message, NULL, 0, VDM_MESSAGE_WELCOME, &reply),
+				 -EPROTONOSUPPORT);
+		assert_non_null(strstr(reply.message.refused.text,
+				       "install libvdm and vdmd of one release"));
 	}
 	assert_int_equal(server->host.violated, 0);
 	greet();
@@ -370,7 +379,9 @@ static void surplus_descriptors_are_closed(void **state)
 		char space[CMSG_SPACE(sizeof(int) * 253)];
 	} control = {0};
 	struct iovec part = {&message, sizeof message};
-	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr header = {.msg_iov = &part,
+				.msg_iovlen = 1,
+				.msg_control = &control,
 				.msg_controllen = sizeof control};
 	struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
 
@@ -422,7 +433,8 @@ static void rings(void **state)
  */
 static void ring_memory_is_sealed(void **state)
 {
-	struct vdm_message_ring_create message = {{VDM_MESSAGE_RING_CREATE, sizeof message}, 4, 0, 0, 0};
+	struct vdm_message_ring_create message = {
+		{VDM_MESSAGE_RING_CREATE, sizeof message}, 4, 0, 0, 0};
 	const size_t size = vdm_submission_size(4);
 	struct vdm_packet reply;
 	void *submission;
@@ -435,11 +447,14 @@ static void ring_memory_is_sealed(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		assert_int_equal(ftruncate(fds[i], 0), -1);
 		assert_int_equal(ftruncate(fds[i], 1 << 20), -1);
-		assert_ptr_equal(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fds[i], 0), MAP_FAILED);
+		assert_ptr_equal(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fds[i], 0),
+				 MAP_FAILED);
 	}
 	assert_int_equal(fcntl(fds[1], F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	assert_int_equal(fcntl(fds[1], F_GETFL) & O_ACCMODE, O_RDONLY);
-	assert_int_equal(fallocate(fds[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)size), -1);
+	assert_int_equal(fallocate(fds[0], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				   (off_t)size),
+			 -1);
 	assert_int_equal(errno, EPERM);
 	assert_int_equal(madvise(submission, size, MADV_REMOVE), -1);
 	munmap(submission, size);
@@ -450,7 +465,8 @@ static void ring_memory_is_sealed(void **state)
 /* Each rule that the memory of submissions may break has its own refusal. */
 static void wrong_memory_for_a_ring_is_refused(void **state)
 {
-	struct vdm_message_ring_create message = {{VDM_MESSAGE_RING_CREATE, sizeof message}, 64, 0, 0, 0};
+	struct vdm_message_ring_create message = {
+		{VDM_MESSAGE_RING_CREATE, sizeof message}, 64, 0, 0, 0};
 	const size_t size = vdm_submission_size(64);
 	const int all = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE;
 	const struct {
@@ -477,9 +493,12 @@ static void wrong_memory_for_a_ring_is_refused(void **state)
 		int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 		assert_int_equal(ftruncate(fd, (off_t)wrong[i].size), 0);
-		assert_int_equal(fallocate(fd, FALLOC_FL_KEEP_SIZE, wrong[i].from, (off_t)wrong[i].allocated), 0);
+		assert_int_equal(fallocate(fd, FALLOC_FL_KEEP_SIZE, wrong[i].from,
+					   (off_t)wrong[i].allocated),
+				 0);
 		assert_int_equal(fcntl(fd, F_ADD_SEALS, wrong[i].seals), 0);
-		assert_int_equal(ask_for(&message, &fd, 1, VDM_MESSAGE_RING_CREATED, &reply), wrong[i].error);
+		assert_int_equal(ask_for(&message, &fd, 1, VDM_MESSAGE_RING_CREATED, &reply),
+				 wrong[i].error);
 		if (wrong[i].error)
 			assert_non_null(strstr(reply.message.refused.text, wrong[i].word));
 		else
@@ -487,10 +506,13 @@ static void wrong_memory_for_a_ring_is_refused(void **state)
 		close(fd);
 	}
 
-	int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), path = open("/dev/null", O_PATH | O_CLOEXEC);
+	int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC),
+	    path = open("/dev/null", O_PATH | O_CLOEXEC);
 
-	assert_int_equal(ask_for(&message, &file, 1, VDM_MESSAGE_RING_CREATED, &reply), -EMEDIUMTYPE);
-	assert_int_equal(ask_for(&message, &path, 1, VDM_MESSAGE_RING_CREATED, &reply), -EMEDIUMTYPE);
+	assert_int_equal(ask_for(&message, &file, 1, VDM_MESSAGE_RING_CREATED, &reply),
+			 -EMEDIUMTYPE);
+	assert_int_equal(ask_for(&message, &path, 1, VDM_MESSAGE_RING_CREATED, &reply),
+			 -EMEDIUMTYPE);
 	assert_int_equal(held(RESOURCE_RINGS), 1);
 	close(file);
 	close(path);
@@ -498,7 +520,8 @@ static void wrong_memory_for_a_ring_is_refused(void **state)
 
 static void regions(void **state)
 {
-	int first = memory_file(64 << 10), second = memory_file(64 << 10), third = memory_file(4096);
+	int first = memory_file(64 << 10), second = memory_file(64 << 10),
+	    third = memory_file(4096);
 	int large = memory_file(2 << 20);
 	uint32_t id = 0, other;
 
@@ -507,8 +530,9 @@ static void regions(void **state)
 	assert_int_equal(region_add(first, 64 << 10, 0, &id), 0);
 	assert_true(id != 0);
 	assert_int_equal(region_add(first, 4096, 0, &other), -EEXIST);
-	assert_int_equal(region_add(large, 2 << 20, 0, &other), -EDQUOT);  /* region_bytes */
-	assert_int_equal(region_add(large, 128 << 10, 0, &other), -EDQUOT); /* mapped_bytes_per_user */
+	assert_int_equal(region_add(large, 2 << 20, 0, &other), -EDQUOT); /* region_bytes */
+	/* mapped_bytes_per_user */
+	assert_int_equal(region_add(large, 128 << 10, 0, &other), -EDQUOT);
 	assert_int_equal(region_add(second, 64 << 10, VDM_REGION_READ_ONLY, &other), 0);
 	assert_int_equal(region_add(third, 4096, 0, &other), -E2BIG);
 	assert_int_equal(held(RESOURCE_MAPPED_BYTES), 128 << 10);
@@ -669,7 +693,8 @@ static void a_socket_does_not_keep_itself_open(void **state)
 	(void)state;
 	greet();
 	assert_int_equal(vdm_packet_send(client, &message.header, NULL, 0), 0);
-	assert_int_equal(vdm_packet_send(client, &message.header, NULL, 0), 0); /* which ends the session */
+	/* which ends the session */
+	assert_int_equal(vdm_packet_send(client, &message.header, NULL, 0), 0);
 	for (unsigned i = 0; i < 40; i++) /* more than are discarded at once */
 		assert_int_equal(vdm_packet_send(client, &message.header, &client, 1), 0);
 	close(client);
@@ -689,7 +714,8 @@ static void reports_are_emptied(void **state)
 	(void)state;
 	greet();
 	for (unsigned i = 0; i < 2; i++) {
-		assert_int_equal(ask_for(&message, NULL, 0, VDM_MESSAGE_STATUS_REPLY, &reply[i]), 0);
+		assert_int_equal(ask_for(&message, NULL, 0, VDM_MESSAGE_STATUS_REPLY, &reply[i]),
+				 0);
 		assert_int_equal(pread(reply[i].fds[0], &byte, 1, 0), 1);
 		assert_int_equal(write(reply[i].fds[0], &byte, 1), -1);
 	}
@@ -721,7 +747,8 @@ static void no_reports_while_closing_takes_too_long(void **state)
 /* A client that does not read its answers does not make the daemon wait. */
 static void a_client_that_does_not_read_is_ended(void **state)
 {
-	struct vdm_message_ring_destroy message = {{VDM_MESSAGE_RING_DESTROY, sizeof message}, 1, 0};
+	struct vdm_message_ring_destroy message = {
+		{VDM_MESSAGE_RING_DESTROY, sizeof message}, 1, 0};
 	unsigned sent = 0;
 	int result = 0;
 

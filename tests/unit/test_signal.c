@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A signal that the kernel has no memory for is sent again: to hang up would tell the client that nothing moves any more. */
+/* A signal that the kernel has no memory for is sent again: to hang up would tell the client that
+ * nothing moves any more. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

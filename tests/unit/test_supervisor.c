@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Workers that wait for a client's memory. Here it is userfaultfd(2) that lets them wait: a page comes when the test
- * says so.
+ * Workers that wait for a client's memory. Here it is userfaultfd(2) that lets them wait: a page
+ * comes when the test says so.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,11 +50,14 @@ static void connect_client(struct fixture *f, struct client *client)
 {
 	const size_t size = PAGES * f->page;
 
-	client->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	client->memory =
+		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_true(client->memory != MAP_FAILED);
 	assert_int_equal(engine_account_new(f->engine, &client->account), 0);
 	assert_int_equal(engine_memory_new(f->engine, 2, &client->regions), 0);
-	assert_int_equal(engine_region_add(client->regions, client->memory, size, true, &client->region), 0);
+	assert_int_equal(engine_region_add(client->regions, client->memory, size, true,
+					   &client->region),
+			 0);
 	for (unsigned i = 0; i < RINGS; i++)
 		raw_ring_open(&client->ring[i], f->engine, client->account, client->regions, 8, 0);
 }
@@ -71,7 +74,8 @@ static void disconnect_client(struct fixture *f, struct client *client)
 /* Returns false if the kernel does not let us make faults wait. */
 static bool start(struct fixture *f, unsigned workers)
 {
-	const struct engine_options options = {.workers = workers, .spin_us = 50, .supervised = true};
+	const struct engine_options options = {
+		.workers = workers, .spin_us = 50, .supervised = true};
 	struct uffdio_api api = {.api = UFFD_API};
 
 	f->page = (size_t)sysconf(_SC_PAGESIZE);
@@ -82,8 +86,9 @@ static bool start(struct fixture *f, unsigned workers)
 	connect_client(f, &f->slow);
 	connect_client(f, &f->quick);
 
-	struct uffdio_register all = {.range = {.start = (uintptr_t)f->slow.memory, .len = PAGES * f->page},
-				      .mode = UFFDIO_REGISTER_MODE_MISSING};
+	struct uffdio_register all = {
+		.range = {.start = (uintptr_t)f->slow.memory, .len = PAGES * f->page},
+		.mode = UFFDIO_REGISTER_MODE_MISSING};
 
 	assert_int_equal(ioctl(f->faults, UFFDIO_REGISTER, &all), 0);
 	return true;
@@ -111,7 +116,8 @@ static void set(struct client *client, unsigned ring, size_t offset, size_t leng
 
 static bool is_done(struct raw_ring *ring)
 {
-	const struct vdm_completion *slot = &vdm_completions(ring->completion)[ring->cq & (ring->entries - 1)];
+	const struct vdm_completion *slot =
+		&vdm_completions(ring->completion)[ring->cq & (ring->entries - 1)];
 
 	return atomic_load_explicit(&slot->sequence, memory_order_acquire) == ring->cq + 1;
 }
@@ -133,8 +139,8 @@ static bool supervise_until_done(struct fixture *f, struct raw_ring *ring, int m
 	return is_done(ring);
 }
 
-/* Supervise until a worker waits for a page of the slow client's: its first operation is not done then, and
- * will not be. */
+/* Supervise until a worker waits for a page of the slow client's: its first operation is not done
+ * then, and will not be. */
 static void await_stuck(struct fixture *f, struct raw_ring *ring)
 {
 	struct pollfd fault = {.fd = f->faults, .events = POLLIN};
@@ -243,7 +249,8 @@ static void waiting_for_a_page_is_healthy(void **state)
 	stop(&f);
 }
 
-/* A worker that comes back when there are enough goes to the bench, and gets up when it is needed again. */
+/* A worker that comes back when there are enough goes to the bench, and gets up when it is needed
+ * again. */
 static void workers_come_and_go(void **state)
 {
 	struct fixture f;
@@ -252,7 +259,8 @@ static void workers_come_and_go(void **state)
 	if (!start(&f, 1))
 		skip();
 	for (unsigned i = 0; i < 20; i++) {
-		struct uffdio_range page = {.start = (uintptr_t)f.slow.memory + i * f.page, .len = f.page};
+		struct uffdio_range page = {.start = (uintptr_t)f.slow.memory + i * f.page,
+					    .len = f.page};
 
 		set(&f.slow, i % RINGS, i * f.page, f.page);
 		await_stuck(&f, &f.slow.ring[i % RINGS]);
@@ -281,7 +289,8 @@ static void removing_need_not_wait(void **state)
 	struct fixture f;
 	struct client *slow = &f.slow;
 	bool ring_told = false, region_told = false;
-	const struct engine_waiter ring_waiter = {note, &ring_told}, region_waiter = {note, &region_told};
+	const struct engine_waiter ring_waiter = {note, &ring_told},
+				   region_waiter = {note, &region_told};
 	uint32_t other;
 
 	(void)state;
@@ -292,8 +301,10 @@ static void removing_need_not_wait(void **state)
 	/* what it is not at can be added and removed */
 	assert_int_equal(engine_region_add(slow->regions, slow->memory, f.page, true, &other), 0);
 	assert_int_equal(engine_queue_remove(slow->ring[1].queue, &ring_waiter, NULL), 0);
-	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter), -EAGAIN);
-	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter), -EAGAIN);
+	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter),
+			 -EAGAIN);
+	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter),
+			 -EAGAIN);
 	assert_int_equal(engine_queue_remove(slow->ring[0].queue, &ring_waiter, NULL), -EAGAIN);
 	supervise(&f, 50);
 	assert_false(ring_told || region_told);
@@ -304,9 +315,12 @@ static void removing_need_not_wait(void **state)
 	assert_true(is_done(&slow->ring[0]));
 	assert_int_equal(engine_queue_remove(slow->ring[0].queue, &ring_waiter, NULL), 0);
 	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter), 0);
-	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter), -ENOENT);
+	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter),
+			 -ENOENT);
 	/* and its slot is free again */
-	assert_int_equal(engine_region_add(slow->regions, slow->memory, f.page, true, &slow->region), 0);
+	assert_int_equal(engine_region_add(slow->regions, slow->memory, f.page, true,
+					   &slow->region),
+			 0);
 	for (unsigned i = 0; i < 2; i++) {
 		raw_ring_free(&slow->ring[i]);
 		raw_ring_open(&slow->ring[i], f.engine, slow->account, slow->regions, 8, 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Large copies, warm (the same two buffers each time) and cold (walking through a working set that no
- * cache holds): memcpy in this thread, the best raw copy loop on as many threads as the daemon has
- * workers, and the daemon, in turns.
+ * Large copies, warm (the same two buffers each time) and cold (walking through a working set that
+ * no cache holds): memcpy in this thread, the best raw copy loop on as many threads as the daemon
+ * has workers, and the daemon, in turns.
  */
 #include "bench.h"
 
@@ -14,8 +14,8 @@
 #include <emmintrin.h>
 #endif
 
-#define ROUNDS 3
-#define MEMORY ((size_t)512 << 20) /* twice the largest copy, and far beyond caches */
+#define ROUNDS      3
+#define MEMORY      ((size_t)512 << 20) /* twice the largest copy, and far beyond caches */
 #define MAX_WORKERS 64
 
 enum loop { LOOP_MEMCPY, LOOP_REP, LOOP_STREAM, LOOPS };
@@ -29,7 +29,8 @@ static void copy_with(enum loop loop, char *dest, const char *src, size_t n)
 	}
 	if (loop == LOOP_STREAM) {
 		for (size_t i = 0; i < n; i += 16)
-			_mm_stream_si128((__m128i *)(dest + i), _mm_load_si128((const __m128i *)(src + i)));
+			_mm_stream_si128((__m128i *)(dest + i),
+					 _mm_load_si128((const __m128i *)(src + i)));
 		_mm_sfence();
 		return;
 	}
@@ -86,8 +87,8 @@ static double loop_gbps(struct bench *bench, const struct run *run, enum loop lo
 	for (unsigned i = 0; i < count; i++) {
 		shares[i] = (struct share){run, loop, run->size / count / 64 * 64 * i, 0,
 					   count == 1 ? bench->worker_cpu : -1};
-		shares[i].length = i + 1 < count ? run->size / count / 64 * 64
-						 : run->size - shares[i].begin;
+		shares[i].length =
+			i + 1 < count ? run->size / count / 64 * 64 : run->size - shares[i].begin;
 		if (pthread_create(&threads[i], NULL, copy_share, &shares[i]))
 			bench_fail("bandwidth", "no thread could be started");
 	}
@@ -117,7 +118,8 @@ static double ring_gbps(struct vdm_ring *ring, const struct run *run)
 		while (submitted < run->copies && submitted - done < depth) {
 			char *src = run->memory + place(run, submitted);
 
-			vdm_prep_memcpy(vdm_ring_get_sqe(ring), src + run->set / 2, src, run->size, 0);
+			vdm_prep_memcpy(vdm_ring_get_sqe(ring), src + run->set / 2, src, run->size,
+					0);
 			vdm_ring_submit(ring);
 			submitted++;
 		}

@@ -9,20 +9,21 @@
 
 /* Where client and worker run. On one CPU both are the same. */
 struct bench {
-	int quick;              /* shorter runs */
+	int quick; /* shorter runs */
 	int client_cpu, worker_cpu;
-	unsigned workers;       /* of the daemon */
+	unsigned workers; /* of the daemon */
 	struct vdm_client *client;
-	const char *socket;     /* of the daemon */
+	const char *socket; /* of the daemon */
 };
 
-/* Print what went wrong with vdm_last_error() or errno text, stop a private daemon, and exit with 1. */
+/* Print what went wrong with vdm_last_error() or errno text, stop a private daemon, and exit with
+ * 1. */
 _Noreturn void bench_fail(const char *what, const char *why);
 
 /* timing.c */
-uint64_t now_ns(void);                  /* CLOCK_MONOTONIC */
-/* Between two looks at a word that another CPU writes. Without it the looks disturb the writer: a bounced
- * line then takes twice as long. */
+uint64_t now_ns(void); /* CLOCK_MONOTONIC */
+/* Between two looks at a word that another CPU writes. Without it the looks disturb the writer: a
+ * bounced line then takes twice as long. */
 static inline void spin_pause(void)
 {
 #if defined(__x86_64__)
@@ -34,7 +35,7 @@ static inline void spin_pause(void)
 /* Time since now_ns() was `begin`, without the cost of reading the clock (25 ns, which may be as
  * long as what is timed). */
 uint64_t since_ns(uint64_t begin);
-void pin_to_cpu(int cpu);               /* the calling thread; a CPU that is not there is ignored */
+void pin_to_cpu(int cpu); /* the calling thread; a CPU that is not there is ignored */
 void sort_samples(uint64_t *samples, size_t count);
 /* Of sorted samples; `per_mille` 500 is the median. */
 uint64_t percentile(const uint64_t *samples, size_t count, unsigned per_mille);
@@ -46,7 +47,8 @@ void harness_stop(struct bench *bench);
 /* Let the threads of a private daemon run on every CPU. */
 void harness_unpin_daemon(void);
 
-/* pool.c: a conventional worker pool inside a process: mutex, condition variable, completion flag. */
+/* pool.c: a conventional worker pool inside a process: mutex, condition variable, completion
+ * flag. */
 struct pool;
 struct pool_job {
 	void *dest;
@@ -64,7 +66,7 @@ void pool_stop(struct pool *pool);
 void json_begin(int as_json);
 void json_end(void);
 void json_value(const char *key, double value);
-void json_object(const char *key);      /* NULL within a list */
+void json_object(const char *key); /* NULL within a list */
 void json_object_end(void);
 void json_list(const char *key);
 void json_list_end(void);

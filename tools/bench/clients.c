@@ -11,14 +11,18 @@ void measure_clients(struct bench *bench)
 {
 	static const unsigned numbers[] = {1, 4, 16, 64};
 	struct crowd *crowd = crowd_open();
-	struct job job = {.bench = bench, .size = 65536, .depth = 4, .threshold = 1,
+	struct job job = {.bench = bench,
+			  .size = 65536,
+			  .depth = 4,
+			  .threshold = 1,
 			  .ns = bench->quick ? 1000000000 : 4000000000};
 
 	json_list("clients");
 	for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++) {
 		unsigned n = numbers[i];
 
-		job.set = MEMORY / n; /* the same for all together, so that it is not the cache that is measured */
+		/* the same for all together, so that it is not the cache that is measured */
+		job.set = MEMORY / n;
 		crowd_run(&job, crowd, n);
 		json_object(NULL);
 		json_value("n", n);
@@ -40,8 +44,13 @@ void measure_saturated(struct bench *bench)
 	enum { ROUNDS = 3 };
 	struct crowd *crowd = crowd_open();
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned n = cpus > BENCH_MAX_PROCESSES ? BENCH_MAX_PROCESSES : cpus < 1 ? 1 : (unsigned)cpus;
-	struct job job = {.bench = bench, .size = 1 << 20, .set = 64 << 20, .depth = 4,
+	unsigned n = cpus > BENCH_MAX_PROCESSES ? BENCH_MAX_PROCESSES
+		     : cpus < 1                 ? 1
+						: (unsigned)cpus;
+	struct job job = {.bench = bench,
+			  .size = 1 << 20,
+			  .set = 64 << 20,
+			  .depth = 4,
 			  .ns = bench->quick ? 500000000 : 2000000000};
 	double inlined[ROUNDS], offloaded[ROUNDS], taken_back[ROUNDS];
 

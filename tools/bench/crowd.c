@@ -68,7 +68,8 @@ static int wait_for_one(const struct job *job, struct vdm_ring *ring, struct vdm
 	}
 }
 
-/* Up to `depth` in flight; the latency of one is from its submission to its completion being seen. */
+/* Up to `depth` in flight; the latency of one is from its submission to its completion being
+ * seen. */
 static int copy_offloaded(const struct job *job, struct vdm_ring *ring, char *memory, uint64_t end,
 			  struct result *result)
 {
@@ -99,7 +100,8 @@ static int copy_offloaded(const struct job *job, struct vdm_ring *ring, char *me
 		unused[--in_flight] = (unsigned)cqe->user_data;
 		if (now < end) {
 			if (result->samples < BENCH_SAMPLES)
-				result->latency[result->samples++] = now - submitted[cqe->user_data];
+				result->latency[result->samples++] =
+					now - submitted[cqe->user_data];
 			result->bytes += job->size;
 			result->operations++;
 		}
@@ -111,7 +113,8 @@ static int copy_offloaded(const struct job *job, struct vdm_ring *ring, char *me
 /* Every byte that was copied, and every one that was not. */
 static int verify(const struct job *job, const char *memory, const struct result *result)
 {
-	size_t copies = job->set / job->size, done = result->operations < copies ? result->operations : copies;
+	size_t copies = job->set / job->size,
+	       done = result->operations < copies ? result->operations : copies;
 
 	return memcmp(memory, memory + job->set, done * job->size) == 0 ? 0 : -1;
 }
@@ -140,7 +143,8 @@ static int touch_all(const struct job *job, struct vdm_ring *ring, char *memory)
 		struct vdm_cqe *cqe;
 
 		memcpy(memory + job->set + at, memory + at, job->size);
-		vdm_prep_memcpy(vdm_ring_get_sqe(ring), memory + job->set + at, memory + at, job->size, 0);
+		vdm_prep_memcpy(vdm_ring_get_sqe(ring), memory + job->set + at, memory + at,
+				job->size, 0);
 		vdm_ring_submit(ring);
 		while (vdm_ring_peek_cqe(ring, &cqe) == -EAGAIN)
 			sched_yield(); /* a wait might take it back */
@@ -188,7 +192,8 @@ static int be_client(const struct job *job, struct crowd *crowd, struct result *
 
 	if (vdm_client_counters(client, &counters))
 		return -1;
-	result->taken_back = counters.offloaded ? (double)counters.taken_back / (double)counters.offloaded : 0;
+	result->taken_back =
+		counters.offloaded ? (double)counters.taken_back / (double)counters.offloaded : 0;
 	if (job->verify && verify(job, memory, result) < 0)
 		return -1;
 	vdm_ring_close(ring);

@@ -34,8 +34,8 @@ static struct movers open_movers(struct bench *bench)
 	pin_to_cpu(bench->worker_cpu);
 	movers.threads = data_mover_threads_new(bench->workers, 256, FUTURE_NOTIFIER_NONE);
 	pin_to_cpu(bench->client_cpu);
-	if (!movers.threads ||
-	    vdm_region_alloc(data_mover_daemon_get_client(movers.daemon), 2 * LARGE, &movers.region))
+	if (!movers.threads || vdm_region_alloc(data_mover_daemon_get_client(movers.daemon),
+						2 * LARGE, &movers.region))
 		bench_fail("future", vdm_last_error());
 	movers.vdm[0] = data_mover_daemon_get_vdm(movers.daemon);
 	movers.vdm[1] = data_mover_threads_get_vdm(movers.threads);
@@ -86,7 +86,8 @@ static void measure_size(struct movers *movers, size_t size, size_t count)
 	}
 	for (unsigned round = 0; round < ROUNDS; round++)
 		for (unsigned m = 0; m < 2; m++)
-			one_at_a_time(movers->vdm[m], movers->memory, size, ns[m] + round * count, count);
+			one_at_a_time(movers->vdm[m], movers->memory, size, ns[m] + round * count,
+				      count);
 	json_object(NULL);
 	json_value("size", (double)size);
 	for (unsigned m = 0; m < 2; m++) {
@@ -111,7 +112,8 @@ void measure_future(struct bench *bench)
 	close_movers(&movers);
 }
 
-/* Millions of operations of 64 bytes in a second, and GB/s of large ones: DEPTH or more in flight. */
+/* Millions of operations of 64 bytes in a second, and GB/s of large ones: DEPTH or more in
+ * flight. */
 static double rate(struct vdm *vdm, char *memory, size_t size, unsigned depth, unsigned total)
 {
 	struct vdm_operation_future future[BATCH];
@@ -138,9 +140,10 @@ void measure_mover(struct bench *bench)
 
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		for (unsigned m = 0; m < 2; m++) {
-			small[m][round] = 1e3 * rate(movers.vdm[m], movers.memory, 64, BATCH, 100000 * times);
-			large[m][round] = (double)LARGE *
-					  rate(movers.vdm[m], movers.memory, LARGE, DEPTH, 40 * times);
+			small[m][round] =
+				1e3 * rate(movers.vdm[m], movers.memory, 64, BATCH, 100000 * times);
+			large[m][round] = (double)LARGE * rate(movers.vdm[m], movers.memory, LARGE,
+							       DEPTH, 40 * times);
 		}
 	}
 	json_object("mover");
@@ -167,8 +170,9 @@ double future_submit_ns(struct bench *bench, unsigned batches)
 			uint64_t begin = now_ns();
 
 			for (size_t i = 0; i < BATCH; i++) {
-				future[i] = vdm_memcpy(movers.vdm[0], movers.memory + LARGE + i * 64,
-						       movers.memory + i * 64, 64, 0);
+				future[i] =
+					vdm_memcpy(movers.vdm[0], movers.memory + LARGE + i * 64,
+						   movers.memory + i * 64, 64, 0);
 				future_poll(FUTURE_AS_RUNNABLE(&future[i]), NULL);
 			}
 			spent += since_ns(begin);

@@ -20,7 +20,7 @@ static char directory[] = "/tmp/vdm-bench.XXXXXX";
 static char private_socket[sizeof directory + 16];
 static char config[sizeof directory + 16];
 static pid_t daemon_pid;
-static pid_t owner;            /* the process that started it */
+static pid_t owner; /* the process that started it */
 
 static void remove_daemon(void)
 {
@@ -113,7 +113,9 @@ static void connect_client(struct bench *bench, const char *socket)
 			daemon_pid = 0;
 			unlink(config);
 			rmdir(directory);
-			bench_fail("vdmd", "it ended at once; is it installed beside vdm-bench or in $PATH?");
+			bench_fail(
+				"vdmd",
+				"it ended at once; is it installed beside vdm-bench or in $PATH?");
 		}
 		nanosleep(&pause, NULL);
 	}
@@ -144,7 +146,8 @@ static void check_lanes(struct bench *bench)
 		bench_fail("counters", vdm_last_error());
 	if (counters.local_small || counters.local_outside || counters.local_disconnected ||
 	    counters.failed)
-		bench_fail("figures are void", "some operations failed or ran in vdm-bench, not in vdmd");
+		bench_fail("figures are void",
+			   "some operations failed or ran in vdm-bench, not in vdmd");
 }
 
 void harness_unpin_daemon(void)

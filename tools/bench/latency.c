@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDS 5
+#define ROUNDS        5
 #define INLINE_CHUNKS 100
 
 struct series {
@@ -55,7 +55,8 @@ static double inline_ns(char *dest, const char *src, size_t size, size_t count)
 
 		for (size_t i = 0; i < length; i++) {
 			memcpy(dest, src, size);
-			__asm__ volatile("" : : "r"(dest), "r"(src) : "memory"); /* the copy is needed */
+			/* the copy is needed */
+			__asm__ volatile("" : : "r"(dest), "r"(src) : "memory");
 		}
 		chunks[chunk] = (double)(now_ns() - begin) / (double)length;
 	}

@@ -77,10 +77,13 @@ int main(int argc, char **argv)
 {
 	enum { QUICK = 1, JSON, ONLY, SOCKET, HELP, VERSION };
 	static const struct option known[] = {
-		{"quick", no_argument, NULL, QUICK},   {"json", no_argument, NULL, JSON},
-		{"only", required_argument, NULL, ONLY}, {"socket", required_argument, NULL, SOCKET},
+		{"quick", no_argument, NULL, QUICK},
+		{"json", no_argument, NULL, JSON},
+		{"only", required_argument, NULL, ONLY},
+		{"socket", required_argument, NULL, SOCKET},
 		{"help", no_argument, NULL, HELP},
-		{"version", no_argument, NULL, VERSION}, {0},
+		{"version", no_argument, NULL, VERSION},
+		{0},
 	};
 	struct bench bench = {.client_cpu = 0, .workers = 1};
 	const char *socket = NULL, *only = NULL;
@@ -118,7 +121,8 @@ int main(int argc, char **argv)
 		}
 	}
 	if (optind < argc && (optind + 1 < argc || strcmp(argv[optind], "suite"))) {
-		fprintf(stderr, "vdm-bench: \"%s\" is not expected; the commands are \"suite\" and \"sweep\"\n",
+		fprintf(stderr,
+			"vdm-bench: \"%s\" is not expected; the commands are \"suite\" and \"sweep\"\n",
 			argv[argc - 1]);
 		return bad_usage();
 	}

@@ -50,7 +50,8 @@ struct work {
 
 static void submit(const struct work *work)
 {
-	vdm_prep_memcpy(vdm_ring_get_sqe(work->ring), work->memory + LARGE, work->memory, work->size, 0);
+	vdm_prep_memcpy(vdm_ring_get_sqe(work->ring), work->memory + LARGE, work->memory,
+			work->size, 0);
 	vdm_ring_submit(work->ring);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The limit of the machine: two processes bounce one cache line. And the limit of a ring: they bounce two, of which each
- * has one writer, so that neither can spoil what the other has written. */
+/* The limit of the machine: two processes bounce one cache line. And the limit of a ring: they
+ * bounce two, of which each has one writer, so that neither can spoil what the other has
+ * written. */
 #include "bench.h"
 
 #include <signal.h>
@@ -54,7 +55,8 @@ static void measure(struct bench *bench, const char *key, size_t lines)
 {
 	uint32_t chunks = bench->quick ? 20000 : 100000;
 	uint64_t *samples = malloc(chunks * sizeof *samples);
-	struct line *line = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct line *line =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (!samples || line == MAP_FAILED)
 		bench_fail("pingpong", "out of memory");
@@ -79,5 +81,6 @@ static void measure(struct bench *bench, const char *key, size_t lines)
 void measure_pingpong(struct bench *bench)
 {
 	measure(bench, "pingpong_rtt_ns", 1);
-	measure(bench, "pingpong_two_lines_rtt_ns", 3); /* not neighbours, which may be fetched together */
+	/* not neighbours, which may be fetched together */
+	measure(bench, "pingpong_two_lines_rtt_ns", 3);
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Many small operations in flight: how many complete in a second, and what submitting them costs. */
+/* Many small operations in flight: how many complete in a second, and what submitting them
+ * costs. */
 #include "bench.h"
 
 #include <stdatomic.h>
 
-#define SIZE 64
-#define DEPTH 128
-#define BATCH 32
+#define SIZE   64
+#define DEPTH  128
+#define BATCH  32
 #define ROUNDS 5
 
 static void submit_batch(struct vdm_ring *ring, char *memory, unsigned count)

@@ -76,9 +76,10 @@ static void print_line(struct sweep *sweep, double daemon_cpu_s)
 	static const char *const formats[] = {
 		[TEXT] = "%9zu %6u %9.2f %9.3f %9.0f %9.0f %9.0f %9.3f %9.3f\n",
 		[CSV] = "%zu,%u,%.3f,%.4f,%.0f,%.0f,%.0f,%.4f,%.4f\n",
-		[JSON] = "{\"size\": %zu, \"depth\": %u, \"gbps\": %.3f, \"mops\": %.4f, \"p50_ns\": %.0f, "
-			 "\"p99_ns\": %.0f, \"p999_ns\": %.0f, \"client_cpu_s\": %.4f, "
-			 "\"daemon_cpu_s\": %.4f}",
+		[JSON] =
+			"{\"size\": %zu, \"depth\": %u, \"gbps\": %.3f, \"mops\": %.4f, \"p50_ns\": %.0f, "
+			"\"p99_ns\": %.0f, \"p999_ns\": %.0f, \"client_cpu_s\": %.4f, "
+			"\"daemon_cpu_s\": %.4f}",
 	};
 	const struct crowd *crowd = sweep->crowd;
 	unsigned n = sweep->processes;
@@ -112,7 +113,8 @@ static void run_sweep(struct sweep *sweep)
 
 			job->size = size;
 			job->depth = (unsigned)depth;
-			/* warm: as little memory as the operations in flight need, so that none overlap */
+			/* warm: as little memory as the operations in flight need, so that none
+			 * overlap */
 			job->set = sweep->cold && cold > size * depth ? cold : size * depth;
 			double before = daemon_cpu_s(job->bench);
 
@@ -141,8 +143,8 @@ void sweep_help(void)
 
 static int bad(const char *what, const char *value, const char *right)
 {
-	fprintf(stderr, "vdm-bench: %s \"%s\": it has to be %s\nTry 'vdm-bench sweep --help'.\n", what, value,
-		right);
+	fprintf(stderr, "vdm-bench: %s \"%s\": it has to be %s\nTry 'vdm-bench sweep --help'.\n",
+		what, value, right);
 	return 2;
 }
 
@@ -157,7 +159,19 @@ static int find(const char *word, const char *const *words)
 
 int sweep_main(struct bench *bench, int argc, char **argv)
 {
-	enum { SIZES = 1, DEPTHS, PROCESSES, WAIT, VERIFY, COLD, INLINE_COPY, MILLISECONDS, FORMAT, SOCKET, HELP };
+	enum {
+		SIZES = 1,
+		DEPTHS,
+		PROCESSES,
+		WAIT,
+		VERIFY,
+		COLD,
+		INLINE_COPY,
+		MILLISECONDS,
+		FORMAT,
+		SOCKET,
+		HELP
+	};
 	static const struct option known[] = {
 		{"sizes", required_argument, NULL, SIZES},
 		{"depths", required_argument, NULL, DEPTHS},
@@ -174,8 +188,8 @@ int sweep_main(struct bench *bench, int argc, char **argv)
 	};
 	static const char *const waits[] = {"spin", "sleep", "peek", "poll", NULL};
 	static const char *const formats[] = {"text", "csv", "json", NULL};
-	struct sweep sweep = {.processes = 1, .milliseconds = 200,
-			      .job = {.bench = bench, .threshold = 1}};
+	struct sweep sweep = {
+		.processes = 1, .milliseconds = 200, .job = {.bench = bench, .threshold = 1}};
 	const char *socket = NULL;
 	int option, found;
 	char *end;
@@ -186,11 +200,13 @@ int sweep_main(struct bench *bench, int argc, char **argv)
 		switch (option) {
 		case SIZES:
 			if (parse_range(optarg, 1 << 30, &sweep.sizes) < 0)
-				return bad("--sizes", optarg, "first,last,+n or first,last,*n, up to 1024M");
+				return bad("--sizes", optarg,
+					   "first,last,+n or first,last,*n, up to 1024M");
 			break;
 		case DEPTHS:
 			if (parse_range(optarg, BENCH_MAX_DEPTH, &sweep.depths) < 0)
-				return bad("--depths", optarg, "first,last,+n or first,last,*n, up to 4096");
+				return bad("--depths", optarg,
+					   "first,last,+n or first,last,*n, up to 4096");
 			break;
 		case PROCESSES:
 			sweep.processes = (unsigned)strtoul(optarg, &end, 10);
@@ -235,7 +251,8 @@ int sweep_main(struct bench *bench, int argc, char **argv)
 		}
 	}
 	if (optind < argc) {
-		fprintf(stderr, "vdm-bench: \"%s\" is not expected\nTry 'vdm-bench sweep --help'.\n",
+		fprintf(stderr,
+			"vdm-bench: \"%s\" is not expected\nTry 'vdm-bench sweep --help'.\n",
 			argv[optind]);
 		return 2;
 	}

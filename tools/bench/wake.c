@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Waking: an operation that finds the daemon asleep, against two threads that wake each other by futex(2). */
+/* Waking: an operation that finds the daemon asleep, against two threads that wake each other by
+ * futex(2). */
 #include "bench.h"
 
 #include <linux/futex.h>

@@ -18,11 +18,7 @@ extern "C" {
 struct data_mover_dml;
 
 /* There is one mover for all of them. */
-enum data_mover_dml_type {
-	DATA_MOVER_DML_SOFTWARE,
-	DATA_MOVER_DML_HARDWARE,
-	DATA_MOVER_DML_AUTO
-};
+enum data_mover_dml_type { DATA_MOVER_DML_SOFTWARE, DATA_MOVER_DML_HARDWARE, DATA_MOVER_DML_AUTO };
 
 /* NULL on failure, with a sentence in vdm_last_error(). */
 struct data_mover_dml *data_mover_dml_new(enum data_mover_dml_type type);
