@@ -40,7 +40,8 @@ static int client_new(const struct vdm_options *given, struct vdm_client **clien
 	if (!c || !path) {
 		free(c);
 		free(path);
-		return fail(-ENOMEM, "out of memory");
+		fail(-ENOMEM, "out of memory");
+		return -ENOMEM;
 	}
 	options.socket = path;
 	c->socket_path = path;
@@ -114,7 +115,7 @@ struct vdm_client *vdm_client_default(void)
 	 * regions. */
 	struct vdm_client *fresh;
 
-	if (client_new(NULL, &fresh) < 0)
+	if (client_new(NULL, &fresh))
 		return NULL;
 	connect_first(fresh); /* a failure does not matter: the next call tries again */
 	if (atomic_compare_exchange_strong_explicit(&shared, &known, fresh, memory_order_release,

@@ -18,7 +18,13 @@ static struct data_mover_daemon *open_mover(struct vdm_client *client, bool owne
 {
 	struct data_mover_daemon *mover = calloc(1, sizeof *mover);
 	struct vdm_ring *ring = NULL;
-	int result = mover ? vdm_ring_open(client, NULL, &ring) : fail(-ENOMEM, "out of memory");
+
+	if (!mover) {
+		fail(-ENOMEM, "out of memory");
+		return NULL;
+	}
+
+	int result = vdm_ring_open(client, NULL, &ring);
 
 	if (!result) {
 		const uint32_t flags = client->options.flags;

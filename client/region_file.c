@@ -54,7 +54,7 @@ static int allocate_mapped(void *address, size_t size)
 int region_file_make(size_t size, int *fd, char **address)
 {
 	int file = memfd_create("vdm-region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	char *mapping;
+	char *mapping = NULL;
 	int result;
 
 	if (file < 0)
@@ -170,7 +170,7 @@ static int allocate_pages(int fd, size_t size)
  * it too. */
 static int touch_pages(int fd, size_t size)
 {
-	char *pages;
+	char *pages = NULL;
 	int result = region_file_map(fd, size, false, &pages);
 
 	if (result)

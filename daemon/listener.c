@@ -128,7 +128,7 @@ static int bind_or_replace(int fd, const struct sockaddr_un *address, char *erro
 int listener_open(const char *path, struct listener *listener, char *error, size_t size)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct stat status;
+	struct stat status = {0};
 	int count = sd_listen_fds(1);
 
 	*listener = (struct listener){.fd = -1, .lock_fd = -1};

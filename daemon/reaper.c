@@ -214,7 +214,7 @@ void reaper_free(struct reaper *reaper)
 	if (!reaper)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_nsec += PATIENCE_MS * 1000000;
+	end.tv_nsec += PATIENCE_MS * 1000000L;
 	end.tv_sec += end.tv_nsec / 1000000000;
 	end.tv_nsec %= 1000000000;
 	pthread_mutex_lock(&reaper->lock);

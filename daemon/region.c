@@ -54,7 +54,7 @@ int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 		 char text[VDM_REFUSAL_TEXT])
 {
 	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	struct stat status;
+	struct stat status = {0};
 
 	if (size == 0 || size % page != 0)
 		return refuse(text, -EINVAL,

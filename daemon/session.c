@@ -426,15 +426,22 @@ static void hang_up(struct session *session)
 		session_free(session);
 }
 
+/* Remove what is left, now or as workers let go of it, and then hang up. */
+static void go_on_ending(struct session *session)
+{
+	if (remove_all(session) == 0)
+		hang_up(session);
+}
+
 /* A worker has let go of what this session may wait for: go on. That may end the session. */
 static void on_released(void *context)
 {
 	struct session *session = context;
 
-	if (session->state == SESSION_WAITING && remove_leaving(session) < 0)
+	if (session->state == SESSION_ENDING)
+		go_on_ending(session);
+	else if (session->state == SESSION_WAITING && remove_leaving(session) < 0)
 		session_end(session);
-	else if (session->state == SESSION_ENDING && remove_all(session) == 0)
-		hang_up(session);
 }
 
 void session_end(struct session *session)
@@ -448,7 +455,7 @@ void session_end(struct session *session)
 	if (session->peer_fd >= 0)
 		close(session->peer_fd);
 	session->peer_fd = -1;
-	on_released(session);
+	go_on_ending(session);
 }
 
 void session_violated(struct session *session, const char *reason)

@@ -54,6 +54,8 @@ int user_get(struct users *users, uid_t uid, struct user **found)
 
 	users_sweep(users, false);
 	LIST_FOREACH(user, &users->list, entry) {
+		/* LIST_REMOVE() has unlinked what users_sweep() has freed */
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 		if (user->uid == uid) {
 			*found = user_ref(user);
 			return 0;
@@ -90,7 +92,8 @@ void users_sweep(struct users *users, bool all)
 			continue;
 		LIST_REMOVE(user, entry);
 		engine_account_delete(user->account);
-		free(user);
+		/* the analyzer does not follow the back links of LIST_REMOVE() */
+		free(user); /* NOLINT(clang-analyzer-unix.Malloc) */
 	}
 }
 
