@@ -100,11 +100,11 @@ static int set_up(void **state)
 	f->slow.backend = (struct backend){supports, submit};
 	pthread_mutex_init(&f->slow.lock, NULL);
 	pthread_cond_init(&f->slow.changed, NULL);
-	f->memory = calloc(1, BYTES);
+	f->memory = calloc(2, BYTES);
 	if (engine_new(&options, &f->engine) < 0 ||
 	    engine_account_new(f->engine, &f->account) < 0 ||
 	    engine_memory_new(f->engine, 2, &f->regions) < 0 ||
-	    engine_region_add(f->regions, f->memory, BYTES, true, &f->region) < 0)
+	    engine_region_add(f->regions, f->memory, 2 * BYTES, true, &f->region) < 0)
 		return -1;
 	raw_ring_open(&f->ring, f->engine, f->account, f->regions, 8, 0);
 	return 0;
@@ -217,7 +217,7 @@ static void note(void *context)
 	*(bool *)context = true;
 }
 
-/* A ring that keeps a worker awake. */
+/* A ring that keeps a worker awake, with the second half of the memory. */
 struct noise {
 	struct fixture *fixture;
 	struct raw_ring ring;
@@ -227,13 +227,15 @@ struct noise {
 static void *make_noise(void *argument)
 {
 	struct noise *noise = argument;
-	const struct vdm_descriptor large = {.opcode = VDM_OPCODE_MEMSET,
-					     .destination_region = noise->fixture->region,
-					     .length = BYTES};
+	struct vdm_descriptor large = {.opcode = VDM_OPCODE_MEMSET,
+				       .destination_region = noise->fixture->region,
+				       .length = BYTES / 2};
 
 	while (!atomic_load_explicit(&noise->stop, memory_order_relaxed)) {
-		for (unsigned i = 0; i < 2; i++)
+		for (unsigned i = 0; i < 2; i++) {
+			large.destination_offset = BYTES + i * large.length;
 			raw_put(&noise->ring, &large);
+		}
 		raw_bell(&noise->ring);
 		for (unsigned i = 0; i < 2; i++)
 			assert_non_null(raw_get(&noise->ring));
