@@ -60,7 +60,7 @@ bool region_view_forbids_some(const struct region_view *view, const void *addres
 static inline bool region_view_forbids(const struct region_view *view, const void *address,
 				       size_t length)
 {
-	return view->constant > 0 && region_view_forbids_some(view, address, length);
+	return view->constant > 0 && length > 0 && region_view_forbids_some(view, address, length);
 }
 
 static inline bool extent_holds(const struct region_extent *extent, size_t offset, size_t length)

@@ -14,15 +14,18 @@
 #include "ring_signal.h"
 
 /* Have vdm_ring_eventfd()'s descriptor become readable when the next completion is there, and look
- * again. */
+ * again. That look may use the request up without a completion for the caller, when it finds the
+ * answer for an operation that was taken back: then ask for the next one. */
 static void arm_for_next(struct vdm_ring *ring)
 {
-	if (ring->connected && (!ring->armed || ring->armed_at != ring->cq_position)) {
-		ring->armed_at = ring->cq_position;
-		ring_arm(ring, ring->cq_position + 1);
-	}
-	ring->armed = true;
-	ring_progress(ring);
+	do {
+		if (ring->connected && (!ring->armed || ring->armed_at != ring->cq_position)) {
+			ring->armed_at = ring->cq_position;
+			ring_arm(ring, ring->cq_position + 1);
+		}
+		ring->armed = true;
+		ring_progress(ring);
+	} while (ring->connected && ring_unseen(ring) == 0 && ring->armed_at != ring->cq_position);
 }
 
 void ring_eventfd_arm(struct vdm_ring *ring)

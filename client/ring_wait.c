@@ -2,6 +2,7 @@
 /* Waiting for completions: spinning, carrying out what the daemon has not begun, and sleeping. */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <time.h>
@@ -61,6 +62,15 @@ static int64_t deadline_after(int64_t now, const struct timespec *timeout)
 	return now + timeout->tv_sec * (int64_t)NS_PER_S + timeout->tv_nsec;
 }
 
+/* A cancelled wait leaves the ring as one that has timed out. */
+static void end_cancelled_wait(void *ring)
+{
+	struct vdm_ring *of = ring;
+
+	if (of->poll_fd >= 0)
+		ring_eventfd_after_wait(of, 0);
+}
+
 /* Sleep until the deadline or until `missing` completions may have come. */
 static void sleep_until(struct vdm_ring *ring, uint32_t missing, int64_t deadline)
 {
@@ -82,7 +92,9 @@ static void sleep_until(struct vdm_ring *ring, uint32_t missing, int64_t deadlin
 	if (ns <= 0)
 		return;
 	ring_count(&ring->counters.sleeps, 1);
+	pthread_cleanup_push(end_cancelled_wait, ring);
 	ppoll(&event, 1, deadline == NO_DEADLINE ? NULL : &left, NULL);
+	pthread_cleanup_pop(0);
 	ring_take_signals(ring);
 }
 
@@ -156,12 +168,12 @@ static int wait_pause(struct vdm_ring *ring, struct wait *wait, const struct tim
 	return 0;
 }
 
-/* Wait until `count` completions are unseen. Returns 0, -ETIME, or -EINVAL: so many can never
- * come. */
-static
-	__attribute__((noinline)) /* mostly there is nothing to wait for */
-	int
-	await_completions(struct vdm_ring *ring, unsigned count, const struct timespec *timeout)
+/*
+ * Wait until `count` completions are unseen. Returns 0, -ETIME, or -EINVAL: so many can never come.
+ * Not inline, since mostly there is nothing to wait for.
+ */
+static __attribute__((noinline)) int await_completions(struct vdm_ring *ring, unsigned count,
+						       const struct timespec *timeout)
 {
 	const uint32_t most = ring_unseen(ring) + outstanding(ring);
 	struct wait wait = {.count = count, .timed = timeout != NULL, .eager = begins_eager(ring)};

@@ -156,13 +156,13 @@ int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t b
 		      unsigned flags, struct vdm_region **region);
 
 /*
- * Release the region: the daemon unmaps it, and this library too if it has mapped it. Operations
- * on it should have completed. Operations in progress, in the daemon or in another thread of this
+ * Release the region: the daemon unmaps it, and this library too if it has mapped it. Operations on
+ * it should have completed. Operations in progress, in the daemon or in another thread of this
  * process, end before this returns, so that nothing touches the memory any more. Operations that
- * the daemon has not begun complete with -EFAULT. (But one that still waits in this process behind
- * a fence is carried out on what then lies at its address.) While operations of this client are in
- * flight, this waits for a stopped daemon until it goes on or ends: it cannot be certain earlier.
- * NULL is allowed. Returns 0 or -EOWNERDEAD.
+ * the daemon has not begun complete with -EFAULT. (But one that still waits in this process, behind
+ * a fence or for room in the ring, is carried out on what then lies at its address.) While
+ * operations of this client are in flight, this waits for a stopped daemon until it goes on or
+ * ends: it cannot be certain earlier. NULL is allowed. Returns 0 or -EOWNERDEAD.
  */
 int vdm_region_release(struct vdm_region *region);
 

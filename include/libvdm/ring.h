@@ -44,8 +44,8 @@ enum vdm_op {
 /* Begin after all earlier operations of the ring have completed; later ones begin after it
  * began. */
 #define VDM_SQE_FENCE (1u << 0)
-/* The next entry of the same submit begins after this one, and is cancelled (-ECANCELED) if this
- * one fails. */
+/* The next entry of the same submit begins after this one has completed, and is cancelled
+ * (-ECANCELED) if this one fails. */
 #define VDM_SQE_LINK (1u << 1)
 /* The destination will not be read soon: write around the cache. */
 #define VDM_SQE_NO_CACHE (1u << 2)
@@ -101,9 +101,9 @@ unsigned vdm_ring_entries(const struct vdm_ring *ring);
 unsigned vdm_ring_space_left(const struct vdm_ring *ring);
 
 /*
- * The next submission entry, zeroed, or NULL when as many operations are in flight as the ring has
- * entries: mark completions as seen first. The next vdm_ring_submit() submits all entries got, in
- * order.
+ * The next submission entry, zeroed, or NULL when the ring has no room: an entry is taken from here
+ * until its completion has been marked as seen. The next vdm_ring_submit() submits all entries got,
+ * in order.
  */
 struct vdm_sqe *vdm_ring_get_sqe(struct vdm_ring *ring);
 

@@ -112,8 +112,8 @@ export VDM_DAEMON_PID
 "$@"
 status=$?
 
-# It stays a zombie until this script waits for it, so that its number names no other process.
-if grep -q '^State:[[:space:]]*Z' "/proc/$daemon_pid/status"; then
+# Some shells have waited for it already when it has died: then its number may name another process.
+if ! state=$(grep '^State:' "/proc/$daemon_pid/status" 2>/dev/null) || [ "${state#*Z}" != "$state" ]; then
 	wait "$daemon_pid"
 	daemon_status=$?
 	daemon_pid=

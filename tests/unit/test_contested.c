@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "client/ring.h"
+#include "client/ring_eventfd.h"
 #include "client/ring_take_back.h"
 #include "puppet_daemon.h"
 
@@ -281,6 +283,54 @@ static void release_waits_for_an_operation_in_the_local_lane(void **state)
 	while_released(prepare_small, submit_it);
 }
 
+/* The answer for an operation that was taken back uses up the request for a signal, and is dropped. */
+static void the_descriptor_tells_of_what_comes_after_a_dropped_answer(void **state)
+{
+	struct vdm_cqe *cqe;
+
+	(void)state;
+	assert_true(vdm_ring_eventfd(ring) >= 0);
+	submit_copy();
+	assert_true(ring_take_back(ring, true));
+	expect_next(0);
+	submit_copy();
+	assert_int_equal(vdm_ring_peek_cqe(ring, &cqe), -EAGAIN);
+	puppet_complete(&puppet, 0, -ECANCELED, VDM_COMPLETION_TAKEN_BACK);
+	ring_eventfd_arm(ring); /* as if it had come when the peek had looked already */
+	assert_int_equal(atomic_load(&ring->client_line->wanted), 2);
+	puppet_complete(&puppet, 1, 0, 0);
+	expect_next(0);
+}
+
+static void *wait_for_two(void *cqes)
+{
+	vdm_ring_wait_cqes(ring, cqes, 2, NULL);
+	return NULL;
+}
+
+/* A cancelled wait for two leaves a request for the next one, as one that has timed out. */
+static void the_descriptor_tells_of_what_comes_after_a_cancelled_wait(void **state)
+{
+	struct vdm_cqe *cqes[2];
+	pthread_t thread;
+
+	(void)state;
+	assert_true(vdm_ring_eventfd(ring) >= 0);
+	ring->takes_back = false;
+	submit_copy();
+	submit_copy();
+	assert_int_equal(pthread_create(&thread, NULL, wait_for_two, cqes), 0);
+	while (atomic_load(&ring->client_line->wanted) != 2)
+		sched_yield();
+	assert_int_equal(pthread_cancel(thread), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(atomic_load(&ring->client_line->wanted), 1);
+	puppet_complete(&puppet, 0, 0, 0);
+	puppet_complete(&puppet, 1, 0, 0);
+	expect_next(0);
+	expect_next(0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -291,6 +341,8 @@ int main(void)
 		TEST(a_flush_waits_for_a_contested_operation),
 		TEST(a_chain_waits_for_a_contested_operation),
 		TEST(what_is_not_ordered_does_not),
+		TEST(the_descriptor_tells_of_what_comes_after_a_dropped_answer),
+		TEST(the_descriptor_tells_of_what_comes_after_a_cancelled_wait),
 		TEST(release_waits_for_an_operation_that_has_been_taken_back),
 		TEST(release_waits_for_an_operation_that_was_contested),
 		TEST(release_waits_for_an_operation_in_the_local_lane),
