@@ -197,17 +197,20 @@ static int start(struct service *service, struct config *config)
 }
 
 /* Run the event loop until a handler ends it. */
-static int run_loop(sd_event *event)
+static int run_loop(struct server *server)
 {
 	int result;
 
-	/* sd_event_wait(3) allocates memory for events; when that fails no event is lost */
-	for (bool first = true; (result = sd_event_loop(event)) == -ENOMEM; first = false) {
+	/* sd_event_wait(3) allocates memory for events. When that fails, those that are
+	 * level-triggered come again. */
+	for (bool first = true; (result = sd_event_loop(server->host.event)) == -ENOMEM;
+	     first = false) {
 		if (first)
 			log_message(
 				LOG_ERR, NULL,
 				"the event loop is out of memory: it goes on when there is some");
 		nanosleep(&(struct timespec){.tv_nsec = MEMORY_RETRY_NS}, NULL);
+		server_look_again(server);
 	}
 	return result;
 }
@@ -268,7 +271,7 @@ int main(int argc, char **argv)
 	sd_notify(0, "READY=1");
 	server_announce(server);
 
-	int result = run_loop(server->host.event);
+	int result = run_loop(server);
 
 	server_free(server);
 	if (result < 0)

@@ -207,6 +207,16 @@ void server_announce(struct server *server)
 			   engine_workers(server->host.engine));
 }
 
+void server_look_again(struct server *server)
+{
+	struct session *session, *next;
+
+	for (session = LIST_FIRST(&server->host.sessions); session; session = next) {
+		next = LIST_NEXT(session, entry);
+		session_look_again(session);
+	}
+}
+
 static void needs_restart(const char *section, const char *name)
 {
 	log_message(LOG_WARNING, NULL,

@@ -35,6 +35,9 @@ void server_free(struct server *server);
 /* Tell the service manager what is going on. */
 void server_announce(struct server *server);
 
+/* The event loop ran out of memory and may have lost events. */
+void server_look_again(struct server *server);
+
 /* Take over a new configuration. */
 void server_reconfigure(struct server *server, struct config *fresh);
 

@@ -128,20 +128,25 @@ static void handle_messages(struct session *session)
 
 /*
  * Discard a message that came after the end. It may hold the client's own end of the socket, which
- * would stay open, with the unread answers. Returns whether there was one that could be received.
+ * would stay open, with the unread answers. Returns 1 if there was one, 0 if not, or the error of
+ * receiving it.
  */
-static bool discard_message(struct session *session)
+static int discard_message(struct session *session)
 {
 	struct vdm_packet packet;
 
 	if (!reaper_finds_messages(session->socket))
-		return false;
+		return 0;
 
 	int result = vdm_packet_receive(session->socket, &packet, 0);
 
 	reaper_close(session->host->reaper, session->user, packet.fds, packet.fd_count);
+	if (result == -EAGAIN)
+		return 0;
 	return result == 0 || result == -EMSGSIZE || result == -EPROTO || result == -EMFILE ||
-	       result == -ENOTCONN;
+			       result == -ENOTCONN
+		       ? 1
+		       : result;
 }
 
 /*
@@ -157,15 +162,22 @@ static int watch_reader(struct session *session)
 /* An event of that kind has come. */
 static void look_at_reader(struct session *session)
 {
-	unsigned discarded = 0;
+	int result = 1;
 
-	while (discarded < MESSAGES_AT_ONCE && discard_message(session))
-		discarded++;
-
-	bool wait = discarded == MESSAGES_AT_ONCE ? watch_reader(session) >= 0
-						  : session_has_unread_answers(session);
+	for (unsigned i = 0; i < MESSAGES_AT_ONCE && result > 0; i++)
+		result = discard_message(session);
+	/* What cannot be received may be the client's last end: no event would come for that. Our end
+	 * is closed with it. */
+	bool wait = result > 0 ? watch_reader(session) >= 0
+			       : result == 0 && session_has_unread_answers(session);
 
 	if (!wait)
+		session_free(session);
+}
+
+void session_look_again(struct session *session)
+{
+	if (session->state == SESSION_UNREAD && watch_reader(session) < 0)
 		session_free(session);
 }
 

@@ -118,6 +118,9 @@ int session_remove_for_client(struct session *session, struct ring *ring, struct
  */
 void session_end(struct session *session);
 
+/* The event loop may have lost events that do not come again. */
+void session_look_again(struct session *session);
+
 /* End it because the client broke the protocol. */
 void session_violated(struct session *session, const char *reason);
 

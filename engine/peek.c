@@ -40,12 +40,14 @@ bool peek_prepare(struct peek *peek, const struct scheduler *scheduler,
 	const struct engine_account *other;
 	bool all = true;
 
-	peek_end(peek);
+	peek->count = 0;
+	/* relaxed: changed with the lock held; partner: peek_wanted() */
+	atomic_store_explicit(&peek->revoked, false, memory_order_relaxed);
 	for (unsigned list = 0; all && list <= last; list++)
 		TAILQ_FOREACH(other, &scheduler->accounts[list], entry)
 			all = all && (other == account || add_account(peek, other));
 	if (!all)
-		peek_end(peek);
+		peek_stop(peek);
 	return all;
 }
 

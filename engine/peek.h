@@ -40,9 +40,17 @@ bool peek_prepare(struct peek *peek, const struct scheduler *scheduler,
 /* Whether one of them wants something now. By the worker, without the lock. */
 bool peek_wanted(struct peek *peek);
 
-/* Peek no more, until it is prepared again. Returns whether it was revoked. Holding the crew's
- * lock. */
-bool peek_end(struct peek *peek);
+/* Peek no more. Holding the crew's lock. */
+static inline void peek_stop(struct peek *peek)
+{
+	peek->count = 0;
+}
+
+/*
+ * Peek no more: the piece has ended. Returns whether the peek was revoked; then removals wait for
+ * this. Holding the crew's lock.
+ */
+bool peek_end(struct peek *peek) __attribute__((warn_unused_result));
 
 /*
  * Have the worker peek at nothing, if it peeks at the queue. Returns whether it did; then pass a

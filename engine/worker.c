@@ -213,7 +213,7 @@ static void run_piece(struct worker *worker, struct engine_queue *queue)
 			scheduler_refund(queue, piece->length - request->done);
 			break;
 		}
-		peek_end(&worker->peek); /* go on without looking */
+		peek_stop(&worker->peek); /* go on without looking */
 	}
 	end_piece(worker, 0);
 }

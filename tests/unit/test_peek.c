@@ -113,6 +113,10 @@ static void what_is_to_be_unmapped_is_not_looked_at(void **state)
 	assert_false(peek_is_looking(&f->peek, f->queue));
 	bare_queue_set_ready(f->queue, true);
 	assert_false(peek_wanted(&f->peek));
+	/* that it was revoked is known to the end of the piece, also if it stops before */
+	peek_stop(&f->peek);
+	assert_true(peek_end(&f->peek));
+	assert_false(peek_end(&f->peek));
 	/* but the next piece's permission is its own */
 	bare_queue_set_ready(f->queue, false);
 	assert_true(peek_prepare(&f->peek, &f->scheduler, f->own));
