@@ -166,8 +166,8 @@ static void look_at_reader(struct session *session)
 
 	for (unsigned i = 0; i < MESSAGES_AT_ONCE && result > 0; i++)
 		result = discard_message(session);
-	/* What cannot be received may be the client's last end: no event would come for that. Our end
-	 * is closed with it. */
+	/* What cannot be received may be the client's last end: no event would come for that. Our
+	 * end is closed with it. */
 	bool wait = result > 0 ? watch_reader(session) >= 0
 			       : result == 0 && session_has_unread_answers(session);
 

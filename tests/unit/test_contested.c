@@ -283,7 +283,8 @@ static void release_waits_for_an_operation_in_the_local_lane(void **state)
 	while_released(prepare_small, submit_it);
 }
 
-/* The answer for an operation that was taken back uses up the request for a signal, and is dropped. */
+/* The answer for an operation that was taken back uses up the request for a signal, and is
+ * dropped. */
 static void the_descriptor_tells_of_what_comes_after_a_dropped_answer(void **state)
 {
 	struct vdm_cqe *cqe;
