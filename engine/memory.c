@@ -32,7 +32,7 @@ int memory_resolve(const struct engine_memory *memory, uint32_t region, uint64_t
 		return -EFAULT;
 	if (offset > r->length || length > r->length - offset)
 		return -EFAULT;
-	if (write > r->writable && length > 0)
+	if (write > r->writable)
 		return -EACCES;
 	*address = (char *)((uintptr_t)r->base + offset);
 	return 0;
