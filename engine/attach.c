@@ -201,14 +201,18 @@ static int try_remove_region(struct engine *engine, struct engine_memory *memory
 static void end_pause(struct engine *engine, struct engine_memory *memory)
 {
 	struct engine_queue *queue;
+	bool any = false;
 
 	if (--memory->paused > 0)
 		return;
 	supervisor_forget(&engine->supervisor, &memory->wait);
 	LIST_FOREACH(queue, &memory->queues, of_memory)
-		if (queue->turn.retired_paused && !queue->turn.polled)
+		if (queue->turn.retired_paused && !queue->turn.polled) {
 			scheduler_poll(&engine->scheduler, queue, monotonic_ns());
-	supervisor_wake(&engine->crew, &engine->doorbells);
+			any = true;
+		}
+	if (any)
+		supervisor_wake(&engine->crew, &engine->doorbells);
 }
 
 int engine_region_remove(struct engine_memory *memory, uint32_t region,

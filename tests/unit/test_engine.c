@@ -629,6 +629,38 @@ static void a_region_is_removed_once(void **state)
 	stop(&f);
 }
 
+/* I7: regions that no operation uses come and go without a worker. */
+static void removing_a_region_wakes_no_worker(void **state)
+{
+	const struct vdm_descriptor nop = {.opcode = VDM_OPCODE_NOP};
+	struct fixture f;
+	struct engine_memory *regions;
+	struct raw_ring ring;
+	static char memory[4096];
+	uint32_t region;
+
+	(void)state;
+	start(&f, 1, 50);
+	assert_int_equal(engine_memory_new(f.engine, 2, &regions), 0);
+	raw_ring_open(&ring, f.engine, f.account, regions, 8, 0);
+	while (engine_awake(f.engine) > 0)
+		poll(NULL, 0, 1);
+	uint64_t wakeups = engine_wakeups(f.engine);
+
+	for (unsigned i = 0; i < 100; i++) {
+		assert_int_equal(engine_region_add(regions, memory, sizeof memory, true, &region),
+				 0);
+		assert_int_equal(engine_region_remove(regions, region, NULL), 0);
+	}
+	raw_put(&ring, &nop);
+	raw_bell(&ring);
+	assert_non_null(raw_get(&ring));
+	assert_int_equal(engine_wakeups(f.engine), wakeups + 1);
+	raw_ring_close(&ring, NULL);
+	engine_memory_delete(regions);
+	stop(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -641,6 +673,7 @@ int main(void)
 		cmocka_unit_test(what_is_interrupted_is_completed),
 		cmocka_unit_test(removing_a_busy_queue_waits_for_its_operations),
 		cmocka_unit_test(a_region_is_removed_once),
+		cmocka_unit_test(removing_a_region_wakes_no_worker),
 		cmocka_unit_test(removing_a_busy_region_ends_its_operations),
 		cmocka_unit_test(draining_serves_what_was_submitted),
 		cmocka_unit_test(a_stuck_worker_is_noticed),
