@@ -45,14 +45,6 @@ static void turn_away(struct acceptor *acceptor, struct user *user, int socket, 
 static int begin_session(struct session_host *host, struct user *user, const struct log_peer *peer,
 			 int socket, char text[VDM_REFUSAL_TEXT])
 {
-	const uint64_t sessions = host->users.book.used[RESOURCE_SESSIONS];
-
-	if (sessions >= host->config->limits.sessions)
-		return refuse(
-			text, -EDQUOT,
-			"vdmd has as many sessions as it may, %llu: raise sessions in [limits] of "
-			"its configuration",
-			(unsigned long long)sessions);
 	if (reaper_overloaded(user))
 		return refuse(text, -EDQUOT,
 			      "closing the descriptors that this user has passed to vdmd takes too "

@@ -6,25 +6,44 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "log.h"
 #include "refusal.h"
 
 static const struct {
 	const char *noun, *key;
-	size_t limit; /* offset in struct limits */
+	size_t limit;      /* offset in struct limits */
+	const char *total; /* what limits the total; NULL: nothing does */
 } resources[RESOURCE_COUNT] = {
-#define RESOURCE(noun, key)                                                                        \
+#define RESOURCE(noun, key, ...)                                                                   \
 	{                                                                                          \
-		noun, #key, offsetof(struct limits, key)                                           \
+		noun, #key, offsetof(struct limits, key), __VA_ARGS__                              \
 	}
-	[RESOURCE_SESSIONS] = RESOURCE("sessions", sessions_per_user),
+	[RESOURCE_SESSIONS] = RESOURCE("sessions", sessions_per_user,
+				       "sessions in [limits] of vdmd's configuration"),
 	[RESOURCE_RINGS] = RESOURCE("rings", rings_per_user),
 	[RESOURCE_ENTRIES] = RESOURCE("entries of rings", entries_per_user),
 	[RESOURCE_REGIONS] = RESOURCE("regions", regions_per_user),
 	[RESOURCE_MAPPED_BYTES] = RESOURCE("bytes of regions", mapped_bytes_per_user),
-	[RESOURCE_DESCRIPTORS] = RESOURCE("descriptors", descriptors_per_user),
+	[RESOURCE_DESCRIPTORS] =
+		RESOURCE("descriptors", descriptors_per_user, "LimitNOFILE of vdmd's service"),
 };
+
+struct totals totals_in_force(const struct config *config)
+{
+	struct totals totals;
+	struct rlimit files;
+
+	for (unsigned i = 0; i < RESOURCE_COUNT; i++)
+		totals.limit[i] = UINT64_MAX;
+	totals.limit[RESOURCE_SESSIONS] = config->limits.sessions;
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0)
+		totals.limit[RESOURCE_DESCRIPTORS] = files.rlim_cur > DESCRIPTORS_OF_OWN
+							     ? files.rlim_cur - DESCRIPTORS_OF_OWN
+							     : 0;
+	return totals;
+}
 
 int book_refuse(const struct book *book, const char *key, char text[VDM_REFUSAL_TEXT],
 		const char *format, ...)
@@ -57,6 +76,38 @@ static int check(const struct book *book, enum resource resource, uint64_t amoun
 			   (unsigned long long)used, (unsigned long long)amount);
 }
 
+/* Whether the user of a book may have so much more of a total, taken one by one. */
+static int check_share(const struct book *book, enum resource resource, uint64_t amount,
+		       char text[VDM_REFUSAL_TEXT])
+{
+	const uint64_t total = book->sum->totals->limit[resource], all = book->sum->used[resource],
+		       used = book->used[resource], left = total > all ? total - all : 0;
+
+	if (amount == 0 || total == UINT64_MAX ||
+	    (amount <= left && used + amount - 1 < left - (amount - 1)))
+		return 0;
+	return refuse(text, -EDQUOT,
+		      "user %u has %llu %s and %llu are left for all users: a user gets more while "
+		      "it has less than are left: give some back, or raise %s",
+		      (unsigned)book->settings->uid, (unsigned long long)used,
+		      resources[resource].noun, (unsigned long long)left,
+		      resources[resource].total);
+}
+
+/* Check both kinds of limits, if the book is a user's. */
+static int check_book(const struct book *book, const struct charge *wanted,
+		      char text[VDM_REFUSAL_TEXT])
+{
+	int result = 0;
+
+	for (unsigned i = 0; book->settings && i < RESOURCE_COUNT && !result; i++) {
+		result = check(book, i, wanted->amount[i], text);
+		if (!result && book->sum && book->sum->totals)
+			result = check_share(book, i, wanted->amount[i], text);
+	}
+	return result;
+}
+
 static void enter(struct charge *charge, struct book *first)
 {
 	charge->book = first;
@@ -69,12 +120,10 @@ static int take(struct charge *charge, struct book *first, struct charge wanted,
 		char text[VDM_REFUSAL_TEXT])
 {
 	for (const struct book *book = first; book; book = book->sum) {
-		for (unsigned i = 0; book->settings && i < RESOURCE_COUNT; i++) {
-			int result = check(book, i, wanted.amount[i], text);
+		int result = check_book(book, &wanted, text);
 
-			if (result)
-				return result;
-		}
+		if (result)
+			return result;
 	}
 	*charge = wanted;
 	enter(charge, first);

@@ -25,9 +25,18 @@ enum resource {
 	RESOURCE_COUNT
 };
 
+/* Descriptors of the event loop, the workers and the log. */
+#define DESCRIPTORS_OF_OWN 32
+
+/* What all users together may have; UINT64_MAX: there is no limit. */
+struct totals {
+	uint64_t limit[RESOURCE_COUNT];
+};
+
 struct book {
 	struct book *sum;                   /* counts all of this one, too; NULL: there is none */
 	const struct user_config *settings; /* the limits of this book; NULL: it has none */
+	const struct totals *totals;        /* of a sum of users' books; NULL: it has none */
 	uint64_t used[RESOURCE_COUNT];
 };
 
@@ -37,9 +46,16 @@ struct charge {
 	uint64_t amount[RESOURCE_COUNT];
 };
 
+/* The totals: sessions as the configuration says, and descriptors as RLIMIT_NOFILE does. */
+struct totals totals_in_force(const struct config *config);
+
 /*
  * Charge an object to a book and to all that sum it up. Returns 0; or -EDQUOT with a sentence that
  * names the limit, and then nothing is charged.
+ *
+ * A user gets one more of a total while it has less than is still free ("dynamic thresholds",
+ * Choudhury and Hahne, 1998). So one user gets at most half of a total, and something is left for
+ * those who have less.
  */
 int charge_session(struct charge *charge, struct book *book, char text[VDM_REFUSAL_TEXT]);
 int charge_ring(struct charge *charge, struct book *book, uint32_t entries,

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "books.h"
 #include "engine/engine.h"
 #include "log.h"
 #include "options.h"
@@ -19,9 +20,8 @@
 /* How long the end serves what has been submitted. The whole end has to take less than a second. */
 #define DRAIN_MS 500
 
-/* Socket and pidfd of a session, and the two of its ring; those of event loop, workers and log. */
+/* Socket and pidfd of a session, and the two of its ring. */
 #define DESCRIPTORS_PER_SESSION 4
-#define DESCRIPTORS_OF_OWN      32
 
 /* How long to wait when the event loop has no memory. */
 #define MEMORY_RETRY_NS 100000000
@@ -135,13 +135,13 @@ static void raise_descriptor_limit(void)
 
 /*
  * Warn at the start if there are too few descriptors for the limits. Returns whether at least one
- * client can be served.
+ * client can be served, which gets half of them.
  */
 static bool descriptors_suffice(const struct config *config)
 {
 	const uint64_t needed =
 		config->limits.sessions * DESCRIPTORS_PER_SESSION + DESCRIPTORS_OF_OWN;
-	const unsigned least = DESCRIPTORS_PER_SESSION + DESCRIPTORS_OF_OWN;
+	const unsigned least = 2 * DESCRIPTORS_PER_SESSION + DESCRIPTORS_OF_OWN;
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)

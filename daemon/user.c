@@ -25,7 +25,10 @@ static void user_configure(struct user *user, const struct config *config)
 
 void users_init(struct users *users, struct engine *engine, const struct config *config)
 {
-	*users = (struct users){.engine = engine, .config = config};
+	*users = (struct users){.engine = engine,
+				.config = config,
+				.totals = totals_in_force(config),
+				.book = {.totals = &users->totals}};
 	LIST_INIT(&users->list);
 }
 
@@ -121,6 +124,7 @@ void users_configure(struct users *users)
 {
 	struct user *user;
 
+	users->totals = totals_in_force(users->config);
 	LIST_FOREACH(user, &users->list, entry)
 		user_configure(user, users->config);
 }

@@ -41,6 +41,7 @@ struct users {
 	LIST_HEAD(, user) list;
 	struct engine *engine;
 	const struct config *config; /* in force */
+	struct totals totals;        /* in force */
 	struct book book;            /* of all users */
 };
 

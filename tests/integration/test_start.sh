@@ -37,9 +37,9 @@ daemon=("$vdmd" --socket "$socket" --config empty.conf)
 slow=${VDM_TEST_SLOW:-0}
 
 # The loader needs some, too, and so may the program that runs the tests.
-for count in 12 16 24 35; do
+for count in 12 16 24 39; do
 	refuses 1 bash -c 'ulimit -n '$count' && exec "$@"' bash "${daemon[@]}"
-	says "$count descriptors" LimitNOFILE "ulimit -n" "at least 36"
+	says "$count descriptors" LimitNOFILE "ulimit -n" "at least 40"
 done
 
 if [ "$(id -u)" = 0 ] && [ "$slow" = 0 ] && command -v runuser >/dev/null; then

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,8 +18,9 @@
 #include "daemon/log.h"
 
 static struct config config;
-static struct user_config settings;
-static struct book all, user, session;
+static struct user_config settings, other_settings;
+static struct totals totals;
+static struct book all, user, other, session;
 static char text[VDM_REFUSAL_TEXT];
 
 static int set_up(void **state)
@@ -26,7 +28,10 @@ static int set_up(void **state)
 	(void)state;
 	config_defaults(&config);
 	settings = config_for_user(&config, 5);
-	all = (struct book){0};
+	other_settings = config_for_user(&config, 6);
+	totals = totals_in_force(&config);
+	all = (struct book){.totals = &totals};
+	other = (struct book){.sum = &all, .settings = &other_settings};
 	user = (struct book){.sum = &all, .settings = &settings};
 	session = (struct book){.sum = &user};
 	return 0;
@@ -37,6 +42,7 @@ static int tear_down(void **state)
 	(void)state;
 	book_close(&session);
 	book_close(&user);
+	book_close(&other);
 	book_close(&all);
 	config_free(&config);
 	return 0;
@@ -214,6 +220,108 @@ static void descriptors_that_are_there_are_charged_without_a_limit(void **state)
 	charge_release(&unowned);
 }
 
+/* Take sessions for a user until it gets no more. Returns how many it got. */
+static unsigned take_sessions(struct book *book, struct charge *charges, unsigned most)
+{
+	unsigned count = 0;
+
+	while (count < most && charge_session(&charges[count], book, text) == 0)
+		count++;
+	return count;
+}
+
+static void one_user_gets_half_of_a_total(void **state)
+{
+	static const struct {
+		uint64_t total;
+		unsigned half;
+	} totals_tried[] = {{0, 0}, {1, 1}, {2, 1}, {3, 2}, {16, 8}, {17, 9}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof totals_tried / sizeof *totals_tried; i++) {
+		struct charge charges[16] = {0};
+
+		totals.limit[RESOURCE_SESSIONS] = totals_tried[i].total;
+		assert_int_equal(take_sessions(&session, charges, 16), totals_tried[i].half);
+		for (unsigned j = 0; j < 16; j++)
+			charge_release(&charges[j]);
+	}
+}
+
+/* What one user leaves is there for others, down to the last one. */
+static void something_is_left_for_a_user_that_has_less(void **state)
+{
+	struct charge charges[2][16] = {0};
+
+	(void)state;
+	totals.limit[RESOURCE_SESSIONS] = 12;
+	/* they take turns, and so get a third each */
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(charge_session(&charges[0][i], &session, text), 0);
+		assert_int_equal(charge_session(&charges[1][i], &other, text), 0);
+	}
+	assert_int_equal(charge_session(&charges[0][4], &session, text), -EDQUOT);
+	assert_string_equal(
+		text, "user 5 has 4 sessions and 4 are left for all users: a user gets more while "
+		      "it has less than are left: give some back, or raise sessions in [limits] of "
+		      "vdmd's configuration");
+	assert_int_equal(charge_session(&charges[1][4], &other, text), -EDQUOT);
+
+	/* one gives back, and the other gets more */
+	for (unsigned i = 0; i < 4; i++)
+		charge_release(&charges[0][i]);
+	assert_int_equal(take_sessions(&other, charges[1] + 4, 12), 2);
+	assert_int_equal(take_sessions(&session, charges[0], 16), 3);
+	for (unsigned i = 0; i < 16; i++) {
+		charge_release(&charges[0][i]);
+		charge_release(&charges[1][i]);
+	}
+}
+
+/* Several at once are granted if they would be one by one. */
+static void descriptors_are_a_total_as_well(void **state)
+{
+	struct charge first = {0}, second = {0}, third = {0};
+
+	(void)state;
+	totals.limit[RESOURCE_DESCRIPTORS] = 8;
+	assert_int_equal(try_session(&first), 0);
+	assert_int_equal(try_ring(&second), 0);
+	assert_int_equal(try_region(&third), -EDQUOT);
+	assert_string_equal(text, "user 5 has 4 descriptors and 4 are left for all users: a user "
+				  "gets more while it has less than are left: give some back, or "
+				  "raise LimitNOFILE of vdmd's service");
+	charge_release(&second);
+	totals.limit[RESOURCE_DESCRIPTORS] = 6;
+	assert_int_equal(try_region(&third), 0);
+	assert_int_equal(try_ring(&second), -EDQUOT);
+	charge_release(&third);
+
+	/* descriptors that have been passed may be more than the total */
+	charge_descriptors(&third, &other, 100);
+	assert_int_equal(try_region(&second), -EDQUOT);
+	assert_non_null(strstr(text, " 0 are left"));
+	charge_release(&third);
+	charge_release(&first);
+}
+
+/* The descriptors that the kernel allows, but for the daemon's own. */
+static void totals_are_those_of_the_configuration_and_the_kernel(void **state)
+{
+	struct rlimit before, limit;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	limit = (struct rlimit){.rlim_cur = 100, .rlim_max = before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	config.limits.sessions = 7;
+	totals = totals_in_force(&config);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(totals.limit[RESOURCE_SESSIONS], 7);
+	assert_int_equal(totals.limit[RESOURCE_DESCRIPTORS], 100 - DESCRIPTORS_OF_OWN);
+	assert_true(totals.limit[RESOURCE_RINGS] == UINT64_MAX);
+}
+
 static void a_leak_is_found_when_the_book_is_closed(void **state)
 {
 	struct charge leaked = {0};
@@ -244,6 +352,10 @@ int main(void)
 		TEST(each_resource_has_a_limit_that_the_refusal_names),
 		TEST(a_refusal_names_the_section_that_sets_the_limit),
 		TEST(descriptors_that_are_there_are_charged_without_a_limit),
+		TEST(one_user_gets_half_of_a_total),
+		TEST(something_is_left_for_a_user_that_has_less),
+		TEST(descriptors_are_a_total_as_well),
+		TEST(totals_are_those_of_the_configuration_and_the_kernel),
 		TEST(a_leak_is_found_when_the_book_is_closed),
 	};
 

@@ -613,6 +613,24 @@ static void sessions_of_a_user_are_limited(void **state)
 		sd_event_run(server->host.event, UINT64_MAX);
 }
 
+/* The other half is for other users. */
+static void a_user_gets_half_of_all_sessions(void **state)
+{
+	int first = client;
+	struct vdm_packet reply;
+
+	(void)state;
+	server->config.limits.sessions = 2;
+	users_configure(&server->host.users);
+	connect_client();
+	assert_int_equal(vdm_packet_receive(client, &reply, 0), 0);
+	assert_int_equal(reply.message.refused.error, -EDQUOT);
+	assert_non_null(strstr(reply.message.refused.text, "has 1 sessions and 1 are left"));
+	assert_int_equal(held(RESOURCE_SESSIONS), 1);
+	close(client);
+	client = first;
+}
+
 /* Ask for two reports and read neither, which ends the session. */
 static void leave_an_answer_unread(void)
 {
@@ -930,6 +948,7 @@ int main(void)
 		TEST(a_session_that_ends_gives_everything_back),
 		TEST(limits_of_a_user_hold_over_his_sessions),
 		TEST(sessions_of_a_user_are_limited),
+		TEST(a_user_gets_half_of_all_sessions),
 		TEST(answers_with_descriptors_have_to_be_read),
 		TEST(a_session_stays_until_all_its_answers_are_read),
 		TEST(a_session_stays_no_longer_than_its_client),

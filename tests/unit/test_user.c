@@ -138,8 +138,10 @@ static void a_new_configuration_reaches_users_that_are_there(void **state)
 
 	(void)state;
 	config.limits.rings_per_user = 3;
+	config.limits.sessions = 5;
 	users_configure(&users);
 	assert_int_equal(user->settings.limits.rings_per_user, 3);
+	assert_int_equal(users.book.totals->limit[RESOURCE_SESSIONS], 5);
 	user_put(user);
 }
 
