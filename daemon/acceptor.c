@@ -73,7 +73,8 @@ int acceptor_admit(struct acceptor *acceptor, int socket)
 	} else if (user_get(&host->users, credentials.uid, &user) < 0) {
 		result = refuse(text, -ENOMEM, "vdmd is out of memory");
 	} else {
-		const struct log_peer peer = {.pid = credentials.pid, .uid = credentials.uid};
+		const struct log_peer peer = {
+			.limit = &user->log_limit, .pid = credentials.pid, .uid = credentials.uid};
 
 		result = begin_session(host, user, &peer, socket, text);
 	}

@@ -12,21 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Per user: enough to see what happens, too few to hide other messages. */
+/* Per account: enough to see what happens, too few to hide other messages. */
 #define LIMIT_MESSAGES 10
-#define LIMIT_SECONDS  30
 
-/*
- * Users share these, by user id. A limit outlives the user's sessions, so that reconnecting gains
- * nothing.
- */
-#define LIMITS 64
-
-static struct log_limit {
-	uint64_t interval;   /* number of the current one */
-	unsigned logged;     /* in it */
-	unsigned suppressed; /* in it */
-} limits[LIMITS];
+/* Of clients whose account is not known. */
+static struct log_limit unknown = {.account = (uid_t)-1};
 
 static bool to_journal;
 static int least = LOG_INFO;
@@ -92,7 +82,7 @@ void log_message(int level, const struct log_peer *peer, const char *format, ...
 
 void log_limited(int level, const struct log_peer *peer, const char *format, ...)
 {
-	struct log_limit *limit = &limits[peer->uid % LIMITS];
+	struct log_limit *limit = peer->limit ? peer->limit : &unknown;
 	struct timespec now;
 	va_list arguments;
 
@@ -100,15 +90,15 @@ void log_limited(int level, const struct log_peer *peer, const char *format, ...
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 
-	uint64_t interval = (uint64_t)now.tv_sec / LIMIT_SECONDS + 1;
+	uint64_t interval = (uint64_t)now.tv_sec / LOG_LIMIT_SECONDS + 1;
 
 	if (interval != limit->interval) {
 		unsigned suppressed = limit->suppressed;
 
-		*limit = (struct log_limit){.interval = interval};
+		*limit = (struct log_limit){.account = limit->account, .interval = interval};
 		if (suppressed)
 			log_message(level, NULL, "%u more messages about user %u were not logged",
-				    suppressed, (unsigned)peer->uid);
+				    suppressed, (unsigned)limit->account);
 	}
 	if (limit->logged == LIMIT_MESSAGES) {
 		limit->suppressed++;

@@ -10,8 +10,24 @@
 #include <sys/types.h>
 #include <syslog.h>
 
+/* Messages about one account's clients are counted for so long. */
+#define LOG_LIMIT_SECONDS 30
+
+/*
+ * How many messages there have been about the clients of one account. It has to outlive them by
+ * LOG_LIMIT_SECONDS, so that reconnecting gains nothing. Zeroed but for the account, it has seen
+ * none.
+ */
+struct log_limit {
+	uid_t account;
+	uint64_t interval;   /* number of the current one */
+	unsigned logged;     /* in it */
+	unsigned suppressed; /* in it */
+};
+
 /* The client that a message is about. */
 struct log_peer {
+	struct log_limit *limit; /* of its account; NULL: its account is not known */
 	pid_t pid;
 	uid_t uid;
 	char command[16]; /* what the client calls itself, printable; empty before it has greeted */
@@ -28,8 +44,9 @@ void log_message(int level, const struct log_peer *peer, const char *format, ...
 	__attribute__((format(printf, 3, 4)));
 
 /*
- * Write a message that a client can cause: at most a few in a while for each user, so that no user
- * can fill the log.
+ * Write a message that a client can cause: at most a few in a while for each account, so that no
+ * user can fill the log, or keep messages about others out of it. Clients whose account is not
+ * known share one limit. On the event loop's thread.
  */
 void log_limited(int level, const struct log_peer *peer, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

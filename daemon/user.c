@@ -2,12 +2,14 @@
 #include "user.h"
 
 #include <errno.h>
+#include <search.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "engine/engine.h"
 
 #define SECOND_NS 1000000000ull
+#define IDLE_NS   (LOG_LIMIT_SECONDS * SECOND_NS)
 
 static void user_configure(struct user *user, const struct config *config)
 {
@@ -30,8 +32,40 @@ void users_init(struct users *users, struct engine *engine, const struct config 
 				.totals = totals_in_force(config),
 				.book = {.totals = &users->totals}};
 	LIST_INIT(&users->list);
+	TAILQ_INIT(&users->idle);
 }
 
+/* Both point to a user, which begins with its uid, or to a uid. */
+static int compare_uids(const void *a, const void *b)
+{
+	const uid_t first = *(const uid_t *)a, second = *(const uid_t *)b;
+
+	return first < second ? -1 : first > second;
+}
+
+static struct user *find(const struct users *users, uid_t uid)
+{
+	struct user *const *node = tfind(&uid, &users->by_uid, compare_uids);
+
+	return node ? *node : NULL;
+}
+
+static void user_free(struct user *user)
+{
+	LIST_REMOVE(user, entry);
+	TAILQ_REMOVE(&user->users->idle, user, idle);
+	tdelete(user, &user->users->by_uid, compare_uids);
+	engine_account_delete(user->account);
+	free(user);
+}
+
+static void set_idle(struct user *user)
+{
+	user->idle_since_ns = monotonic_ns();
+	TAILQ_INSERT_TAIL(&user->users->idle, user, idle);
+}
+
+/* Make a user, to which there is no reference yet. */
 static int user_new(struct users *users, uid_t uid, struct user **made)
 {
 	struct user *user = calloc(1, sizeof *user);
@@ -42,30 +76,29 @@ static int user_new(struct users *users, uid_t uid, struct user **made)
 		return result;
 	}
 	user->uid = uid;
+	user->users = users;
+	if (!tsearch(user, &users->by_uid, compare_uids)) {
+		engine_account_delete(user->account);
+		free(user);
+		return -ENOMEM;
+	}
 	user->book = (struct book){.sum = &users->book, .settings = &user->settings};
+	user->log_limit.account = uid;
 	user_configure(user, users->config);
 	user->handshakes = user->settings.limits.handshakes_per_second;
 	user->handshakes_ns = monotonic_ns();
 	LIST_INSERT_HEAD(&users->list, user, entry);
+	set_idle(user);
 	*made = user;
 	return 0;
 }
 
 int user_get(struct users *users, uid_t uid, struct user **found)
 {
-	struct user *user;
-
 	users_sweep(users, false);
-	LIST_FOREACH(user, &users->list, entry) {
-		/* LIST_REMOVE() has unlinked what users_sweep() has freed */
-		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
-		if (user->uid == uid) {
-			*found = user_ref(user);
-			return 0;
-		}
-	}
 
-	int result = user_new(users, uid, &user);
+	struct user *user = find(users, uid);
+	int result = user ? 0 : user_new(users, uid, &user);
 
 	if (!result)
 		*found = user_ref(user);
@@ -74,30 +107,28 @@ int user_get(struct users *users, uid_t uid, struct user **found)
 
 struct user *user_ref(struct user *user)
 {
-	user->references++;
+	if (user->references++ == 0)
+		TAILQ_REMOVE(&user->users->idle, user, idle);
 	return user;
 }
 
 void user_put(struct user *user)
 {
-	if (--user->references == 0)
-		book_close(&user->book);
+	if (--user->references > 0)
+		return;
+	book_close(&user->book);
+	set_idle(user);
 }
 
 void users_sweep(struct users *users, bool all)
 {
-	uint64_t now = monotonic_ns();
-	struct user *user, *next;
+	const uint64_t now = monotonic_ns();
+	struct user *user;
 
-	for (user = LIST_FIRST(&users->list); user; user = next) {
-		next = LIST_NEXT(user, entry);
-		if (user->references > 0 || (!all && now - user->handshakes_ns < SECOND_NS))
-			continue;
-		LIST_REMOVE(user, entry);
-		engine_account_delete(user->account);
-		/* the analyzer does not follow the back links of LIST_REMOVE() */
-		free(user); /* NOLINT(clang-analyzer-unix.Malloc) */
-	}
+	/* the analyzer does not follow the back links of TAILQ_REMOVE() */
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+	while ((user = TAILQ_FIRST(&users->idle)) && (all || now - user->idle_since_ns >= IDLE_NS))
+		user_free(user);
 }
 
 /* Handshakes are earned at the rate of the limit, and kept for a second. */

@@ -13,6 +13,7 @@
 
 #include "books.h"
 #include "config.h"
+#include "log.h"
 #include "proto/control.h"
 
 struct engine;
@@ -24,8 +25,11 @@ struct reaper_share {
 };
 
 struct user {
+	uid_t uid;              /* first: users::by_uid compares it */
 	LIST_ENTRY(user) entry; /* users::list */
-	uid_t uid;
+	struct users *users;
+	TAILQ_ENTRY(user) idle; /* users::idle, while there is no reference */
+	uint64_t idle_since_ns;
 	unsigned references;         /* of sessions and reaper's jobs */
 	unsigned reaper_jobs;        /* that are not finished */
 	uint64_t reaper_progress_ns; /* when a job was last finished, or there was none */
@@ -33,12 +37,15 @@ struct user {
 	struct book book;    /* of its sessions and reaper's jobs */
 	uint64_t handshakes; /* left as of handshakes_ns */
 	uint64_t handshakes_ns;
+	struct log_limit log_limit;
 	struct user_config settings; /* in force */
 	struct engine_account *account;
 };
 
 struct users {
 	LIST_HEAD(, user) list;
+	void *by_uid;                      /* the same, as tsearch(3) keeps them */
+	TAILQ_HEAD(user_queue, user) idle; /* the longest idle is the first */
 	struct engine *engine;
 	const struct config *config; /* in force */
 	struct totals totals;        /* in force */
@@ -57,12 +64,12 @@ int user_get(struct users *users, uid_t uid, struct user **user);
 struct user *user_ref(struct user *user);
 
 /*
- * Give back a reference. After the last one the object stays for a second, so that the handshakes
- * of that second are remembered; users_sweep() then frees it.
+ * Give back a reference. After the last one the object stays for LOG_LIMIT_SECONDS, so that its
+ * handshakes and the messages about it are remembered; users_sweep() then frees it.
  */
 void user_put(struct user *user);
 
-/* Free the objects without references: those unused for a second, or with `all` every one. */
+/* Free the objects without references: those idle for so long, or with `all` every one. */
 void users_sweep(struct users *users, bool all);
 
 /* Whether the user may connect once more in this second: 0, or -EDQUOT with a sentence. */

@@ -87,8 +87,9 @@ static void it_says_whom_it_is_about(void **state)
 
 static void a_user_cannot_fill_the_log(void **state)
 {
-	struct log_peer peer = {.uid = 1001, .command = "loud"};
-	const struct log_peer other = {.uid = 1002, .command = "other"};
+	struct log_limit limit = {.account = 1001}, other_limit = {.account = 1002};
+	struct log_peer peer = {.limit = &limit, .uid = 1001, .command = "loud"};
+	const struct log_peer other = {.limit = &other_limit, .uid = 1002, .command = "other"};
 
 	(void)state;
 	time_t begin = now_s();
@@ -103,6 +104,35 @@ static void a_user_cannot_fill_the_log(void **state)
 	assert_non_null(strstr(logged(), "other (process 0, user 1002): once\n"));
 }
 
+/* Clients of one account have one limit, whichever of its user ids they have. */
+static void an_account_is_told_how_much_was_left_out(void **state)
+{
+	struct log_limit limit = {.account = 1001};
+	struct log_peer peer = {.limit = &limit, .command = "loud"};
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		peer.uid = 100000 + i;
+		log_limited(LOG_WARNING, &peer, "again");
+	}
+	assert_in_range(lines(), 10, 21);
+	limit.interval--;
+	log_limited(LOG_WARNING, &peer, "again");
+	assert_non_null(strstr(logged(), " more messages about user 1001 were not logged"));
+}
+
+static void clients_without_an_account_share_a_limit(void **state)
+{
+	struct log_peer peer = {.command = "early"};
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		peer.uid = i;
+		log_limited(LOG_WARNING, &peer, "again");
+	}
+	assert_in_range(lines(), 10, 21);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -110,6 +140,10 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(it_says_whom_it_is_about, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_user_cannot_fill_the_log, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(an_account_is_told_how_much_was_left_out, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(clients_without_an_account_share_a_limit, set_up,
+						tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

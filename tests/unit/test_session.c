@@ -607,6 +607,11 @@ static void sessions_of_a_user_are_limited(void **state)
 	assert_non_null(strstr(reply.message.refused.text, "sessions_per_user"));
 	assert_int_equal(held(RESOURCE_SESSIONS), 2);
 	assert_int_equal(server->host.refused, 1);
+
+	/* messages about them are counted together as well */
+	const struct session *session = LIST_FIRST(&server->host.sessions);
+
+	assert_ptr_equal(session->peer.limit, &session->user->log_limit);
 	close(first);
 	close(second);
 	while (held(RESOURCE_SESSIONS) > 0)

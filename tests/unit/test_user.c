@@ -82,7 +82,7 @@ static void sessions_of_a_user_share_one_object(void **state)
 	user_put(first);
 	user_put(first);
 	user_put(other);
-	users_sweep(&users, false); /* their handshakes of this second are remembered */
+	users_sweep(&users, false); /* what they did in the last seconds is remembered */
 	assert_false(LIST_EMPTY(&users.list));
 	users_sweep(&users, true);
 	assert_true(LIST_EMPTY(&users.list));
@@ -132,6 +132,34 @@ static void connecting_again_and_again_is_limited(void **state)
 	user_put(user);
 }
 
+/*
+ * Reconnecting gains nothing, neither handshakes nor messages, and other users change nothing about
+ * that.
+ */
+static void a_user_is_remembered_for_as_long_as_messages_are_counted(void **state)
+{
+	struct user *first = get(5), *second = get(6);
+
+	(void)state;
+	first->log_limit.logged = 7;
+	user_put(first);
+	user_put(second);
+	for (uid_t uid = 100; uid < 400; uid++)
+		user_put(get(uid));
+	first->idle_since_ns -= (LOG_LIMIT_SECONDS - 2) * 1000000000ull;
+	assert_ptr_equal(get(5), first);
+	assert_int_equal(first->log_limit.logged, 7);
+	assert_int_equal(first->log_limit.account, 5);
+	user_put(first); /* it is idle again from now on */
+	second->idle_since_ns -= LOG_LIMIT_SECONDS * 1000000000ull;
+	users_sweep(&users, false);
+	assert_ptr_not_equal(LIST_FIRST(&users.list), NULL);
+	for (struct user *user = LIST_FIRST(&users.list); user; user = LIST_NEXT(user, entry))
+		assert_int_not_equal(user->uid, 6);
+	assert_ptr_equal(get(5), first);
+	user_put(first);
+}
+
 static void a_new_configuration_reaches_users_that_are_there(void **state)
 {
 	struct user *user = get(5);
@@ -154,6 +182,9 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(connecting_again_and_again_is_limited, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_user_is_remembered_for_as_long_as_messages_are_counted, set_up,
+			tear_down),
 		cmocka_unit_test_setup_teardown(a_new_configuration_reaches_users_that_are_there,
 						set_up, tear_down),
 	};
