@@ -70,9 +70,7 @@ int acceptor_admit(struct acceptor *acceptor, int socket)
 
 	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0) {
 		result = refuse(text, -errno, "vdmd cannot tell who connects");
-	} else if (user_get(&host->users, credentials.uid, &user) < 0) {
-		result = refuse(text, -ENOMEM, "vdmd is out of memory");
-	} else {
+	} else if ((result = user_get(&host->users, credentials.uid, &user, text)) == 0) {
 		const struct log_peer peer = {
 			.limit = &user->log_limit, .pid = credentials.pid, .uid = credentials.uid};
 

@@ -40,6 +40,9 @@ struct key {
 #define MAX_COUNT    1000000
 #define MAX_BYTES    (1ull << 50)
 
+/* Longest entry of the user database that is understood. */
+#define USER_ENTRY_BYTES 16384
+
 /* Shows the beginning of a wrong value. */
 #define SHOWN "%.80s"
 
@@ -283,12 +286,14 @@ static int find_uid(const char *name, uid_t *uid)
 		return number < (uid_t)-1 ? 0 : -EINVAL;
 	}
 
-	const struct passwd *entry = getpwnam(name);
+	/* not getpwnam(3), whose static data may be libsubid's at this moment, on another thread */
+	struct passwd entry, *found = NULL;
+	char *text = malloc(USER_ENTRY_BYTES);
 
-	if (!entry)
-		return -ENOENT;
-	*uid = entry->pw_uid;
-	return 0;
+	if (text && getpwnam_r(name, &entry, text, USER_ENTRY_BYTES, &found) == 0 && found)
+		*uid = entry.pw_uid;
+	free(text);
+	return found ? 0 : -ENOENT;
 }
 
 static struct user_config *user_section(struct config *config, const char *name,

@@ -3,10 +3,13 @@
 
 #include <errno.h>
 #include <search.h>
+#include <shadow/subid.h>
 #include <stdlib.h>
 
+#include "account_lookup.h"
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "refusal.h"
 
 #define SECOND_NS 1000000000ull
 #define IDLE_NS   (LOG_LIMIT_SECONDS * SECOND_NS)
@@ -43,11 +46,55 @@ static int compare_uids(const void *a, const void *b)
 	return first < second ? -1 : first > second;
 }
 
+/* Ranges that overlap are equal, so one finds the range of an id. */
+static int compare_ranges(const void *a, const void *b)
+{
+	const struct id_range *first = a, *second = b;
+
+	return first->last < second->first ? -1 : first->first > second->last;
+}
+
 static struct user *find(const struct users *users, uid_t uid)
 {
-	struct user *const *node = tfind(&uid, &users->by_uid, compare_uids);
+	const struct id_range range = {.first = uid, .last = uid};
+	struct user *const *user = tfind(&uid, &users->by_uid, compare_uids);
+	struct id_range *const *found = NULL;
 
-	return node ? *node : NULL;
+	if (user)
+		return *user;
+	if (uid >= SUBORDINATE_FIRST)
+		found = tfind(&range, &users->subordinate, compare_ranges);
+	return found ? (*found)->user : NULL;
+}
+
+/*
+ * Remember that ids are subordinate to a user. A range that overlaps another is left out: its ids
+ * are remembered one by one.
+ */
+static void add_range(struct user *user, uid_t first, uid_t last)
+{
+	struct id_range *range = calloc(1, sizeof *range);
+	struct id_range **node = NULL;
+
+	if (range) {
+		*range = (struct id_range){.first = first, .last = last, .user = user};
+		node = tsearch(range, &user->users->subordinate, compare_ranges);
+	}
+	if (node && *node == range)
+		SLIST_INSERT_HEAD(&user->subordinate, range, entry);
+	else
+		free(range);
+}
+
+static void free_ranges(struct user *user)
+{
+	struct id_range *range;
+
+	while ((range = SLIST_FIRST(&user->subordinate))) {
+		SLIST_REMOVE_HEAD(&user->subordinate, entry);
+		tdelete(range, &user->users->subordinate, compare_ranges);
+		free(range);
+	}
 }
 
 static void user_free(struct user *user)
@@ -55,6 +102,7 @@ static void user_free(struct user *user)
 	LIST_REMOVE(user, entry);
 	TAILQ_REMOVE(&user->users->idle, user, idle);
 	tdelete(user, &user->users->by_uid, compare_uids);
+	free_ranges(user);
 	engine_account_delete(user->account);
 	free(user);
 }
@@ -93,16 +141,81 @@ static int user_new(struct users *users, uid_t uid, struct user **made)
 	return 0;
 }
 
-int user_get(struct users *users, uid_t uid, struct user **found)
+/*
+ * Remember all ids of the owner, so that having many of them does not keep the event loop with as
+ * many questions.
+ */
+static void add_ranges(struct user *user, const struct subordinate *answer)
+{
+	for (int i = 0; i < answer->range_count; i++) {
+		const struct subid_range *range = &answer->ranges[i];
+
+		if (range->count > 0 && range->start < (uid_t)-1 &&
+		    range->count <= (uid_t)-1 - range->start)
+			add_range(user, (uid_t)range->start,
+				  (uid_t)(range->start + range->count - 1));
+	}
+	if (answer->account != answer->uid)
+		add_range(user, answer->uid, answer->uid);
+}
+
+/* Take over what has been found out about a user id: the user is there from now on. */
+static int learn(struct users *users, const struct subordinate *answer, struct user **user)
+{
+	int result = 0;
+
+	if (answer->failed && !users->failure_told) {
+		log_message(LOG_NOTICE, NULL,
+			    "the owner of user id %u cannot be found out (subuid in "
+			    "nsswitch.conf(5)): such ids count as users of their own",
+			    (unsigned)answer->uid);
+		users->failure_told = true;
+	}
+	*user = find(users, answer->account);
+	if (!*user)
+		result = user_new(users, answer->account, user);
+	if (!result)
+		add_ranges(*user, answer);
+	free(answer->ranges);
+	return result;
+}
+
+/* Find out whose id that is, which may take until a later call. */
+static int look_up(struct users *users, uid_t uid, struct user **user)
+{
+	struct subordinate answer;
+
+	if (account_lookup_late(&answer)) {
+		learn(users, &answer, user);
+		*user = find(users, uid);
+		if (*user)
+			return 0;
+	}
+
+	int result = account_lookup(uid, &answer);
+
+	return result ? result : learn(users, &answer, user);
+}
+
+int user_get(struct users *users, uid_t uid, struct user **found, char text[VDM_REFUSAL_TEXT])
 {
 	users_sweep(users, false);
 
 	struct user *user = find(users, uid);
-	int result = user ? 0 : user_new(users, uid, &user);
+	int result = 0;
 
-	if (!result)
-		*found = user_ref(user);
-	return result;
+	if (!user)
+		result = uid < SUBORDINATE_FIRST ? user_new(users, uid, &user)
+						 : look_up(users, uid, &user);
+	if (result == -EAGAIN)
+		return refuse(text, result,
+			      "vdmd does not know yet whose user id %u is (subuid in "
+			      "nsswitch.conf(5) answers late): try again later",
+			      (unsigned)uid);
+	if (result)
+		return refuse(text, result, "vdmd is out of memory");
+	*found = user_ref(user);
+	return 0;
 }
 
 struct user *user_ref(struct user *user)

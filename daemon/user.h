@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Users. All sessions of one user id share one budget and one turn, so that opening more
- * connections gains nothing.
+ * Users. All sessions of a user share one budget and one turn, so that opening more connections
+ * gains nothing. The user ids that are subordinate to a user (subordinate.h) are that user, so that
+ * having more user ids gains nothing either.
  */
 #ifndef VDM_DAEMON_USER_H
 #define VDM_DAEMON_USER_H
@@ -24,15 +25,23 @@ struct reaper_share {
 	unsigned descriptors; /* that the user has passed and that wait for a thread */
 };
 
+/* User ids that are subordinate to a user. */
+struct id_range {
+	uid_t first, last;
+	struct user *user;
+	SLIST_ENTRY(id_range) entry; /* user::subordinate */
+};
+
 struct user {
 	uid_t uid;              /* first: users::by_uid compares it */
 	LIST_ENTRY(user) entry; /* users::list */
 	struct users *users;
 	TAILQ_ENTRY(user) idle; /* users::idle, while there is no reference */
 	uint64_t idle_since_ns;
-	unsigned references;         /* of sessions and reaper's jobs */
-	unsigned reaper_jobs;        /* that are not finished */
-	uint64_t reaper_progress_ns; /* when a job was last finished, or there was none */
+	SLIST_HEAD(, id_range) subordinate; /* those that have been needed, and their neighbours */
+	unsigned references;                /* of sessions and reaper's jobs */
+	unsigned reaper_jobs;               /* that are not finished */
+	uint64_t reaper_progress_ns;        /* when a job was last finished, or there was none */
 	struct reaper_share reaper_share;
 	struct book book;    /* of its sessions and reaper's jobs */
 	uint64_t handshakes; /* left as of handshakes_ns */
@@ -46,6 +55,8 @@ struct users {
 	LIST_HEAD(, user) list;
 	void *by_uid;                      /* the same, as tsearch(3) keeps them */
 	TAILQ_HEAD(user_queue, user) idle; /* the longest idle is the first */
+	void *subordinate;                 /* all users' ranges, by tsearch(3); none overlap */
+	bool failure_told;                 /* that an id's owner could not be found out */
 	struct engine *engine;
 	const struct config *config; /* in force */
 	struct totals totals;        /* in force */
@@ -55,10 +66,11 @@ struct users {
 void users_init(struct users *users, struct engine *engine, const struct config *config);
 
 /*
- * Take a reference to the user's object, which is made if there is none yet. Returns 0 or a
- * negative errno.
+ * Take a reference to the object of the user that `uid` is, or is subordinate to. It is made if
+ * there is none yet. While it exists, its user ids stay with it. Returns 0, or a negative errno
+ * with a sentence: -EAGAIN if it is not known yet whose id that is.
  */
-int user_get(struct users *users, uid_t uid, struct user **user);
+int user_get(struct users *users, uid_t uid, struct user **user, char text[VDM_REFUSAL_TEXT]);
 
 /* Take one more reference. */
 struct user *user_ref(struct user *user);

@@ -79,6 +79,29 @@ fi
 grep -q "group" refusal || fail "the refusal does not mention the group: $(cat refusal)"
 ok "two users are served, and one who is not in the group is not"
 
+# The ids that are subordinate to alice are alice, under the unit's protections as well.
+printf 'alice:900000:65536\n' >/etc/subuid
+printf '[user alice]\nsessions_per_user = 1\n' >/etc/vdmd.conf
+systemctl restart vdmd.service || fail "restart with a limit for alice"
+setpriv --reuid=900007 --regid=vdm --clear-groups vdmctl status >/dev/null || fail "a subordinate id was not served"
+# a connection is a session, and has ten seconds to greet
+runuser -u alice -- python3 -c 'import socket, time
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as session:
+    session.connect("/run/vdmd/vdmd.sock")
+    time.sleep(9)' &
+holder=$!
+until_true sh -c 'vdmctl status | grep -q "^now: 2 sessions"' || fail "alice has no session"
+if setpriv --reuid=900007 --regid=vdm --clear-groups vdmctl status 2>refusal; then
+	fail "an id that is subordinate to alice was served beyond her limit"
+fi
+grep -q "user $(id -u alice) may have 1 sessions .*\[user alice\]" refusal ||
+	fail "the refusal does not name alice and the limit: $(cat refusal)"
+pkill -P $holder
+wait $holder 2>/dev/null
+rm /etc/vdmd.conf
+systemctl restart vdmd.service || fail "restart without a limit for alice"
+ok "a subordinate user id is its owner"
+
 pid=$(property MainPID)
 [ "$(property NRestarts)" = 0 ] || fail "it was restarted before anything happened"
 [ "$(stat -c %U /proc/"$pid")" = vdmd ] || fail "it does not run as vdmd"
