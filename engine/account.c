@@ -4,13 +4,19 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int engine_account_new(struct engine *engine, struct engine_account **account)
+int account_new(struct engine_account **account)
 {
 	struct engine_account *a = calloc(1, sizeof *a);
 
 	if (!a)
 		return -ENOMEM;
-	a->engine = engine;
+
+	int result = bells_open(&a->bells);
+
+	if (result) {
+		free(a);
+		return result;
+	}
 	for (unsigned i = 0; i < PRIORITIES; i++)
 		TAILQ_INIT(&a->queues[i]);
 	atomic_init(&a->most_in_flight, UINT64_MAX);
@@ -24,8 +30,9 @@ void engine_account_set_in_flight(struct engine_account *account, uint64_t bytes
 	atomic_store_explicit(&account->most_in_flight, bytes, memory_order_relaxed);
 }
 
-void engine_account_delete(struct engine_account *account)
+void account_free(struct engine_account *account)
 {
+	bells_close(&account->bells);
 	free(account);
 }
 

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "bells.h"
 #include "engine.h"
 
 /* Lists by priority: the highest is the first. */
@@ -29,12 +30,21 @@ struct engine_account {
 	uint64_t virtual_time;  /* bytes that it has been served, by weight */
 	unsigned stuck_workers; /* while there is one, the account is not in accounts_like() */
 
+	struct bells bells; /* the doorbells of its queues, edge-triggered */
+	uint64_t bell;      /* in struct doorbells, which tells that some of them have rung */
+	/* Guarded by the crew's lock: */
+	unsigned listeners; /* workers that take bells of it without the lock */
+
 	/* Bytes of its flights. relaxed: a sum, which orders nothing. Partners: each other's
 	 * callers */
 	_Atomic uint64_t in_flight, most_in_flight;
 };
 
 TAILQ_HEAD(account_list, engine_account);
+
+/* An account without an engine. Returns 0 or a negative errno. */
+int account_new(struct engine_account **account);
+void account_free(struct engine_account *account);
 
 /* More bytes in flight: 0, or -EDQUOT if there would be too many. Any thread. */
 int account_charge(struct engine_account *account, uint64_t bytes);

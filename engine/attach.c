@@ -11,6 +11,46 @@
 /* Operations of one ring that a backend may have in progress. */
 #define BACKEND_FLIGHTS 32
 
+int engine_account_new(struct engine *engine, struct engine_account **account)
+{
+	struct engine_account *a;
+	struct bells *accounts = &engine->doorbells.accounts;
+	int result = account_new(&a);
+
+	if (result)
+		return result;
+	a->engine = engine;
+	crew_lock(&engine->crew);
+	result = bells_reserve(accounts, a, &a->bell);
+	crew_unlock(&engine->crew);
+	if (!result) {
+		result = bells_listen(accounts, a->bells.epoll_fd, a->bell, EPOLLIN);
+		if (!result) {
+			*account = a;
+			return 0;
+		}
+		crew_lock(&engine->crew);
+		bells_release(accounts, a->bell);
+		crew_unlock(&engine->crew);
+	}
+	account_free(a);
+	return result;
+}
+
+void engine_account_delete(struct engine_account *account)
+{
+	struct engine *engine = account->engine;
+
+	/* not left to close(2): a child of this process may have the descriptor, too */
+	bells_ignore(&engine->doorbells.accounts, account->bells.epoll_fd);
+	crew_lock(&engine->crew);
+	bells_release(&engine->doorbells.accounts, account->bell);
+	while (account->listeners > 0)
+		crew_await_progress(&engine->crew);
+	crew_unlock(&engine->crew);
+	account_free(account);
+}
+
 int engine_memory_new(struct engine *engine, uint32_t max_regions, struct engine_memory **memory)
 {
 	return memory_new(engine, max_regions, memory);
@@ -88,14 +128,20 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 	/* no worker polls it yet, and its producer has not begun */
 	consumer_want_doorbell(&q->consumer, true);
 	crew_lock(&engine->crew);
-	result = doorbells_add(&engine->doorbells, q, q->doorbell_fd, &q->doorbell);
+	result = bells_reserve(&q->account->bells, q, &q->doorbell);
 	if (!result) {
+		engine->doorbells.queues++;
 		LIST_INSERT_HEAD(&engine->queues, q, entry);
 		LIST_INSERT_HEAD(&q->memory->queues, q, of_memory);
 	}
 	crew_unlock(&engine->crew);
 	if (result) {
 		queue_free(q);
+		return result;
+	}
+	result = bells_listen(&q->account->bells, q->doorbell_fd, q->doorbell, EPOLLIN | EPOLLET);
+	if (result) {
+		engine_queue_remove(q, NULL, NULL);
 		return result;
 	}
 	*queue = q;
@@ -141,10 +187,12 @@ int engine_queue_remove(struct engine_queue *queue, const struct engine_waiter *
 	supervisor_forget(&engine->supervisor, &queue->wait);
 	if (queue->turn.polled)
 		scheduler_unpoll(&engine->scheduler, queue);
-	doorbells_remove(&engine->doorbells, queue->doorbell, queue->doorbell_fd);
+	bells_release(&queue->account->bells, queue->doorbell);
+	engine->doorbells.queues--;
 	LIST_REMOVE(queue, entry);
 	LIST_REMOVE(queue, of_memory);
 	crew_unlock(&engine->crew);
+	bells_ignore(&queue->account->bells, queue->doorbell_fd);
 	if (counters)
 		consumer_counters(&queue->consumer, counters);
 	queue_free(queue);

@@ -2,8 +2,8 @@
 /*
  * The crew: the worker threads and the lock that they share. The worker that holds the lock polls
  * the rings. It gives the lock up while it moves bytes or signals, so that only workers with
- * nothing to copy contend for it. With the lock held, no worker makes a system call that a client
- * could make slow, but for those of doorbells.h.
+ * nothing to copy contend for it. With the lock held, no thread makes a system call that a client
+ * could make slow.
  */
 #ifndef VDM_ENGINE_CREW_H
 #define VDM_ENGINE_CREW_H

@@ -60,7 +60,7 @@ struct engine_queue {
 	bool removed; /* engine_queue_remove() has begun: take nothing more */
 	struct wait wait; /* for workers to let go of it */
 	int doorbell_fd;
-	uint32_t doorbell;                  /* its slot in struct doorbells */
+	uint64_t doorbell;                  /* in account->bells */
 	LIST_ENTRY(engine_queue) entry;     /* in engine->queues */
 	LIST_ENTRY(engine_queue) of_memory; /* in memory->queues */
 };

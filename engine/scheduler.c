@@ -137,6 +137,11 @@ void scheduler_charge(struct scheduler *scheduler, struct engine_queue *queue, s
 	scheduler->backlog += cost;
 }
 
+void scheduler_charge_account(struct engine_account *account, size_t cost)
+{
+	account->virtual_time += by_weight(account, cost);
+}
+
 void scheduler_refund(struct engine_queue *queue, size_t cost)
 {
 	struct engine_account *account = queue->account;

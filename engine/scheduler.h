@@ -40,6 +40,9 @@ struct engine_queue *scheduler_pick(struct scheduler *scheduler);
 void scheduler_charge(struct scheduler *scheduler, struct engine_queue *queue, size_t cost);
 void scheduler_refund(struct engine_queue *queue, size_t cost);
 
+/* What else was done for an account, in bytes. */
+void scheduler_charge_account(struct engine_account *account, size_t cost);
+
 /* Poll a queue from now on, or no more. `now`: ns, CLOCK_MONOTONIC. */
 void scheduler_poll(struct scheduler *scheduler, struct engine_queue *queue, uint64_t now);
 void scheduler_unpoll(struct scheduler *scheduler, struct engine_queue *queue);

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "base/clock.h"
 #include "parts.h"
 
@@ -25,9 +26,6 @@
 #define STEPS_PER_CLOCK  64
 #define STEPS_PER_PIECE  16
 #define DOORBELL_LOOK_NS 20000
-
-/* A doorbell that was rung, in bytes: finding it, and taking its queue in. */
-#define DOORBELL_COST 2048
 
 /* Have another worker take its share, if there is one to take and one to take it. */
 static void wake_another(struct engine *engine)
@@ -261,17 +259,20 @@ static void submit_flight(struct worker *worker, struct engine_queue *queue)
 	end_piece(worker, 0);
 }
 
-/* Re-activate queues whose doorbells fired. */
-static void answer_doorbells(struct engine *engine, const struct epoll_event *events, int count,
-			     uint64_t now)
+/* Look at the doorbells without sleeping. The lock is given up meanwhile. */
+static void look_at_doorbells(struct engine *engine, uint64_t now)
 {
-	for (int i = 0; i < count; i++) {
-		struct engine_queue *queue = doorbells_queue(&engine->doorbells, &events[i]);
+	struct epoll_event events[ACCOUNTS_AT_ONCE];
 
-		if (queue && !queue->turn.polled) {
-			scheduler_poll(&engine->scheduler, queue, now);
-			scheduler_charge(&engine->scheduler, queue, DOORBELL_COST);
-		}
+	engine->doorbells_looked = now;
+	crew_unlock(&engine->crew);
+	int count = doorbells_wait(&engine->doorbells, 0, events);
+
+	crew_lock(&engine->crew);
+	answer_doorbells(engine, events, count);
+	if (count == ACCOUNTS_AT_ONCE) { /* and there may be more */
+		engine->doorbells_looked = 0;
+		engine->until_clock = 1;
 	}
 }
 
@@ -288,25 +289,15 @@ static void look_around(struct engine *engine, unsigned steps)
 	uint64_t now = monotonic_ns();
 
 	scheduler_retire_quiet(&engine->scheduler, now);
-	if (engine->doorbells.count > scheduler->queues_polled && scheduler->queues_polled > 0 &&
-	    now - engine->doorbells_looked >= DOORBELL_LOOK_NS) {
-		struct epoll_event events[DOORBELLS_AT_ONCE];
-		int count = doorbells_wait(&engine->doorbells, 0, events);
-
-		answer_doorbells(engine, events, count, now);
-		engine->doorbells_looked = now;
-		/* there are more, and among them those of other accounts */
-		if (count == DOORBELLS_AT_ONCE) {
-			engine->doorbells_looked = 0;
-			engine->until_clock = 1;
-		}
-	}
+	if (engine->doorbells.queues > scheduler->queues_polled && scheduler->queues_polled > 0 &&
+	    now - engine->doorbells_looked >= DOORBELL_LOOK_NS)
+		look_at_doorbells(engine, now);
 }
 
 static void sleep_on_doorbells(struct worker *worker)
 {
 	struct engine *engine = engine_of(worker);
-	struct epoll_event events[DOORBELLS_AT_ONCE];
+	struct epoll_event events[ACCOUNTS_AT_ONCE];
 
 	crew_set_state(worker, WORKER_DOORBELLS);
 	crew_unlock(&engine->crew);
@@ -317,7 +308,7 @@ static void sleep_on_doorbells(struct worker *worker)
 	/* relaxed: a sum, written with the lock held */
 	atomic_fetch_add_explicit(&engine->crew.wakeups, 1, memory_order_relaxed);
 	supervisor_begin(&engine->supervisor);
-	answer_doorbells(engine, events, count, monotonic_ns());
+	answer_doorbells(engine, events, count);
 }
 
 static void sleep_until_called(struct worker *worker, enum worker_state state)

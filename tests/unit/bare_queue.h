@@ -19,7 +19,7 @@ static inline struct engine_account *bare_account_new(void)
 {
 	struct engine_account *account;
 
-	if (engine_account_new(NULL, &account) < 0)
+	if (account_new(&account) < 0)
 		abort();
 	return account;
 }

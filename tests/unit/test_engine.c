@@ -565,6 +565,52 @@ static void I7_idle_workers_sleep(void **state)
 	stop(&f);
 }
 
+/* A user that comes, rings more than it has to, and goes while a worker may be taking its bells. */
+static void *come_and_go(void *argument)
+{
+	const struct vdm_descriptor nop = {.opcode = VDM_OPCODE_NOP};
+	struct hammer *hammer = argument;
+
+	for (unsigned i = 0; i < hammer->rounds; i++) {
+		struct engine_account *account;
+		struct raw_ring rings[3];
+
+		if (engine_account_new(hammer->fixture->engine, &account) < 0)
+			abort();
+		for (unsigned k = 0; k < 3; k++)
+			raw_ring_open(&rings[k], hammer->fixture->engine, account,
+				      hammer->fixture->regions, 2, 0);
+		submit(&rings[i % 3], &nop);
+		hammer->wrong += sleep_for(&rings[i % 3])->result != 0;
+		for (unsigned k = 0; k < 3; k++) {
+			raw_bell(&rings[k]);
+			raw_ring_close(&rings[k], NULL);
+		}
+		engine_account_delete(account);
+	}
+	return NULL;
+}
+
+static void users_come_and_go_while_doorbells_ring(void **state)
+{
+	enum { THREADS = 3 };
+	struct hammer hammers[THREADS];
+	pthread_t threads[THREADS];
+	struct fixture f;
+
+	(void)state;
+	start(&f, 2, 0);
+	for (unsigned i = 0; i < THREADS; i++) {
+		hammers[i] = (struct hammer){&f, scaled(1000), i, 0};
+		pthread_create(&threads[i], NULL, come_and_go, &hammers[i]);
+	}
+	for (unsigned i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(hammers[i].wrong, 0);
+	}
+	stop(&f);
+}
+
 static void absurd_options_are_refused(void **state)
 {
 	struct engine_options options = {.workers = 100000};
@@ -678,6 +724,7 @@ int main(void)
 		cmocka_unit_test(draining_serves_what_was_submitted),
 		cmocka_unit_test(a_stuck_worker_is_noticed),
 		cmocka_unit_test(I7_idle_workers_sleep),
+		cmocka_unit_test(users_come_and_go_while_doorbells_ring),
 		cmocka_unit_test(absurd_options_are_refused),
 	};
 

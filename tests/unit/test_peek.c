@@ -35,8 +35,8 @@ static int tear_down(void **state)
 	struct fixture *f = *state;
 
 	bare_queue_delete(&f->scheduler, f->queue);
-	engine_account_delete(f->own);
-	engine_account_delete(f->other);
+	account_free(f->own);
+	account_free(f->other);
 	memory_free(f->regions);
 	free(f);
 	return 0;

@@ -30,8 +30,8 @@ static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 
-	engine_account_delete(f->a);
-	engine_account_delete(f->b);
+	account_free(f->a);
+	account_free(f->b);
 	memory_free(f->regions);
 	free(f);
 	return 0;

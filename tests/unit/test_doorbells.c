@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Who is heard when many doorbells ring. The engine here has no workers: the test looks itself. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <sys/resource.h>
+
+#include "engine/answer.h"
+#include "raw_ring.h"
+
+enum { MANY = 1024, ACCOUNTS = 20 };
+
+struct fixture {
+	struct engine engine;
+	struct engine_memory *regions;
+	struct engine_account *flooder, *modest;
+	struct raw_ring many[MANY], one; /* of the flooder; of the modest one */
+};
+
+static int set_up(void **state)
+{
+	const struct rlimit enough = {5 * MANY, 5 * MANY};
+	struct fixture *f = calloc(1, sizeof *f);
+
+	*state = f;
+	if (setrlimit(RLIMIT_NOFILE, &enough) < 0)
+		return -1;
+	LIST_INIT(&f->engine.queues);
+	scheduler_init(&f->engine.scheduler, 0);
+	supervisor_init(&f->engine.supervisor);
+	if (crew_init(&f->engine.crew, 1, 1, false, NULL) < 0 ||
+	    doorbells_open(&f->engine.doorbells) < 0 ||
+	    engine_memory_new(&f->engine, 0, &f->regions) < 0 ||
+	    engine_account_new(&f->engine, &f->flooder) < 0 ||
+	    engine_account_new(&f->engine, &f->modest) < 0)
+		return -1;
+	for (unsigned i = 0; i < MANY; i++)
+		raw_ring_open(&f->many[i], &f->engine, f->flooder, f->regions, 2, 0);
+	raw_ring_open(&f->one, &f->engine, f->modest, f->regions, 2, 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < MANY; i++)
+		raw_ring_close(&f->many[i], NULL);
+	raw_ring_close(&f->one, NULL);
+	engine_account_delete(f->flooder);
+	engine_account_delete(f->modest);
+	engine_memory_delete(f->regions);
+	doorbells_close(&f->engine.doorbells);
+	crew_free(&f->engine.crew);
+	free(f);
+	return 0;
+}
+
+/* What a worker does that looks at the doorbells. */
+static void look(struct fixture *f)
+{
+	struct epoll_event events[ACCOUNTS_AT_ONCE];
+	int count = doorbells_wait(&f->engine.doorbells, 0, events);
+
+	crew_lock(&f->engine.crew);
+	answer_doorbells(&f->engine, events, count);
+	crew_unlock(&f->engine.crew);
+}
+
+/* Leave a ring to its doorbell again. */
+static void unpoll(struct fixture *f, struct raw_ring *ring)
+{
+	crew_lock(&f->engine.crew);
+	scheduler_unpoll(&f->engine.scheduler, ring->queue);
+	crew_unlock(&f->engine.crew);
+}
+
+static void an_account_that_floods_makes_only_its_own_bells_wait(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned round = 0; round < 100; round++) {
+		const unsigned polled = f->flooder->polled;
+
+		for (unsigned i = 0; i < MANY; i++)
+			raw_bell(&f->many[i]);
+		raw_bell(&f->one);
+		look(f);
+		assert_true(f->one.queue->turn.polled);
+		assert_in_range(f->flooder->polled - polled, 0, 8);
+		unpoll(f, &f->one);
+	}
+}
+
+/* Each bell is taken once, and none is lost. */
+static void every_bell_is_answered(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < MANY; i++)
+		raw_bell(&f->many[i]);
+	for (unsigned i = 0; i < MANY / 8; i++)
+		look(f);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_true(f->many[i].queue->turn.polled);
+		unpoll(f, &f->many[i]);
+	}
+	look(f);
+	assert_int_equal(f->flooder->polled, 0);
+}
+
+/* More accounts ring all the time than are looked at together. */
+static void accounts_are_heard_in_turns(void **state)
+{
+	struct fixture *f = *state;
+	struct engine_account *accounts[ACCOUNTS];
+	struct raw_ring rings[ACCOUNTS];
+
+	for (unsigned i = 0; i < ACCOUNTS; i++) {
+		assert_int_equal(engine_account_new(&f->engine, &accounts[i]), 0);
+		raw_ring_open(&rings[i], &f->engine, accounts[i], f->regions, 2, 0);
+	}
+	for (unsigned round = 0; round < 100; round++) {
+		raw_bell(&f->one);
+		for (unsigned looks = 0; looks < 2; looks++) {
+			for (unsigned i = 0; i < ACCOUNTS; i++)
+				raw_bell(&rings[i]);
+			look(f);
+		}
+		assert_true(f->one.queue->turn.polled);
+		unpoll(f, &f->one);
+	}
+	for (unsigned i = 0; i < ACCOUNTS; i++) {
+		raw_ring_close(&rings[i], NULL);
+		engine_account_delete(accounts[i]);
+	}
+}
+
+/* Also that of a ring which is polled anyway, and does not seem to be used because of it. */
+static void every_bell_is_charged(void **state)
+{
+	struct fixture *f = *state;
+	const struct engine_queue *queue = f->one.queue;
+	uint64_t paid = 0;
+
+	for (unsigned i = 0; i < 10; i++) {
+		raw_bell(&f->one);
+		look(f);
+		assert_true(queue->turn.polled);
+		assert_true(f->modest->virtual_time > paid);
+		paid = f->modest->virtual_time;
+		assert_int_equal(queue->turn.touched, i == 0);
+		f->one.queue->turn.touched = false;
+	}
+	assert_int_equal(f->flooder->virtual_time, 0);
+}
+
+/* An event that was taken before its queue or its account was removed finds neither, and nothing of
+ * those that are in their place. */
+static void what_is_gone_has_no_bells(void **state)
+{
+	struct fixture *f = *state;
+	struct epoll_event events[ACCOUNTS_AT_ONCE], bell;
+	struct engine_account *account;
+	struct raw_ring ring;
+
+	raw_bell(&f->one);
+	assert_int_equal(epoll_wait(f->modest->bells.epoll_fd, &bell, 1, 0), 1);
+	assert_ptr_equal(bells_owner(&f->modest->bells, bell.data.u64), f->one.queue);
+	raw_ring_close(&f->one, NULL);
+	assert_null(bells_owner(&f->modest->bells, bell.data.u64));
+	raw_ring_open(&f->one, &f->engine, f->modest, f->regions, 2, 0);
+	assert_null(bells_owner(&f->modest->bells, bell.data.u64));
+	assert_int_equal((uint32_t)f->one.queue->doorbell, (uint32_t)bell.data.u64);
+
+	assert_int_equal(engine_account_new(&f->engine, &account), 0);
+	raw_ring_open(&ring, &f->engine, account, f->regions, 2, 0);
+	raw_bell(&ring);
+	int count = doorbells_wait(&f->engine.doorbells, 0, events);
+
+	assert_int_equal(count, 1);
+	raw_ring_close(&ring, NULL);
+	engine_account_delete(account);
+	assert_int_equal(engine_account_new(&f->engine, &account), 0);
+	raw_ring_open(&ring, &f->engine, account, f->regions, 2, 0);
+	raw_bell(&ring);
+	crew_lock(&f->engine.crew);
+	answer_doorbells(&f->engine, events, count);
+	crew_unlock(&f->engine.crew);
+	assert_false(ring.queue->turn.polled);
+	look(f);
+	assert_true(ring.queue->turn.polled);
+	raw_ring_close(&ring, NULL);
+	engine_account_delete(account);
+}
+
+/* Rings that come and go take each other's places, and no search is needed to find one. */
+static void places_are_used_again(void **state)
+{
+	struct fixture *f = *state;
+	const uint32_t size = f->flooder->bells.size;
+
+	for (unsigned i = 0; i < 2 * MANY; i++) {
+		const uint32_t place = (uint32_t)f->many[i % MANY].queue->doorbell;
+
+		raw_ring_close(&f->many[i % MANY], NULL);
+		assert_int_equal(f->flooder->bells.first_free, place);
+		raw_ring_open(&f->many[i % MANY], &f->engine, f->flooder, f->regions, 2, 0);
+		assert_int_equal((uint32_t)f->many[i % MANY].queue->doorbell, place);
+	}
+	assert_int_equal(f->flooder->bells.size, size);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(an_account_that_floods_makes_only_its_own_bells_wait),
+		TEST(every_bell_is_answered),
+		TEST(accounts_are_heard_in_turns),
+		TEST(every_bell_is_charged),
+		TEST(what_is_gone_has_no_bells),
+		TEST(places_are_used_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
