@@ -58,6 +58,8 @@ static void answer(struct scheduler *scheduler, struct engine_queue *queue, uint
 		scheduler_poll(scheduler, queue, now);
 	/* also of a queue that is polled: its bell has been taken all the same */
 	scheduler_charge_account(queue->account, DOORBELL_COST);
+	if (++queue->bells_answered % ENGINE_UNREAD_BELLS == 0 && queue->bell_unread)
+		queue->bell_unread(queue->context);
 }
 
 static void release_account(struct engine *engine, struct engine_account *account)

@@ -131,6 +131,8 @@ struct engine_counters {
 	uint64_t in_flight;
 };
 
+#define ENGINE_UNREAD_BELLS 64
+
 struct engine_queue_options {
 	struct engine_account *account;
 	struct engine_memory *memory;
@@ -139,7 +141,8 @@ struct engine_queue_options {
 	uint32_t entries;
 	uint32_t first_sequence;
 	enum engine_priority priority;
-	int doorbell_fd; /* eventfd; waited on edge-triggered, never read */
+	int doorbell_fd; /* waited on edge-triggered, never read: an eventfd, or a socket with
+			  * bell_unread() */
 	int signal_fd;   /* socket: one 8-byte message is sent per armed signal */
 	/* Called once by a worker when the producer breaks the protocol; the queue is then served
 	 * no more. It may only pass that on. `reason` is a constant string. */
@@ -147,6 +150,11 @@ struct engine_queue_options {
 	/* Called by a worker when it refuses an operation because the account has too many bytes in
 	 * flight. May be NULL. */
 	void (*over_limit)(void *context);
+	/* Called by a worker once in ENGINE_UNREAD_BELLS bells that it answers, so that another
+	 * thread reads the doorbell. It may only pass that on: the engine's lock is held. The
+	 * reader has to leave the last message there, because epoll(7) forgets a bell that is read
+	 * before a worker has looked. NULL for an eventfd, which can be rung unread for ever. */
+	void (*bell_unread)(void *context);
 	void *context;
 };
 

@@ -26,6 +26,7 @@ int queue_new(const struct engine_queue_options *options, unsigned flights,
 	q->memory = options->memory;
 	q->violated = options->violated;
 	q->over_limit = options->over_limit;
+	q->bell_unread = options->bell_unread;
 	q->context = options->context;
 	q->turn.priority = options->priority;
 	q->doorbell_fd = options->doorbell_fd;

@@ -51,6 +51,7 @@ struct engine_queue {
 	struct engine_memory *memory;
 	void (*violated)(void *context, const char *reason);
 	void (*over_limit)(void *context);
+	void (*bell_unread)(void *context);
 	void *context;
 
 	/* Guarded by the crew's lock: */
@@ -60,7 +61,8 @@ struct engine_queue {
 	bool removed; /* engine_queue_remove() has begun: take nothing more */
 	struct wait wait; /* for workers to let go of it */
 	int doorbell_fd;
-	uint64_t doorbell;                  /* in account->bells */
+	uint64_t doorbell; /* in account->bells */
+	unsigned bells_answered;
 	LIST_ENTRY(engine_queue) entry;     /* in engine->queues */
 	LIST_ENTRY(engine_queue) of_memory; /* in memory->queues */
 };

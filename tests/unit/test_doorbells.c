@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 
 #include "engine/answer.h"
@@ -157,6 +158,70 @@ static void every_bell_is_charged(void **state)
 	assert_int_equal(f->flooder->virtual_time, 0);
 }
 
+/* A doorbell that is a socket, and how often its reader was called. */
+struct socket_bell {
+	int ends[2]; /* the client's, the engine's */
+	unsigned calls;
+};
+
+static void call_reader(void *context)
+{
+	((struct socket_bell *)context)->calls++;
+}
+
+/* What a reader of it does. */
+static void read_all_but_one(struct socket_bell *socket)
+{
+	uint64_t message;
+	int left;
+
+	for (;;) {
+		assert_int_equal(ioctl(socket->ends[1], FIONREAD, &left), 0);
+		if (left <= (int)sizeof message)
+			return;
+		assert_int_equal(recv(socket->ends[1], &message, sizeof message, MSG_DONTWAIT),
+				 sizeof message);
+	}
+}
+
+/* The engine reads no doorbell, but says now and then that it is time to. A bell that it has not
+ * seen by then is not lost. */
+static void unread_bells_are_passed_on(void **state)
+{
+	struct fixture *f = *state;
+	struct engine_queue *queue;
+	struct socket_bell socket = {.calls = 0};
+	struct engine_queue_options options = {
+		.account = f->modest,
+		.memory = f->regions,
+		.submission = f->one.submission,
+		.completion = f->one.completion,
+		.entries = f->one.entries,
+		.signal_fd = f->one.signal,
+		.bell_unread = call_reader,
+		.context = &socket,
+	};
+	const uint64_t message = 1;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socket.ends), 0);
+	options.doorbell_fd = socket.ends[1];
+	assert_int_equal(engine_queue_add(&f->engine, &options, &queue), 0);
+	for (unsigned i = 0; i < 20 * ENGINE_UNREAD_BELLS; i++) {
+		const unsigned calls = socket.calls;
+
+		assert_int_equal(send(socket.ends[0], &message, sizeof message, MSG_DONTWAIT),
+				 sizeof message);
+		if (i % 3 == 0)
+			read_all_but_one(&socket);
+		look(f);
+		assert_int_equal(queue->bells_answered, i + 1);
+		assert_int_equal(socket.calls - calls, (i + 1) % ENGINE_UNREAD_BELLS == 0);
+	}
+	assert_int_equal(engine_queue_remove(queue, NULL, NULL), 0);
+	close(socket.ends[0]);
+	close(socket.ends[1]);
+}
+
 /* An event that was taken before its queue or its account was removed finds neither, and nothing of
  * those that are in their place. */
 static void what_is_gone_has_no_bells(void **state)
@@ -221,6 +286,7 @@ int main(void)
 		TEST(every_bell_is_answered),
 		TEST(accounts_are_heard_in_turns),
 		TEST(every_bell_is_charged),
+		TEST(unread_bells_are_passed_on),
 		TEST(what_is_gone_has_no_bells),
 		TEST(places_are_used_again),
 	};
