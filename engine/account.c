@@ -17,8 +17,10 @@ int account_new(struct engine_account **account)
 		free(a);
 		return result;
 	}
-	for (unsigned i = 0; i < PRIORITIES; i++)
-		TAILQ_INIT(&a->queues[i]);
+	for (unsigned i = 0; i < PRIORITIES; i++) {
+		TAILQ_INIT(&a->queues[i].ready);
+		TAILQ_INIT(&a->queues[i].idle);
+	}
 	atomic_init(&a->most_in_flight, UINT64_MAX);
 	a->weight = ORDINARY_WEIGHT;
 	*account = a;

@@ -18,13 +18,19 @@
 
 TAILQ_HEAD(queue_list, engine_queue);
 
+/* The polled queues of one priority. */
+struct polled_queues {
+	struct queue_list ready; /* in the order of their turns; were ready at the last look */
+	struct queue_list idle;  /* were not; the one that was looked at last is the last */
+};
+
 struct engine_account {
 	struct engine *engine;
 
 	/* The scheduler's, guarded by the crew's lock: */
-	TAILQ_ENTRY(engine_account) entry;    /* in accounts_like(), while it has polled queues */
-	struct queue_list queues[PRIORITIES]; /* polled */
-	unsigned polled;                      /* how many those are */
+	TAILQ_ENTRY(engine_account) entry; /* in accounts_like(), while it has polled queues */
+	struct polled_queues queues[PRIORITIES];
+	unsigned polled; /* how many those are */
 	unsigned weight;
 	enum engine_priority priority;
 	uint64_t virtual_time;  /* bytes that it has been served, by weight */

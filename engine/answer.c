@@ -56,6 +56,7 @@ static void answer(struct scheduler *scheduler, struct engine_queue *queue, uint
 {
 	if (!queue->turn.polled)
 		scheduler_poll(scheduler, queue, now);
+	scheduler_notice(queue);
 	/* also of a queue that is polled: its bell has been taken all the same */
 	scheduler_charge_account(queue->account, DOORBELL_COST);
 	if (++queue->bells_answered % ENGINE_UNREAD_BELLS == 0 && queue->bell_unread)

@@ -258,6 +258,8 @@ static void end_pause(struct engine *engine, struct engine_memory *memory)
 		if (queue->turn.retired_paused && !queue->turn.polled) {
 			scheduler_poll(&engine->scheduler, queue, monotonic_ns());
 			any = true;
+		} else {
+			scheduler_notice(queue);
 		}
 	if (any)
 		supervisor_wake(&engine->crew, &engine->doorbells);

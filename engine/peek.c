@@ -3,24 +3,35 @@
 
 #include "queue.h"
 
-/* Whether all queues of an account that are not ready, and might soon be, are peeked at. */
-static bool add_account(struct peek *peek, const struct engine_account *account)
+/* An account with more polled queues than this is not peeked at. */
+#define PEEK_LOOKS (2 * PEEK_QUEUES)
+
+/* Whether those queues that are not ready, and might soon be, are peeked at. */
+static bool add_queues(struct peek *peek, const struct queue_list *queues)
 {
 	struct engine_queue *queue;
 
-	for (unsigned i = 0; i < PRIORITIES; i++) {
-		TAILQ_FOREACH(queue, &account->queues[i], turn.entry) {
-			if (queue_ready(queue)) {
-				if (!queue->flights.open)
-					return false; /* small operations wait for their turn */
-			} else if (peek->count == PEEK_QUEUES) {
-				return false;
-			} else if (queue_waits_for_producer(queue, &peek->at[peek->count].next)) {
-				peek->at[peek->count++].queue = queue;
-			}
+	TAILQ_FOREACH(queue, queues, turn.entry) {
+		if (queue_ready(queue)) {
+			if (!queue->flights.open)
+				return false; /* small operations wait for their turn */
+		} else if (peek->count == PEEK_QUEUES) {
+			return false;
+		} else if (queue_waits_for_producer(queue, &peek->at[peek->count].next)) {
+			peek->at[peek->count++].queue = queue;
 		}
 	}
 	return true;
+}
+
+static bool add_account(struct peek *peek, const struct engine_account *account)
+{
+	bool all = account->polled <= PEEK_LOOKS;
+
+	for (unsigned i = 0; all && i < PRIORITIES; i++)
+		all = add_queues(peek, &account->queues[i].ready) &&
+		      add_queues(peek, &account->queues[i].idle);
+	return all;
 }
 
 bool peek_end(struct peek *peek)

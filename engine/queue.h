@@ -30,15 +30,15 @@
 
 /* The scheduler's, of a queue. Guarded by the crew's lock. */
 struct turn {
-	TAILQ_ENTRY(engine_queue) entry; /* in queues_like(), while polled */
+	TAILQ_ENTRY(engine_queue) entry; /* in a list of queues_like(), while polled */
 	enum engine_priority priority;
 	int64_t credit; /* bytes that it may still move in its turn */
 	bool polled;
-	bool ready;    /* as found in this round of picking */
-	bool retiring; /* it is being announced that no worker looks at it */
+	bool ready; /* in which list: as found at the last look */
 	/* then it could not be seen whether it was ready: regions were leaving */
 	bool retired_paused;
 	bool touched;         /* served since the last look at the clock */
+	bool served;          /* since it was first found with nothing to do */
 	uint64_t quiet_since; /* ns, CLOCK_MONOTONIC */
 	unsigned spin_shift;  /* while quiet it is polled for spin_us >> spin_shift */
 };

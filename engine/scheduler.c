@@ -8,6 +8,11 @@
 /* Bytes that the turn of a queue is worth: a few batches, or a piece of a large operation. */
 #define QUANTUM ((int64_t)PIECE_SHARED)
 
+/* How many queues of a list a pick looks at, so that it costs no more where there are many; and how
+ * many of a list are looked at together because they may have been quiet. The others are next. */
+#define PICK_LOOKS   8
+#define RETIRE_LOOKS 16
+
 /* A queue owes no more than this for one operation, so that its credit cannot overflow. */
 #define MOST_COST ((size_t)1 << 48)
 
@@ -32,9 +37,29 @@ static uint64_t spin_ns(const struct scheduler *scheduler)
 	return atomic_load_explicit(&scheduler->spin_us, memory_order_relaxed) * 1000ull;
 }
 
-static struct queue_list *queues_like(struct engine_queue *queue)
+static struct polled_queues *queues_like(struct engine_queue *queue)
 {
 	return &queue->account->queues[ENGINE_PRIORITY_HIGH - queue->turn.priority];
+}
+
+static struct queue_list *list_of(struct engine_queue *queue)
+{
+	struct polled_queues *queues = queues_like(queue);
+
+	return queue->turn.ready ? &queues->ready : &queues->idle;
+}
+
+static void set_ready(struct engine_queue *queue, bool ready)
+{
+	TAILQ_REMOVE(list_of(queue), queue, turn.entry);
+	queue->turn.ready = ready;
+	TAILQ_INSERT_TAIL(list_of(queue), queue, turn.entry);
+}
+
+void scheduler_notice(struct engine_queue *queue)
+{
+	if (queue->turn.polled && !queue->turn.ready && queue_ready(queue))
+		set_ready(queue, true);
 }
 
 static struct account_list *accounts_like(struct scheduler *scheduler,
@@ -43,38 +68,117 @@ static struct account_list *accounts_like(struct scheduler *scheduler,
 	return &scheduler->accounts[ENGINE_PRIORITY_HIGH - account->priority];
 }
 
-/* All that are ready are in debt: as many rounds pass as the least of them needs. */
-static void advance_credit(struct queue_list *queues, int64_t debt)
+static void move_to_tail(struct queue_list *list, struct engine_queue *queue)
 {
-	const int64_t earned = (debt + QUANTUM - 1) / QUANTUM * QUANTUM;
-	struct engine_queue *queue;
-
-	TAILQ_FOREACH(queue, queues, turn.entry)
-		if (queue->turn.ready)
-			queue->turn.credit += earned;
+	TAILQ_REMOVE(list, queue, turn.entry);
+	TAILQ_INSERT_TAIL(list, queue, turn.entry);
 }
 
-/* Whose turn it is among queues of one priority, or NULL if none is ready. */
-static struct engine_queue *pick_queue(struct queue_list *queues)
+/* Look at some queues that had nothing to do. */
+static void look_at_idle(struct polled_queues *queues)
 {
-	const struct engine_queue *last = TAILQ_LAST(queues, queue_list);
-	struct engine_queue *queue = NULL, *best = NULL;
+	const struct engine_queue *last = TAILQ_LAST(&queues->idle, queue_list);
+	struct engine_queue *queue = NULL;
 
-	while (queue != last) {
-		queue = TAILQ_FIRST(queues);
+	for (unsigned looks = 0; looks < PICK_LOOKS && queue != last; looks++) {
+		queue = TAILQ_FIRST(&queues->idle);
+		TAILQ_REMOVE(&queues->idle, queue, turn.entry);
 		queue->turn.ready = queue_ready(queue);
-		if (queue->turn.ready && queue->turn.credit >= 0)
+		if (queue->turn.ready)
+			TAILQ_INSERT_TAIL(&queues->ready, queue, turn.entry);
+		else
+			TAILQ_INSERT_TAIL(&queues->idle, queue, turn.entry);
+	}
+}
+
+/*
+ * The first queue cannot be served now. It stays among the ready ones while a worker has it in
+ * hand, and for another round if it has been served since the last time: many a producer waits for
+ * a completion, and submits again.
+ */
+static void pass_over(struct polled_queues *queues, struct engine_queue *queue)
+{
+	struct turn *turn = &queue->turn;
+
+	TAILQ_REMOVE(&queues->ready, queue, turn.entry);
+	if (!queue->leased) {
+		if (turn->credit > QUANTUM)
+			turn->credit = QUANTUM; /* no more than one turn is saved */
+		turn->ready = turn->served;
+		turn->served = false;
+	}
+	if (turn->ready)
+		TAILQ_INSERT_TAIL(&queues->ready, queue, turn.entry);
+	else
+		TAILQ_INSERT_TAIL(&queues->idle, queue, turn.entry);
+}
+
+/* So many queues are in debt: as many rounds pass as the least of them needs. */
+static void advance_credit(struct engine_queue *const queues[], unsigned count, int64_t debt)
+{
+	const int64_t earned = (debt + QUANTUM - 1) / QUANTUM * QUANTUM;
+
+	for (unsigned i = 0; i < count; i++)
+		queues[i]->turn.credit += earned;
+}
+
+/* The turn of the last one is over: whose it is next, or NULL if none is found ready. */
+static struct engine_queue *next_turn(struct polled_queues *queues)
+{
+	const struct engine_queue *last = TAILQ_LAST(&queues->ready, queue_list);
+	struct engine_queue *queue = NULL, *best = NULL, *in_debt[PICK_LOOKS];
+	unsigned count = 0;
+
+	for (unsigned looks = 0; looks < PICK_LOOKS && queue != last; looks++) {
+		queue = TAILQ_FIRST(&queues->ready);
+		if (!queue_ready(queue)) {
+			pass_over(queues, queue);
+			continue;
+		}
+		if (queue->turn.credit >= 0)
 			return queue;
-		if (!queue->turn.ready && queue->turn.credit > 0)
-			queue->turn.credit = 0; /* credit is for queues that have something to do */
-		if (queue->turn.ready && (!best || queue->turn.credit > best->turn.credit))
+		move_to_tail(&queues->ready, queue);
+		if (!best || queue->turn.credit > best->turn.credit)
 			best = queue;
-		TAILQ_REMOVE(queues, queue, turn.entry);
-		TAILQ_INSERT_TAIL(queues, queue, turn.entry);
+		in_debt[count++] = queue;
 	}
 	if (best)
-		advance_credit(queues, -best->turn.credit);
+		advance_credit(in_debt, count, -best->turn.credit);
 	return best;
+}
+
+/* The first queue has nothing to do, or its turn is over. Not inlined: mostly neither is so. */
+static __attribute__((noinline)) struct engine_queue *pick_other(struct polled_queues *queues)
+{
+	const struct engine_queue *last = TAILQ_LAST(&queues->ready, queue_list);
+	struct engine_queue *queue = NULL;
+
+	for (unsigned looks = 0; looks < PICK_LOOKS && queue != last; looks++) {
+		queue = TAILQ_FIRST(&queues->ready);
+		if (queue_ready(queue)) {
+			if (queue->turn.credit >= 0)
+				return queue;
+			if (queue != last || !TAILQ_EMPTY(&queues->idle))
+				break;
+			advance_credit(&queue, 1, -queue->turn.credit); /* it is alone */
+			return queue;
+		}
+		pass_over(queues, queue);
+	}
+	look_at_idle(queues);
+	return next_turn(queues);
+}
+
+/* Whose turn it is among queues of one priority, or NULL if none is found ready. */
+static struct engine_queue *pick_queue(struct polled_queues *queues)
+{
+	struct engine_queue *queue = TAILQ_FIRST(&queues->ready);
+
+	if (queue && queue->turn.credit >= 0 && queue_ready(queue))
+		return queue;
+	if (!queue && TAILQ_EMPTY(&queues->idle))
+		return NULL;
+	return pick_other(queues);
 }
 
 static struct engine_queue *account_pick(struct engine_account *account)
@@ -82,8 +186,7 @@ static struct engine_queue *account_pick(struct engine_account *account)
 	struct engine_queue *queue = NULL;
 
 	for (unsigned i = 0; i < PRIORITIES && !queue; i++)
-		if (!TAILQ_EMPTY(&account->queues[i]))
-			queue = pick_queue(&account->queues[i]);
+		queue = pick_queue(&account->queues[i]);
 	return queue;
 }
 
@@ -103,10 +206,12 @@ static struct engine_queue *pick_account(struct scheduler *scheduler, unsigned l
 	struct engine_account *account;
 
 	TAILQ_FOREACH(account, &scheduler->accounts[list], entry) {
+		if (best && account->virtual_time >= best->account->virtual_time)
+			continue;
 		queue = account_pick(account);
 		if (!queue)
 			catch_up(scheduler, account);
-		else if (!best || account->virtual_time < best->account->virtual_time)
+		else
 			best = queue;
 	}
 	if (best && best->account->virtual_time > scheduler->virtual_time[list])
@@ -132,6 +237,7 @@ static uint64_t by_weight(const struct engine_account *account, size_t cost)
 void scheduler_charge(struct scheduler *scheduler, struct engine_queue *queue, size_t cost)
 {
 	queue->turn.touched = true;
+	queue->turn.served = true;
 	queue->turn.credit -= (int64_t)(cost < MOST_COST ? cost : MOST_COST);
 	queue->account->virtual_time += by_weight(queue->account, cost);
 	scheduler->backlog += cost;
@@ -188,7 +294,9 @@ void scheduler_poll(struct scheduler *scheduler, struct engine_queue *queue, uin
 	queue->turn.touched = true;
 	queue->turn.retired_paused = false;
 	queue->turn.credit = 0;
-	TAILQ_INSERT_TAIL(queues_like(queue), queue, turn.entry);
+	queue->turn.ready = true; /* as far as is known */
+	queue->turn.served = false;
+	TAILQ_INSERT_TAIL(list_of(queue), queue, turn.entry);
 	account->polled++;
 	if (account->stuck_workers > 0)
 		return; /* suspended */
@@ -199,12 +307,12 @@ void scheduler_poll(struct scheduler *scheduler, struct engine_queue *queue, uin
 	}
 }
 
-void scheduler_unpoll(struct scheduler *scheduler, struct engine_queue *queue)
+/* It has been taken out of its list. */
+static void leave(struct scheduler *scheduler, struct engine_queue *queue)
 {
 	struct engine_account *account = queue->account;
 
 	queue->turn.polled = false;
-	TAILQ_REMOVE(queues_like(queue), queue, turn.entry);
 	account->polled--;
 	if (account->stuck_workers > 0)
 		return; /* suspended */
@@ -213,6 +321,12 @@ void scheduler_unpoll(struct scheduler *scheduler, struct engine_queue *queue)
 		unlist_account(scheduler, account);
 		scheduler->accounts_polled--;
 	}
+}
+
+void scheduler_unpoll(struct scheduler *scheduler, struct engine_queue *queue)
+{
+	TAILQ_REMOVE(list_of(queue), queue, turn.entry);
+	leave(scheduler, queue);
 }
 
 void scheduler_suspend(struct scheduler *scheduler, struct engine_account *account)
@@ -259,63 +373,77 @@ static bool is_quiet(struct engine_queue *queue, uint64_t now, uint64_t patience
 		turn->touched = false;
 		turn->quiet_since = now;
 	}
-	/* if it is ready, it waits for its turn */
-	if (queue->leased || flights_need_worker(&queue->flights) || queue_ready(queue))
+	if (now - turn->quiet_since < patience >> turn->spin_shift)
 		return false;
-	return now - turn->quiet_since >= patience >> turn->spin_shift;
+	/* if it is ready, it waits for its turn */
+	return !queue->leased && !flights_need_worker(&queue->flights) && !queue_ready(queue);
 }
 
-static bool announce_quiet(struct engine_account *account, uint64_t now, uint64_t patience)
+/* Announce of the quiet ones among some queues that no worker looks at them, and move them to
+ * `retiring`. The others are `rotated`, or keep their places. */
+static void announce_quiet(struct scheduler *scheduler, struct queue_list *list, bool rotated,
+			   struct queue_list *retiring, uint64_t now)
 {
-	struct engine_queue *queue;
-	bool any = false;
+	const uint64_t patience = spin_ns(scheduler);
+	const struct engine_queue *last = TAILQ_LAST(list, queue_list);
+	struct engine_queue *queue = NULL, *next = TAILQ_FIRST(list);
 
-	for (unsigned i = 0; i < PRIORITIES; i++)
-		TAILQ_FOREACH(queue, &account->queues[i], turn.entry)
-			if (is_quiet(queue, now, patience)) {
-				queue->turn.retiring = true;
-				consumer_want_doorbell(&queue->consumer, true);
-				any = true;
-			}
-	return any;
+	for (unsigned looks = 0; looks < RETIRE_LOOKS && queue != last; looks++) {
+		queue = next;
+		next = TAILQ_NEXT(queue, turn.entry);
+		if (is_quiet(queue, now, patience)) {
+			TAILQ_REMOVE(list, queue, turn.entry);
+			TAILQ_INSERT_TAIL(retiring, queue, turn.entry);
+			consumer_want_doorbell(&queue->consumer, true);
+		} else if (rotated) {
+			move_to_tail(list, queue);
+		}
+	}
+}
+
+static void announce_account(struct scheduler *scheduler, struct engine_account *account,
+			     struct queue_list *retiring, uint64_t now)
+{
+	for (unsigned i = 0; i < PRIORITIES; i++) {
+		struct polled_queues *queues = &account->queues[i];
+
+		if (!TAILQ_EMPTY(&queues->ready))
+			announce_quiet(scheduler, &queues->ready, false, retiring, now);
+		if (!TAILQ_EMPTY(&queues->idle))
+			announce_quiet(scheduler, &queues->idle, true, retiring, now);
+	}
 }
 
 /* After the barrier: what was published before it is seen now, and else the doorbell will ring. */
-static void retire_announced(struct scheduler *scheduler, struct engine_account *account)
+static void retire_announced(struct scheduler *scheduler, struct queue_list *retiring)
 {
-	struct engine_queue *queue, *next;
+	struct engine_queue *queue;
 
-	for (unsigned i = 0; i < PRIORITIES; i++)
-		for (queue = TAILQ_FIRST(&account->queues[i]); queue; queue = next) {
-			next = TAILQ_NEXT(queue, turn.entry);
-			if (!queue->turn.retiring)
-				continue;
-			queue->turn.retiring = false;
-			queue->turn.retired_paused = queue->memory->paused > 0;
-			if (queue_ready(queue))
-				consumer_want_doorbell(&queue->consumer, false);
-			else
-				scheduler_unpoll(scheduler, queue);
+	while ((queue = TAILQ_FIRST(retiring))) {
+		TAILQ_REMOVE(retiring, queue, turn.entry);
+		queue->turn.retired_paused = queue->memory->paused > 0;
+		if (queue_ready(queue)) {
+			consumer_want_doorbell(&queue->consumer, false);
+			queue->turn.ready = true;
+			TAILQ_INSERT_TAIL(list_of(queue), queue, turn.entry);
+		} else {
+			leave(scheduler, queue);
 		}
+	}
 }
 
 void scheduler_retire_quiet(struct scheduler *scheduler, uint64_t now)
 {
-	const uint64_t patience = spin_ns(scheduler);
-	struct engine_account *account, *next;
-	bool any = false;
+	struct queue_list retiring = TAILQ_HEAD_INITIALIZER(retiring);
+	struct engine_account *account;
 
 	for (unsigned i = 0; i < PRIORITIES; i++)
 		TAILQ_FOREACH(account, &scheduler->accounts[i], entry)
-			any |= announce_quiet(account, now, patience);
-	if (!any)
+			announce_account(scheduler, account, &retiring, now);
+	if (TAILQ_EMPTY(&retiring))
 		return;
 	/* Announce, full barrier, look again: only then is the doorbell relied on (I6). One for all
 	 * of them. */
 	barrier_for_all();
-	for (unsigned i = 0; i < PRIORITIES; i++)
-		for (account = TAILQ_FIRST(&scheduler->accounts[i]); account; account = next) {
-			next = TAILQ_NEXT(account, entry);
-			retire_announced(scheduler, account);
-		}
+	retire_announced(scheduler, &retiring);
 }

@@ -33,8 +33,12 @@ void scheduler_init(struct scheduler *scheduler, uint32_t spin_us);
 /* By any thread. */
 void scheduler_set_spin(struct scheduler *scheduler, uint32_t spin_us);
 
-/* The queue whose turn it is, or NULL if none is ready. */
+/* The queue whose turn it is, or NULL if none is found ready. Of many queues some are looked at, and
+ * others the next time. */
 struct engine_queue *scheduler_pick(struct scheduler *scheduler);
+
+/* A queue may be ready now, for another reason than a submission: have it be found at once. */
+void scheduler_notice(struct engine_queue *queue);
 
 /* What was served for a queue, in bytes; and how much of it was not, after all. */
 void scheduler_charge(struct scheduler *scheduler, struct engine_queue *queue, size_t cost);
@@ -57,9 +61,9 @@ void scheduler_suspend(struct scheduler *scheduler, struct engine_account *accou
 void scheduler_resume(struct scheduler *scheduler, struct engine_account *account);
 
 /*
- * Leave the queues that have been quiet for a while to their doorbells. (A worker that was
- * preempted for that long finds all of them quiet, and gives the CPU up to the thread that wanted
- * it.)
+ * Leave queues that have been quiet for a while to their doorbells: of many, some at a time. (A
+ * worker that was preempted for that long finds all of them quiet, and gives the CPU up to the
+ * thread that wanted it.)
  */
 void scheduler_retire_quiet(struct scheduler *scheduler, uint64_t now);
 

@@ -142,6 +142,7 @@ static void end_piece(struct worker *worker, int32_t error)
 	flight_piece_done(flight, error);
 	bool finished = finish_flights(worker, queue);
 
+	scheduler_notice(queue); /* only one worker at a time may be at its pieces */
 	if (revoked)
 		supervisor_end_waits(&engine->supervisor);
 	if (finished || revoked)
@@ -229,6 +230,7 @@ static void on_completed(struct backend_request *request)
 	 * removal. */
 	if (!queue->turn.polled)
 		scheduler_poll(&engine->scheduler, queue, monotonic_ns());
+	scheduler_notice(queue);
 	supervisor_wake(&engine->crew, &engine->doorbells);
 	engine_tell_progress(engine, queue);
 	crew_unlock(&engine->crew);

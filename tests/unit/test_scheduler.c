@@ -289,6 +289,112 @@ static void a_queue_that_waits_for_its_turn_is_polled_on(void **state)
 	bare_queue_delete(&f->scheduler, quiet);
 }
 
+/* More polled rings than are looked at together. */
+enum { MANY = 400, LOOKS = 24 };
+
+static void open_many(struct fixture *f, struct engine_queue *queues[MANY])
+{
+	for (unsigned i = 0; i < MANY; i++)
+		queues[i] = bare_queue_new(&f->scheduler, f->a, f->regions);
+	/* none has been served: each is found idle by its first look */
+	for (unsigned i = 0; i < MANY; i++)
+		assert_null(scheduler_pick(&f->scheduler));
+}
+
+static void close_many(struct fixture *f, struct engine_queue *queues[MANY])
+{
+	for (unsigned i = 0; i < MANY; i++)
+		bare_queue_delete(&f->scheduler, queues[i]);
+}
+
+static void of_many_rings_a_pick_looks_at_few(void **state)
+{
+	struct fixture *f = *state;
+	struct engine_queue *many[MANY];
+	unsigned found = 0;
+
+	open_many(f, many);
+	for (unsigned i = 0; i < MANY; i++)
+		bare_queue_set_ready(many[i], true);
+	assert_non_null(scheduler_pick(&f->scheduler));
+	for (unsigned i = 0; i < MANY; i++)
+		found += many[i]->turn.ready;
+	assert_in_range(found, 1, LOOKS);
+	close_many(f, many);
+}
+
+/* It is found soon, and not lost again as long as it has something to do. */
+static void a_ring_among_many_is_found(void **state)
+{
+	struct fixture *f = *state;
+	struct engine_queue *many[MANY], *found = NULL;
+
+	open_many(f, many);
+	for (unsigned i = 0; i < MANY; i += 7) {
+		bare_queue_set_ready(many[i], true);
+		for (unsigned picks = 0; picks <= MANY / 8 && !found; picks++)
+			found = scheduler_pick(&f->scheduler);
+		for (unsigned picks = 0; picks < 100; picks++) {
+			assert_ptr_equal(found, many[i]);
+			scheduler_charge(&f->scheduler, found, PIECE);
+			found = scheduler_pick(&f->scheduler);
+		}
+		bare_queue_set_ready(many[i], false);
+		found = NULL;
+	}
+	/* and at once, if a worker says that it is ready */
+	bare_queue_set_ready(many[9], true);
+	scheduler_notice(many[9]);
+	assert_ptr_equal(scheduler_pick(&f->scheduler), many[9]);
+	close_many(f, many);
+}
+
+/* Also if all of them have used up their turns, and some ask for more than others. */
+static void many_rings_of_an_account_are_served_alike(void **state)
+{
+	struct fixture *f = *state;
+	struct engine_queue *many[MANY];
+	size_t bytes[MANY] = {0};
+
+	for (unsigned i = 0; i < MANY; i++)
+		many[i] = ready_queue(f, f->a);
+	for (size_t all = 0; all < (size_t)100 * MANY * 8 * PIECE;) {
+		struct engine_queue *queue = scheduler_pick(&f->scheduler);
+		unsigned i = 0;
+
+		assert_non_null(queue);
+		while (many[i] != queue)
+			i++;
+		const size_t cost = (1 + i % 7) * PIECE;
+
+		scheduler_charge(&f->scheduler, queue, cost);
+		bytes[i] += cost;
+		all += cost;
+	}
+	for (unsigned i = 0; i < MANY; i++)
+		assert_in_range(bytes[i], 97u * 8 * PIECE, 103u * 8 * PIECE);
+	close_many(f, many);
+}
+
+/* Some at a time; in the end each is. */
+static void many_quiet_rings_are_left_to_their_doorbells(void **state)
+{
+	struct fixture *f = *state;
+	struct engine_queue *many[MANY];
+	uint64_t now = 1000000000;
+
+	open_many(f, many);
+	bare_queue_set_ready(many[MANY / 2], true);
+	for (unsigned left = MANY; left > 1; left = f->a->polled) {
+		scheduler_retire_quiet(&f->scheduler, now += 1000000);
+		assert_in_range(f->a->polled, left > LOOKS ? left - LOOKS : 1, left - 1);
+	}
+	assert_true(many[MANY / 2]->turn.polled);
+	assert_int_equal(many[MANY / 2]->consumer.retirements, 0);
+	assert_ptr_equal(scheduler_pick(&f->scheduler), many[MANY / 2]);
+	close_many(f, many);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -304,6 +410,10 @@ int main(void)
 		TEST(users_of_a_higher_priority_go_first),
 		TEST(rings_of_a_higher_priority_go_first),
 		TEST(a_queue_that_waits_for_its_turn_is_polled_on),
+		TEST(of_many_rings_a_pick_looks_at_few),
+		TEST(a_ring_among_many_is_found),
+		TEST(many_rings_of_an_account_are_served_alike),
+		TEST(many_quiet_rings_are_left_to_their_doorbells),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
