@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/barrier.h"
 #include "base/cpu.h"
@@ -34,7 +35,7 @@ int crew_init(struct crew *crew, unsigned workers, unsigned most_threads, bool p
 	if (!crew->worker)
 		return -ENOMEM;
 	for (unsigned i = 0; i < most_threads; i++) {
-		crew->worker[i] = (struct worker){.crew = crew, .index = i};
+		crew->worker[i] = (struct worker){.crew = crew, .index = i, .stat_fd = -1};
 		pthread_cond_init(&crew->worker[i].call, NULL);
 	}
 	init_lock(&crew->lock);
@@ -47,8 +48,11 @@ void crew_free(struct crew *crew)
 {
 	if (!crew->worker)
 		return;
-	for (unsigned i = 0; i < crew->most_threads; i++)
+	for (unsigned i = 0; i < crew->most_threads; i++) {
 		pthread_cond_destroy(&crew->worker[i].call);
+		if (crew->worker[i].stat_fd >= 0)
+			close(crew->worker[i].stat_fd);
+	}
 	pthread_cond_destroy(&crew->progress);
 	pthread_mutex_destroy(&crew->lock);
 	free(crew->worker);
@@ -234,7 +238,7 @@ static bool sleeps(enum worker_state state)
 	return state != WORKER_POLLING && state != WORKER_SERVING && state != WORKER_STUCK;
 }
 
-bool crew_is_healthy(struct crew *crew, bool (*waits)(pid_t thread))
+bool crew_is_healthy(struct crew *crew, bool (*waits)(int stat_fd))
 {
 	unsigned working = 0;
 	bool healthy = true;
@@ -248,7 +252,7 @@ bool crew_is_healthy(struct crew *crew, bool (*waits)(pid_t thread))
 
 		working += state != WORKER_STUCK;
 		if (steps == worker->steps_seen && !sleeps(state) &&
-		    !(state == WORKER_STUCK && waits(worker->thread_id)))
+		    !(state == WORKER_STUCK && waits(worker->stat_fd)))
 			healthy = false;
 		worker->steps_seen = steps;
 	}

@@ -9,7 +9,6 @@
 #define VDM_ENGINE_CREW_H
 
 #include <pthread.h>
-#include <sys/types.h>
 
 #include "op/backend_cpu.h"
 #include "peek.h"
@@ -37,7 +36,7 @@ struct worker {
 	 * crew_is_healthy() */
 	_Atomic enum worker_state state;
 	pthread_cond_t call; /* it is WORKER_CALLED */
-	pid_t thread_id;     /* as the kernel has it. This and what follows: the crew's lock */
+	int stat_fd;         /* thread_open_stat(), or -1. This and what follows: the crew's lock */
 	struct engine_queue *serving; /* something is done for it without the lock, or NULL */
 	uint64_t steps_supervised;    /* steps at the supervisor's last look */
 	bool suspect;                 /* it may be stuck. The supervising thread's */
@@ -143,6 +142,6 @@ int crew_stop_peeking(struct crew *crew, const struct engine_queue *queue);
  * Whether each worker has made progress since the last call, or sleeps, or was found stuck: then
  * `waits` tells whether its thread still waits in the kernel. By one thread, without the lock.
  */
-bool crew_is_healthy(struct crew *crew, bool (*waits)(pid_t thread));
+bool crew_is_healthy(struct crew *crew, bool (*waits)(int stat_fd));
 
 #endif

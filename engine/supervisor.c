@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -95,19 +94,16 @@ void supervisor_wake(struct crew *crew, const struct doorbells *doorbells)
 		doorbells_kick(doorbells);
 }
 
-bool thread_waits(pid_t thread)
+int thread_open_stat(void)
 {
-	char path[64], text[256];
+	return open("/proc/thread-self/stat", O_RDONLY | O_CLOEXEC);
+}
 
-	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
+bool thread_waits(int stat_fd)
+{
+	char text[256];
+	ssize_t length = pread(stat_fd, text, sizeof text - 1, 0);
 
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return false;
-	ssize_t length = read(fd, text, sizeof text - 1);
-
-	close(fd);
 	if (length <= 0)
 		return false;
 	text[length] = '\0';
@@ -138,7 +134,7 @@ static void question_suspects(struct crew *crew)
 {
 	for (unsigned i = 0; i < crew->threads; i++)
 		if (crew->worker[i].suspect)
-			crew->worker[i].suspect = thread_waits(crew->worker[i].thread_id);
+			crew->worker[i].suspect = thread_waits(crew->worker[i].stat_fd);
 }
 
 /* Suspend the accounts whose memory workers wait for. Returns whether any is stuck that was not

@@ -28,6 +28,11 @@ void supervisor_init(struct supervisor *supervisor);
 int supervisor_open(struct supervisor *supervisor);
 void supervisor_close(struct supervisor *supervisor);
 
+static inline bool supervisor_is_open(const struct supervisor *supervisor)
+{
+	return supervisor->timer_fd >= 0;
+}
+
 /* Holding the crew's lock: */
 
 /* A worker has got up: have it looked after. */
@@ -51,7 +56,14 @@ bool supervisor_has_surplus(const struct crew *crew);
 void supervisor_look(struct supervisor *supervisor, struct crew *crew, struct scheduler *scheduler,
 		     const struct doorbells *doorbells);
 
-/* Whether a thread waits in the kernel: neither runs, nor would if it had a CPU, nor is stopped. */
-bool thread_waits(pid_t thread);
+/*
+ * The file that tells what the calling thread is doing, proc(5), or -1. It stays open, because any
+ * process that sees it can put locks on it, and close(2) looks at all of those.
+ */
+int thread_open_stat(void);
+
+/* Whether that thread waits in the kernel: neither runs, nor would if it had a CPU, nor is
+ * stopped. */
+bool thread_waits(int stat_fd);
 
 #endif

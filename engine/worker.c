@@ -10,8 +10,6 @@
 #include "worker.h"
 
 #include <errno.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "answer.h"
 #include "base/clock.h"
@@ -391,9 +389,11 @@ void *worker_main(void *argument)
 	struct engine *engine = engine_of(worker);
 	struct crew *crew = &engine->crew;
 
+	int stat_fd = supervisor_is_open(&engine->supervisor) ? thread_open_stat() : -1;
+
 	guard_set(&worker->batch.guard);
 	crew_lock(crew);
-	worker->thread_id = (pid_t)syscall(SYS_gettid);
+	worker->stat_fd = stat_fd;
 	crew_set_state(worker, WORKER_POLLING);
 	supervisor_begin(&engine->supervisor);
 	if (sigsetjmp(worker->batch.guard.back, 1))

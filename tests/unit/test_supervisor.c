@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -339,6 +340,43 @@ static void an_engine_that_is_not_supervised_says_so(void **state)
 	engine_delete(engine);
 }
 
+/* The state of workers is read from files that are opened once: a client of this /proc can make
+ * closing them slow. */
+static void looks_at_a_stuck_worker_open_no_file(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	if (!start(&f, 1))
+		skip();
+	set(&f.slow, 0, 0, f.page);
+	await_stuck(&f, &f.slow.ring[0]);
+	set(&f.quick, 0, 0, f.page);
+	/* all workers there will be have opened theirs */
+	assert_true(supervise_until_done(&f, &f.quick.ring[0], HANG_MS));
+	while (engine_awake(f.engine) > 0)
+		poll(NULL, 0, 1);
+
+	struct rlimit limit, none;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	/* still seen to wait, it is not taken for one that hangs */
+	unsigned healthy = 0;
+
+	for (unsigned i = 0; i < 10; i++) {
+		engine_supervise(f.engine);
+		healthy += engine_healthy(f.engine);
+	}
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(healthy, 10);
+	let_pages_come(&f);
+	assert_true(supervise_until_done(&f, &f.slow.ring[0], HANG_MS));
+	stop(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -346,6 +384,7 @@ int main(void)
 		cmocka_unit_test(one_account_gets_no_second_worker_stuck),
 		cmocka_unit_test(a_piece_may_be_stuck_as_well),
 		cmocka_unit_test(waiting_for_a_page_is_healthy),
+		cmocka_unit_test(looks_at_a_stuck_worker_open_no_file),
 		cmocka_unit_test(workers_come_and_go),
 		cmocka_unit_test(removing_need_not_wait),
 		cmocka_unit_test(an_engine_that_is_not_supervised_says_so),
