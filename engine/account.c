@@ -17,6 +17,7 @@ int account_new(struct engine_account **account)
 		free(a);
 		return result;
 	}
+	wait_init(&a->wait);
 	for (unsigned i = 0; i < PRIORITIES; i++) {
 		TAILQ_INIT(&a->queues[i].ready);
 		TAILQ_INIT(&a->queues[i].idle);
@@ -35,6 +36,7 @@ void engine_account_set_in_flight(struct engine_account *account, uint64_t bytes
 void account_free(struct engine_account *account)
 {
 	bells_close(&account->bells);
+	wait_destroy(&account->wait);
 	free(account);
 }
 

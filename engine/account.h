@@ -10,6 +10,7 @@
 
 #include "bells.h"
 #include "engine.h"
+#include "wait.h"
 
 /* Lists by priority: the highest is the first. */
 #define PRIORITIES (ENGINE_PRIORITY_HIGH - ENGINE_PRIORITY_LOW + 1)
@@ -40,6 +41,7 @@ struct engine_account {
 	uint64_t bell;      /* in struct doorbells, which tells that some of them have rung */
 	/* Guarded by the crew's lock: */
 	unsigned listeners; /* workers that take bells of it without the lock */
+	struct wait wait;   /* for those */
 
 	/* Bytes of its flights. relaxed: a sum, which orders nothing. Partners: each other's
 	 * callers */

@@ -46,7 +46,7 @@ void engine_account_delete(struct engine_account *account)
 	crew_lock(&engine->crew);
 	bells_release(&engine->doorbells.accounts, account->bell);
 	while (account->listeners > 0)
-		crew_await_progress(&engine->crew);
+		crew_await_progress(&engine->crew, &account->wait);
 	crew_unlock(&engine->crew);
 	account_free(account);
 }
@@ -73,16 +73,17 @@ int engine_region_add(struct engine_memory *memory, void *base, size_t length, b
 }
 
 /*
- * After an attempt at removing something that failed: wait until a worker has let go of something,
- * if `waiter` is NULL, and return whether to try again. Holding the crew's lock.
+ * After an attempt at removing something that failed: wait for what is in the way of it, if
+ * `waiter` is NULL, and return whether to try again. Holding the crew's lock.
  */
-static bool try_again(struct engine *engine, struct wait *wait, const struct engine_waiter *waiter)
+static bool try_again(struct engine *engine, struct wait *wait, struct wait *obstacle,
+		      const struct engine_waiter *waiter)
 {
 	if (waiter) {
 		supervisor_await(&engine->supervisor, wait, waiter);
 		return false;
 	}
-	crew_await_progress(&engine->crew);
+	crew_await_progress(&engine->crew, obstacle);
 	return true;
 }
 
@@ -148,12 +149,18 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 	return 0;
 }
 
-/* End what is in progress. */
-static int try_remove_queue(struct engine *engine, struct engine_queue *queue)
+/* End what is in progress. If -EAGAIN is returned, `obstacle` is what to wait for. */
+static int try_remove_queue(struct engine *engine, struct engine_queue *queue,
+			    struct wait **obstacle)
 {
 	queue->removed = true;
-	if (queue->leased || crew_stop_peeking(&engine->crew, queue))
+	*obstacle = &queue->wait;
+	if (queue->leased)
 		return -EAGAIN;
+	if (crew_stop_peeking(&engine->crew, queue)) {
+		*obstacle = &engine->crew.peeks;
+		return -EAGAIN;
+	}
 	flights_cancel(&queue->flights, -ECANCELED);
 	finish_flights(engine, queue);
 	return queue->flights.active > 0 ? -EAGAIN : 0;
@@ -172,11 +179,12 @@ int engine_queue_remove(struct engine_queue *queue, const struct engine_waiter *
 			struct engine_counters *counters)
 {
 	struct engine *engine = queue->account->engine;
+	struct wait *obstacle;
 	int result;
 
 	crew_lock(&engine->crew);
-	while ((result = try_remove_queue(engine, queue)) == -EAGAIN &&
-	       try_again(engine, &queue->wait, waiter))
+	while ((result = try_remove_queue(engine, queue, &obstacle)) == -EAGAIN &&
+	       try_again(engine, &queue->wait, obstacle, waiter))
 		;
 	if (result) {
 		crew_unlock(&engine->crew);
@@ -277,7 +285,7 @@ int engine_region_remove(struct engine_memory *memory, uint32_t region,
 		/* after a wait, another thread may have removed it */
 		r = memory_find(memory, region);
 		result = r ? try_remove_region(engine, memory, r, region) : -ENOENT;
-	} while (result == -EAGAIN && try_again(engine, &memory->wait, waiter));
+	} while (result == -EAGAIN && try_again(engine, &memory->wait, &memory->wait, waiter));
 	if (!result) {
 		r->leaving = false;
 		memory_remove(memory, r);

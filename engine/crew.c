@@ -39,7 +39,7 @@ int crew_init(struct crew *crew, unsigned workers, unsigned most_threads, bool p
 		pthread_cond_init(&crew->worker[i].call, NULL);
 	}
 	init_lock(&crew->lock);
-	pthread_cond_init(&crew->progress, NULL);
+	wait_init(&crew->peeks);
 	crew->may_peek = barrier_register_own();
 	return 0;
 }
@@ -53,7 +53,7 @@ void crew_free(struct crew *crew)
 		if (crew->worker[i].stat_fd >= 0)
 			close(crew->worker[i].stat_fd);
 	}
-	pthread_cond_destroy(&crew->progress);
+	wait_destroy(&crew->peeks);
 	pthread_mutex_destroy(&crew->lock);
 	free(crew->worker);
 }
@@ -197,24 +197,23 @@ bool crew_call(struct crew *crew, enum worker_state state)
  * A waiter counts as a contender from the moment it is told, since pthread_cond_wait() takes the
  * lock again without saying so.
  */
-void crew_tell_progress(struct crew *crew)
+void crew_tell_progress(struct crew *crew, struct wait *wait)
 {
-	if (crew->progress_waiters == 0)
-		return;
 	/* relaxed: a hint; partner: crew_yield_lock() */
-	atomic_fetch_add_explicit(&crew->contenders, crew->progress_waiters, memory_order_relaxed);
-	crew->progress_waiters = 0;
-	crew->progress_told++;
-	pthread_cond_broadcast(&crew->progress);
+	atomic_fetch_add_explicit(&crew->contenders, wait->threads, memory_order_relaxed);
+	wait->threads = 0;
+	wait->told++;
+	pthread_cond_broadcast(&wait->progress);
 }
 
-void crew_await_progress(struct crew *crew)
+void crew_await_progress(struct crew *crew, struct wait *wait)
 {
-	const uint64_t told = crew->progress_told;
+	const uint64_t told = wait->told;
 
-	crew->progress_waiters++;
-	while (crew->progress_told == told)
-		pthread_cond_wait(&crew->progress, &crew->lock);
+	wait->awaited = true;
+	wait->threads++;
+	while (wait->told == told)
+		pthread_cond_wait(&wait->progress, &crew->lock);
 	atomic_fetch_sub_explicit(&crew->contenders, 1, memory_order_relaxed);
 }
 

@@ -58,9 +58,7 @@ struct worker {
 struct crew {
 	pthread_mutex_t lock;
 	_Atomic unsigned contenders; /* threads that wait for it; partner: crew_yield_lock() */
-	pthread_cond_t progress;     /* threads wait for workers to let go of something */
-	unsigned progress_waiters;   /* how many do, since progress was last told */
-	uint64_t progress_told;      /* how often it was */
+	struct wait peeks;           /* for workers to stop looking at something */
 
 	unsigned in[WORKER_STATES]; /* how many workers are in each state */
 	unsigned workers;           /* how many are to run */
@@ -131,11 +129,11 @@ void crew_sleep(struct worker *worker, enum worker_state state);
 bool crew_call(struct crew *crew, enum worker_state state);
 
 /* Wait until a worker lets go of something; a worker has. */
-void crew_await_progress(struct crew *crew);
-void crew_tell_progress(struct crew *crew);
+void crew_await_progress(struct crew *crew, struct wait *wait);
+void crew_tell_progress(struct crew *crew, struct wait *wait);
 
 /* Have no worker peek at the queue's memory from now on. Returns 0, or -EAGAIN while one is doing
- * so. */
+ * so: crew->peeks waits for that. */
 int crew_stop_peeking(struct crew *crew, const struct engine_queue *queue);
 
 /*

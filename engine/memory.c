@@ -52,6 +52,7 @@ int memory_new(struct engine *engine, uint32_t max_regions, struct engine_memory
 	m->slots = max_regions + 1;
 	m->first_free = 1;
 	pthread_mutex_init(&m->mutex, NULL);
+	wait_init(&m->wait);
 	LIST_INIT(&m->queues);
 	if (max_regions == 0) {
 		m->regions[0].kind = REGION_WHOLE;
@@ -69,6 +70,7 @@ void memory_free(struct engine_memory *memory)
 	if (!memory)
 		return;
 	pthread_mutex_destroy(&memory->mutex);
+	wait_destroy(&memory->wait);
 	free(memory);
 }
 

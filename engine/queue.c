@@ -21,6 +21,7 @@ int queue_new(const struct engine_queue_options *options, unsigned flights,
 		free(q);
 		return result;
 	}
+	wait_init(&q->wait);
 	consumer_init(&q->consumer, options);
 	q->account = options->account;
 	q->memory = options->memory;
@@ -37,6 +38,7 @@ int queue_new(const struct engine_queue_options *options, unsigned flights,
 void queue_free(struct engine_queue *queue)
 {
 	flights_free(&queue->flights);
+	wait_destroy(&queue->wait);
 	free(queue);
 }
 

@@ -55,6 +55,7 @@ static void move_wait(struct supervisor *supervisor, struct wait *wait, enum wai
 void supervisor_await(struct supervisor *supervisor, struct wait *wait,
 		      const struct engine_waiter *waiter)
 {
+	wait->awaited = true;
 	wait->waiter = *waiter;
 	move_wait(supervisor, wait, WAIT_ON);
 }
@@ -64,7 +65,7 @@ void supervisor_forget(struct supervisor *supervisor, struct wait *wait)
 	move_wait(supervisor, wait, WAIT_NONE);
 }
 
-void supervisor_end_wait(struct supervisor *supervisor, struct wait *wait)
+static void end_wait(struct supervisor *supervisor, struct wait *wait)
 {
 	if (wait->state != WAIT_ON)
 		return;
@@ -77,7 +78,17 @@ void supervisor_end_waits(struct supervisor *supervisor)
 	struct wait *wait;
 
 	while ((wait = TAILQ_FIRST(&supervisor->waits[WAIT_ON])))
-		supervisor_end_wait(supervisor, wait);
+		end_wait(supervisor, wait);
+}
+
+void supervisor_tell(struct supervisor *supervisor, struct crew *crew, struct wait *wait)
+{
+	if (!wait->awaited)
+		return;
+	wait->awaited = false;
+	end_wait(supervisor, wait);
+	if (wait->threads > 0)
+		crew_tell_progress(crew, wait);
 }
 
 bool supervisor_has_surplus(const struct crew *crew)

@@ -38,12 +38,15 @@ static inline bool supervisor_is_open(const struct supervisor *supervisor)
 /* A worker has got up: have it looked after. */
 void supervisor_begin(struct supervisor *supervisor);
 
-/* A waiter waits, waits no more, or is to be called because its wait is over. */
+/* A waiter waits, or waits no more; all waiters are to be called. */
 void supervisor_await(struct supervisor *supervisor, struct wait *wait,
 		      const struct engine_waiter *waiter);
 void supervisor_forget(struct supervisor *supervisor, struct wait *wait);
-void supervisor_end_wait(struct supervisor *supervisor, struct wait *wait);
 void supervisor_end_waits(struct supervisor *supervisor);
+
+/* Tell all that wait for something. Not inlined: mostly nobody does. */
+void supervisor_tell(struct supervisor *supervisor, struct crew *crew, struct wait *wait)
+	__attribute__((noinline, cold));
 
 /* Have a worker poll the rings if none does: one that sleeps does not know that it should. */
 void supervisor_wake(struct crew *crew, const struct doorbells *doorbells);

@@ -141,9 +141,11 @@ static void end_piece(struct worker *worker, int32_t error)
 	bool finished = finish_flights(worker, queue);
 
 	scheduler_notice(queue); /* only one worker at a time may be at its pieces */
-	if (revoked)
+	if (revoked) {
 		supervisor_end_waits(&engine->supervisor);
-	if (finished || revoked)
+		supervisor_tell(&engine->supervisor, &engine->crew, &engine->crew.peeks);
+	}
+	if (finished)
 		engine_tell_progress(engine, queue);
 }
 

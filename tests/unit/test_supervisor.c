@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -20,6 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "engine/parts.h"
 #include "raw_ring.h"
 
 #ifndef UFFD_USER_MODE_ONLY
@@ -329,6 +331,86 @@ static void removing_need_not_wait(void **state)
 	stop(&f);
 }
 
+struct removal {
+	struct client *client;
+	_Atomic bool done; /* release by the thread; acquire by the test */
+};
+
+static void *remove_region(void *argument)
+{
+	struct removal *removal = argument;
+	struct client *client = removal->client;
+
+	if (engine_region_remove(client->regions, client->region, NULL) < 0)
+		abort();
+	atomic_store_explicit(&removal->done, true, memory_order_release);
+	return NULL;
+}
+
+static void *remove_ring(void *argument)
+{
+	struct removal *removal = argument;
+
+	if (engine_queue_remove(removal->client->ring[0].queue, NULL, NULL) < 0)
+		abort();
+	atomic_store_explicit(&removal->done, true, memory_order_release);
+	return NULL;
+}
+
+/* How often a thread was told that it may go on with a removal; `waiting`: how many wait. */
+static uint64_t times_told(struct fixture *f, const struct wait *wait, unsigned *waiting)
+{
+	crew_lock(&f->engine->crew);
+	uint64_t told = wait->told;
+
+	*waiting = wait->threads;
+	crew_unlock(&f->engine->crew);
+	return told;
+}
+
+/* Threads that wait for a worker to let go of something are left alone until it does. */
+static void a_removal_that_waits_is_nothing_to_others(void **state)
+{
+	for (unsigned of_ring = 0; of_ring <= 1; of_ring++) {
+		struct fixture f;
+		struct removal removal = {.client = &f.slow};
+		unsigned waiting = 0;
+		pthread_t thread;
+
+		(void)state;
+		if (!start(&f, 1))
+			skip();
+		const struct wait *wait =
+			of_ring ? &f.slow.ring[0].queue->wait : &f.slow.regions->wait;
+
+		set(&f.slow, 0, 0, f.page);
+		await_stuck(&f, &f.slow.ring[0]);
+		assert_int_equal(pthread_create(&thread, NULL,
+						of_ring ? remove_ring : remove_region, &removal),
+				 0);
+		while (times_told(&f, wait, &waiting) == 0 && waiting == 0)
+			supervise(&f, 1);
+		for (unsigned i = 0; i < 100; i++) {
+			set(&f.quick, 0, 0, f.page);
+			assert_true(supervise_until_done(&f, &f.quick.ring[0], HANG_MS));
+			f.quick.ring[0].cq++;
+		}
+		assert_int_equal(times_told(&f, wait, &waiting), 0);
+		assert_int_equal(waiting, 1);
+		assert_false(atomic_load_explicit(&removal.done, memory_order_acquire));
+		let_pages_come(&f);
+		while (!atomic_load_explicit(&removal.done, memory_order_acquire))
+			supervise(&f, 1);
+		pthread_join(thread, NULL);
+		if (of_ring) {
+			raw_ring_free(&f.slow.ring[0]);
+			raw_ring_open(&f.slow.ring[0], f.engine, f.slow.account, f.slow.regions, 8,
+				      0);
+		}
+		stop(&f);
+	}
+}
+
 static void an_engine_that_is_not_supervised_says_so(void **state)
 {
 	const struct engine_options options = {.workers = 1};
@@ -387,6 +469,7 @@ int main(void)
 		cmocka_unit_test(looks_at_a_stuck_worker_open_no_file),
 		cmocka_unit_test(workers_come_and_go),
 		cmocka_unit_test(removing_need_not_wait),
+		cmocka_unit_test(a_removal_that_waits_is_nothing_to_others),
 		cmocka_unit_test(an_engine_that_is_not_supervised_says_so),
 	};
 
