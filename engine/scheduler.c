@@ -13,6 +13,12 @@
 #define PICK_LOOKS   8
 #define RETIRE_LOOKS 16
 
+/* How often quiet queues are looked for: the barrier that they need interrupts other CPUs. */
+#define RETIRE_NS 20000
+
+/* What it costs that one is left to its doorbell, in bytes: its part in a barrier, and two looks. */
+#define RETIRE_COST 2048
+
 /* A queue owes no more than this for one operation, so that its credit cannot overflow. */
 #define MOST_COST ((size_t)1 << 48)
 
@@ -395,6 +401,7 @@ static void announce_quiet(struct scheduler *scheduler, struct queue_list *list,
 			TAILQ_REMOVE(list, queue, turn.entry);
 			TAILQ_INSERT_TAIL(retiring, queue, turn.entry);
 			consumer_want_doorbell(&queue->consumer, true);
+			scheduler_charge_account(queue->account, RETIRE_COST);
 		} else if (rotated) {
 			move_to_tail(list, queue);
 		}
@@ -437,6 +444,9 @@ void scheduler_retire_quiet(struct scheduler *scheduler, uint64_t now)
 	struct queue_list retiring = TAILQ_HEAD_INITIALIZER(retiring);
 	struct engine_account *account;
 
+	if (now < scheduler->retire_after)
+		return;
+	scheduler->retire_after = now + RETIRE_NS;
 	for (unsigned i = 0; i < PRIORITIES; i++)
 		TAILQ_FOREACH(account, &scheduler->accounts[i], entry)
 			announce_account(scheduler, account, &retiring, now);

@@ -23,7 +23,8 @@ struct scheduler {
 	uint64_t virtual_time[PRIORITIES];        /* of the account that was picked last */
 	unsigned accounts_polled;
 	unsigned queues_polled;
-	uint64_t backlog; /* bytes served since a worker last found nothing to do */
+	uint64_t retire_after; /* ns: no barrier is passed for quiet queues before that */
+	uint64_t backlog;      /* bytes served since a worker last found nothing to do */
 	/* relaxed: a setting, which orders nothing; partner: the caller of scheduler_set_spin() */
 	_Atomic uint32_t spin_us; /* how long a quiet queue is polled */
 };

@@ -395,6 +395,30 @@ static void many_quiet_rings_are_left_to_their_doorbells(void **state)
 	close_many(f, many);
 }
 
+/* An account that keeps rings coming and going pays for that, and interrupts others now and then
+ * only. */
+static void leaving_rings_is_rare_and_paid_for(void **state)
+{
+	struct fixture *f = *state;
+	struct engine_queue *flapping = ready_queue(f, f->a), *honest = ready_queue(f, f->b);
+	const uint32_t none = flapping->consumer.retirements;
+	uint64_t paid = f->a->virtual_time, now = 1000000000;
+
+	bare_queue_set_ready(flapping, false);
+	for (unsigned us = 0; us < 1000; us++) {
+		scheduler_retire_quiet(&f->scheduler, now += 1000);
+		if (flapping->turn.polled)
+			continue;
+		assert_true(f->a->virtual_time > paid);
+		paid = f->a->virtual_time;
+		scheduler_poll(&f->scheduler, flapping, now);
+	}
+	assert_in_range(flapping->consumer.retirements - none, 45, 50);
+	assert_int_equal(f->b->virtual_time, 0);
+	bare_queue_delete(&f->scheduler, flapping);
+	bare_queue_delete(&f->scheduler, honest);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -414,6 +438,7 @@ int main(void)
 		TEST(a_ring_among_many_is_found),
 		TEST(many_rings_of_an_account_are_served_alike),
 		TEST(many_quiet_rings_are_left_to_their_doorbells),
+		TEST(leaving_rings_is_rare_and_paid_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
