@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 
@@ -278,6 +279,108 @@ static void places_are_used_again(void **state)
 	assert_int_equal(f->flooder->bells.size, size);
 }
 
+/* A flood of bells with workers, and another account that has something to do all the time. */
+enum { STRETCH = 4000, STEPS = 64, LOOKS = 2 + STRETCH / BATCH_OPERATIONS / STEPS };
+
+struct flood {
+	struct raw_ring rings[MANY];
+	_Atomic bool stop;      /* relaxed: it ends some time later */
+	unsigned before, after; /* bells answered by the first and the last operation */
+};
+
+static struct flood flood;
+
+static void *ring_all(void *argument)
+{
+	(void)argument;
+	while (!atomic_load_explicit(&flood.stop, memory_order_relaxed))
+		for (unsigned i = 0; i < MANY; i++)
+			raw_bell(&flood.rings[i]);
+	return NULL;
+}
+
+static unsigned bells_answered(void)
+{
+	unsigned sum = 0;
+
+	for (unsigned i = 0; i < MANY; i++)
+		sum += flood.rings[i].queue->bells_answered;
+	return sum;
+}
+
+/* The first operation waits until all of them have been submitted. */
+static pthread_barrier_t submitted;
+
+/* A worker that is alone, and serves a ring of this process, holds the crew's lock here. */
+static void *mark(void *dest, int c, size_t n, unsigned flags)
+{
+	(void)n;
+	(void)flags;
+	if (c == 1) {
+		pthread_barrier_wait(&submitted);
+		flood.before = bells_answered();
+	} else {
+		flood.after = bells_answered();
+	}
+	return dest;
+}
+
+/*
+ * While an account has something to do, a worker looks at the doorbells once in so many steps, and
+ * takes a few bells of the other. Counts, and no time: however slow each of the threads is.
+ */
+static void a_flood_of_bells_takes_few_of_the_workers_steps(void **state)
+{
+	const struct engine_options options = {.workers = 1, .spin_us = 50};
+	struct vdm_descriptor d = {.opcode = VDM_OPCODE_MEMSET, .length = 1};
+	struct engine_account *flooder, *busy;
+	struct engine_memory *regions;
+	struct engine *engine;
+	struct raw_ring ring;
+	pthread_t threads[2];
+	char byte;
+
+	(void)state;
+	flood.stop = false;
+	pthread_barrier_init(&submitted, NULL, 2);
+	assert_int_equal(engine_new(&options, &engine), 0);
+	assert_int_equal(engine_memory_new(engine, 0, &regions), 0);
+	assert_int_equal(engine_account_new(engine, &flooder), 0);
+	assert_int_equal(engine_account_new(engine, &busy), 0);
+	engine_set_kernels(engine, &(struct kernels){.set = mark});
+	for (unsigned i = 0; i < MANY; i++)
+		raw_ring_open(&flood.rings[i], engine, flooder, regions, 2, 0);
+	raw_ring_open(&ring, engine, busy, regions, 4096, 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, ring_all, NULL), 0);
+	d.destination_offset = (uintptr_t)&byte;
+	d.pattern = 1;
+	raw_put(&ring, &d);
+	d.opcode = VDM_OPCODE_NOP;
+	for (unsigned i = 0; i < STRETCH; i++)
+		raw_put(&ring, &d);
+	d.opcode = VDM_OPCODE_MEMSET;
+	d.pattern = 2;
+	raw_put(&ring, &d);
+	raw_bell(&ring);
+	pthread_barrier_wait(&submitted);
+	for (unsigned i = 0; i < STRETCH + 2; i++)
+		assert_non_null(raw_get(&ring));
+	print_message("%u operations, %u bells\n", STRETCH, flood.after - flood.before);
+	assert_true(flood.after - flood.before <= 8 * LOOKS);
+	atomic_store_explicit(&flood.stop, true, memory_order_relaxed);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	for (unsigned i = 0; i < MANY; i++)
+		raw_ring_close(&flood.rings[i], NULL);
+	raw_ring_close(&ring, NULL);
+	engine_account_delete(flooder);
+	engine_account_delete(busy);
+	engine_memory_delete(regions);
+	engine_delete(engine);
+	pthread_barrier_destroy(&submitted);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -289,6 +392,7 @@ int main(void)
 		TEST(unread_bells_are_passed_on),
 		TEST(what_is_gone_has_no_bells),
 		TEST(places_are_used_again),
+		cmocka_unit_test(a_flood_of_bells_takes_few_of_the_workers_steps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
