@@ -39,11 +39,11 @@ static void hold_accounts(struct doorbells *doorbells, const struct epoll_event 
 	}
 }
 
-/* Without the lock, since another thread may hold up an account's epoll while it adds a doorbell. */
+/* Without the lock, since a thread that adds a doorbell may hold up an account's epoll. */
 static void take_bells(struct rung *rung)
 {
-	const unsigned share = BELLS_AT_ONCE / rung->accounts;
-	const unsigned most = share < BELLS_OF_ACCOUNT ? share : BELLS_OF_ACCOUNT;
+	const size_t share = BELLS_AT_ONCE / rung->accounts;
+	const size_t most = share < BELLS_OF_ACCOUNT ? share : BELLS_OF_ACCOUNT;
 
 	for (unsigned i = 0; i < rung->accounts; i++) {
 		rung->of[i].events = &rung->events[i * most];

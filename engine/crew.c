@@ -40,6 +40,7 @@ int crew_init(struct crew *crew, unsigned workers, unsigned most_threads, bool p
 	}
 	init_lock(&crew->lock);
 	wait_init(&crew->peeks);
+	wait_init(&crew->starts);
 	crew->may_peek = barrier_register_own();
 	return 0;
 }
@@ -54,6 +55,7 @@ void crew_free(struct crew *crew)
 			close(crew->worker[i].stat_fd);
 	}
 	wait_destroy(&crew->peeks);
+	wait_destroy(&crew->starts);
 	pthread_mutex_destroy(&crew->lock);
 	free(crew->worker);
 }
@@ -215,6 +217,12 @@ void crew_await_progress(struct crew *crew, struct wait *wait)
 	while (wait->told == told)
 		pthread_cond_wait(&wait->progress, &crew->lock);
 	atomic_fetch_sub_explicit(&crew->contenders, 1, memory_order_relaxed);
+}
+
+void crew_await_starts(struct crew *crew)
+{
+	while (crew->started < crew->threads)
+		crew_await_progress(crew, &crew->starts);
 }
 
 int crew_stop_peeking(struct crew *crew, const struct engine_queue *queue)

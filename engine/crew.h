@@ -59,6 +59,8 @@ struct crew {
 	pthread_mutex_t lock;
 	_Atomic unsigned contenders; /* threads that wait for it; partner: crew_yield_lock() */
 	struct wait peeks;           /* for workers to stop looking at something */
+	unsigned started;            /* threads that have come as far as their loop */
+	struct wait starts;          /* for those */
 
 	unsigned in[WORKER_STATES]; /* how many workers are in each state */
 	unsigned workers;           /* how many are to run */
@@ -127,6 +129,9 @@ void crew_sleep(struct worker *worker, enum worker_state state);
 
 /* Call one worker that sleeps in that state. Returns whether there was one. */
 bool crew_call(struct crew *crew, enum worker_state state);
+
+/* Wait until all threads are in their loops: they open no more descriptors. */
+void crew_await_starts(struct crew *crew);
 
 /* Wait until a worker lets go of something; a worker has. */
 void crew_await_progress(struct crew *crew, struct wait *wait);

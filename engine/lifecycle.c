@@ -56,6 +56,9 @@ int engine_new(const struct engine_options *options, struct engine **engine)
 		engine_delete(e);
 		return result;
 	}
+	crew_lock(&e->crew);
+	crew_await_starts(&e->crew);
+	crew_unlock(&e->crew);
 	*engine = e;
 	return 0;
 }

@@ -16,7 +16,7 @@
 /* How often quiet queues are looked for: the barrier that they need interrupts other CPUs. */
 #define RETIRE_NS 20000
 
-/* What it costs that one is left to its doorbell, in bytes: its part in a barrier, and two looks. */
+/* What leaving one to its doorbell costs, in bytes: its part in a barrier, and two looks. */
 #define RETIRE_COST 2048
 
 /* A queue owes no more than this for one operation, so that its credit cannot overflow. */

@@ -34,8 +34,8 @@ void scheduler_init(struct scheduler *scheduler, uint32_t spin_us);
 /* By any thread. */
 void scheduler_set_spin(struct scheduler *scheduler, uint32_t spin_us);
 
-/* The queue whose turn it is, or NULL if none is found ready. Of many queues some are looked at, and
- * others the next time. */
+/* The queue whose turn it is, or NULL if none is found ready. Of many queues some are looked at,
+ * and others the next time. */
 struct engine_queue *scheduler_pick(struct scheduler *scheduler);
 
 /* A queue may be ready now, for another reason than a submission: have it be found at once. */

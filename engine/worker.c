@@ -397,6 +397,8 @@ void *worker_main(void *argument)
 	crew_lock(crew);
 	worker->stat_fd = stat_fd;
 	crew_set_state(worker, WORKER_POLLING);
+	crew->started++;
+	supervisor_tell(&engine->supervisor, crew, &crew->starts);
 	supervisor_begin(&engine->supervisor);
 	if (sigsetjmp(worker->batch.guard.back, 1))
 		recover(worker);
