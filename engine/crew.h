@@ -36,7 +36,7 @@ struct worker {
 	 * crew_is_healthy() */
 	_Atomic enum worker_state state;
 	pthread_cond_t call; /* it is WORKER_CALLED */
-	int stat_fd;         /* thread_open_stat(), or -1. This and what follows: the crew's lock */
+	int stat_fd; /* supervisor_reserve_stats(), or -1. This and what follows: the crew's lock */
 	struct engine_queue *serving; /* something is done for it without the lock, or NULL */
 	uint64_t steps_supervised;    /* steps at the supervisor's last look */
 	bool suspect;                 /* it may be stuck. The supervising thread's */

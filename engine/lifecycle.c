@@ -48,6 +48,8 @@ int engine_new(const struct engine_options *options, struct engine **engine)
 		result = opened;
 	if (!result && options->supervised)
 		result = supervisor_open(&e->supervisor);
+	if (!result && options->supervised)
+		result = supervisor_reserve_stats(&e->crew);
 	if (!result && options->guard_faults)
 		result = guard_install();
 	while (!result && e->crew.threads < workers)

@@ -105,8 +105,26 @@ void supervisor_wake(struct crew *crew, const struct doorbells *doorbells)
 		doorbells_kick(doorbells);
 }
 
-int thread_open_stat(void)
+int supervisor_reserve_stats(struct crew *crew)
 {
+	int result = 0, ends[2];
+
+	/* of a pipe, which is nobody else's */
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	for (unsigned i = 0; !result && i < crew->most_threads; i++) {
+		crew->worker[i].stat_fd = fcntl(ends[0], F_DUPFD_CLOEXEC, 0);
+		if (crew->worker[i].stat_fd < 0)
+			result = -errno;
+	}
+	close(ends[0]);
+	close(ends[1]);
+	return result;
+}
+
+int thread_open_stat(int reserved)
+{
+	close(reserved);
 	return open("/proc/thread-self/stat", O_RDONLY | O_CLOEXEC);
 }
 

@@ -28,11 +28,6 @@ void supervisor_init(struct supervisor *supervisor);
 int supervisor_open(struct supervisor *supervisor);
 void supervisor_close(struct supervisor *supervisor);
 
-static inline bool supervisor_is_open(const struct supervisor *supervisor)
-{
-	return supervisor->timer_fd >= 0;
-}
-
 /* Holding the crew's lock: */
 
 /* A worker has got up: have it looked after. */
@@ -60,10 +55,12 @@ void supervisor_look(struct supervisor *supervisor, struct crew *crew, struct sc
 		     const struct doorbells *doorbells);
 
 /*
- * The file that tells what the calling thread is doing, proc(5), or -1. It stays open, because any
- * process that sees it can put locks on it, and close(2) looks at all of those.
+ * The file that tells what a worker's thread is doing, proc(5). The thread opens it when it starts,
+ * in the place of a descriptor that was reserved, so that a spare worker needs no new one. It stays
+ * open, because any process that sees it can put locks on it, and close(2) looks at all of those.
  */
-int thread_open_stat(void);
+int supervisor_reserve_stats(struct crew *crew);
+int thread_open_stat(int reserved);
 
 /* Whether that thread waits in the kernel: neither runs, nor would if it had a CPU, nor is
  * stopped. */

@@ -391,8 +391,10 @@ void *worker_main(void *argument)
 	struct engine *engine = engine_of(worker);
 	struct crew *crew = &engine->crew;
 
-	int stat_fd = supervisor_is_open(&engine->supervisor) ? thread_open_stat() : -1;
+	int stat_fd = worker->stat_fd; /* written by the thread that made this one, and by this */
 
+	if (stat_fd >= 0)
+		stat_fd = thread_open_stat(stat_fd);
 	guard_set(&worker->batch.guard);
 	crew_lock(crew);
 	worker->stat_fd = stat_fd;

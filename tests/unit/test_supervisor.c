@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -422,8 +423,19 @@ static void an_engine_that_is_not_supervised_says_so(void **state)
 	engine_delete(engine);
 }
 
+static unsigned count_fds(void)
+{
+	DIR *directory = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	while (readdir(directory))
+		count++;
+	closedir(directory);
+	return count;
+}
+
 /* The state of workers is read from files that are opened once: a client of this /proc can make
- * closing them slow. */
+ * closing them slow. There is a place for those of spare workers, too. */
 static void looks_at_a_stuck_worker_open_no_file(void **state)
 {
 	struct fixture f;
@@ -431,6 +443,8 @@ static void looks_at_a_stuck_worker_open_no_file(void **state)
 	(void)state;
 	if (!start(&f, 1))
 		skip();
+	const unsigned fds = count_fds();
+
 	set(&f.slow, 0, 0, f.page);
 	await_stuck(&f, &f.slow.ring[0]);
 	set(&f.quick, 0, 0, f.page);
@@ -438,6 +452,7 @@ static void looks_at_a_stuck_worker_open_no_file(void **state)
 	assert_true(supervise_until_done(&f, &f.quick.ring[0], HANG_MS));
 	while (engine_awake(f.engine) > 0)
 		poll(NULL, 0, 1);
+	assert_int_equal(count_fds(), fds);
 
 	struct rlimit limit, none;
 
