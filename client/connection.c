@@ -13,7 +13,8 @@
 void connection_init(struct connection *connection, const struct vdm_options *options,
 		     void (*welcomed)(struct connection *connection))
 {
-	*connection = (struct connection){.options = options, .welcomed = welcomed, .socket = -1};
+	*connection = (struct connection){
+		.options = options, .welcomed = welcomed, .socket = -1, .lease = -1};
 	pthread_mutex_init(&connection->talk, NULL);
 	pthread_mutex_init(&connection->lock, NULL);
 }
@@ -22,6 +23,8 @@ void connection_destroy(struct connection *connection)
 {
 	if (connection->socket >= 0)
 		close(connection->socket);
+	if (connection->lease >= 0)
+		close(connection->lease);
 	pthread_mutex_destroy(&connection->talk);
 	pthread_mutex_destroy(&connection->lock);
 }
@@ -35,9 +38,28 @@ static void set_state(struct connection *c, enum connection_state state, int soc
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* Whether the daemon has let go of everything. It writes nothing to a lease. */
+static bool lease_has_ended(const struct connection *c)
+{
+	struct pollfd event = {.fd = c->lease, .events = POLLIN};
+
+	return c->lease < 0 || poll(&event, 1, 0) > 0;
+}
+
+/* The socket has hung up, or there was none. */
 static void hung_up(struct connection *c, int error)
 {
-	close(c->socket);
+	if (c->socket >= 0)
+		close(c->socket);
+	if (!lease_has_ended(c)) {
+		set_state(c, CONNECTION_GIVEN_UP, -1, error);
+		return;
+	}
+	if (c->lease >= 0)
+		close(c->lease);
+	pthread_mutex_lock(&c->lock);
+	c->lease = -1;
+	pthread_mutex_unlock(&c->lock);
 	set_state(c, CONNECTION_NONE, -1, error);
 }
 
@@ -48,11 +70,12 @@ static void give_up(struct connection *c, int error)
 	set_state(c, CONNECTION_GIVEN_UP, c->socket, error);
 }
 
-static void opened(struct connection *c, int socket)
+static void opened(struct connection *c, int socket, int lease)
 {
 	pthread_mutex_lock(&c->lock);
 	c->state = CONNECTION_OPEN;
 	c->socket = socket;
+	c->lease = lease;
 	c->error = 0;
 	c->owed = 0;
 	c->number++;
@@ -65,7 +88,7 @@ int connection_open(struct connection *c)
 	const struct vdm_options *options = c->options;
 	bool patient = options->flags & VDM_OPTION_REQUIRE_DAEMON || options->features;
 	unsigned timeout_ms = options->answer_timeout_ms;
-	int fd, result;
+	int fd, lease, result;
 
 	if (options->flags & VDM_OPTION_LOCAL_ONLY) {
 		set_state(c, CONNECTION_NONE, -1, -ENOTCONN);
@@ -73,10 +96,10 @@ int connection_open(struct connection *c)
 	}
 	if (!patient && timeout_ms > GREETING_PATIENCE_MS)
 		timeout_ms = GREETING_PATIENCE_MS;
-	result = conversation_greet(options->socket, options->features, timeout_ms, &fd,
+	result = conversation_greet(options->socket, options->features, timeout_ms, &fd, &lease,
 				    &c->welcome);
 	if (result == 0) {
-		opened(c, fd);
+		opened(c, fd, lease);
 	} else if (result == -ETIMEDOUT && !patient) {
 		set_state(c, CONNECTION_GREETING, fd, result);
 	} else {
@@ -95,13 +118,14 @@ static void look_for_welcome(struct connection *c)
 	if (result == -ETIMEDOUT)
 		return;
 	result = result ? conversation_explain(result, 0)
-			: conversation_understand(&answer, VDM_MESSAGE_WELCOME, 0);
+			: conversation_understand(&answer, VDM_MESSAGE_WELCOME,
+						  VDM_WELCOME_FD_COUNT);
 	if (result) {
 		hung_up(c, result);
 		return;
 	}
 	c->welcome = answer.message.welcome;
-	opened(c, c->socket);
+	opened(c, c->socket, vdm_packet_take(&answer, VDM_WELCOME_FD_LEASE));
 }
 
 /* Drop the answers that no thread waits for any more, and notice the hang-up behind them. */
@@ -110,6 +134,10 @@ static void drop_answers(struct connection *c)
 	struct vdm_packet answer;
 	int result;
 
+	if (c->socket < 0) {
+		hung_up(c, c->error);
+		return;
+	}
 	do {
 		result = conversation_receive(c->socket, &answer, 0);
 		if (result == 0)
@@ -188,17 +216,41 @@ int connection_request(struct connection *c, const struct vdm_message_header *re
 	return -ENOTCONN;
 }
 
-/* Returns whether the connection's hang-up has to be waited for. */
+/* Send a message, and try again for a while if the kernel has no memory for it. */
+static int send_patiently(const struct connection *c, const struct vdm_message_header *message,
+			  int64_t deadline)
+{
+	const int64_t retry_until = deadline_in(RETRY_FOR_MS);
+	int result;
+
+	while ((result = conversation_send(c->socket, message, NULL, 0, deadline)) &&
+	       conversation_may_retry(result) && ms_until(retry_until) > 0)
+		poll(NULL, 0, RETRY_MS);
+	return result;
+}
+
+int connection_tell(struct connection *c, const struct vdm_message_header *message)
+{
+	if (c->state != CONNECTION_OPEN)
+		return fail(-ENOTCONN, "there is no connection to vdmd");
+
+	int result = send_patiently(c, message, deadline_in(c->options->answer_timeout_ms));
+
+	if (result == -ENOTCONN)
+		hung_up(c, result);
+	if (result != -ETIMEDOUT)
+		return result;
+	give_up(c, result);
+	return -ENOTCONN;
+}
+
+/* Returns whether the hang-up of the lease has to be waited for. */
 static bool ask_to_let_go(struct connection *c, const struct vdm_message_header *request,
 			  bool in_flight)
 {
 	const int64_t deadline = deadline_in(c->options->answer_timeout_ms);
-	const int64_t retry_until = deadline_in(RETRY_FOR_MS);
-	int result;
+	int result = send_patiently(c, request, deadline);
 
-	while ((result = conversation_send(c->socket, request, NULL, 0, deadline)) &&
-	       conversation_may_retry(result) && ms_until(retry_until) > 0)
-		poll(NULL, 0, RETRY_MS);
 	if (!result) {
 		c->owed++;
 		result = take_owed(c, deadline);
@@ -209,22 +261,22 @@ static bool ask_to_let_go(struct connection *c, const struct vdm_message_header 
 		hung_up(c, result);
 	else if (result)
 		give_up(c, result);
-	return result && result != -ENOTCONN && in_flight;
+	return result && in_flight && c->state == CONNECTION_GIVEN_UP;
 }
 
 /* Waits without `talk`: a daemon that is stopped holds up only the threads that need its end. */
-static void await_hangup(struct connection *c, uint32_t number)
+static void await_lease_end(struct connection *c, uint32_t number)
 {
 	for (;;) {
 		int fd = -1;
 
 		pthread_mutex_lock(&c->talk);
 		connection_look(c);
-		bool over = c->number != number || c->state == CONNECTION_NONE;
+		bool over = c->number != number || lease_has_ended(c);
 
 		if (!over)
-			/* a duplicate: another thread may close that socket */
-			fd = fcntl(c->socket, F_DUPFD_CLOEXEC, 0);
+			/* a duplicate: another thread may close that one */
+			fd = fcntl(c->lease, F_DUPFD_CLOEXEC, 0);
 		pthread_mutex_unlock(&c->talk);
 		if (over)
 			return;
@@ -251,5 +303,5 @@ void connection_let_go(struct connection *c, uint32_t number,
 	}
 	pthread_mutex_unlock(&c->talk);
 	if (wait)
-		await_hangup(c, number);
+		await_lease_end(c, number);
 }

@@ -5,9 +5,10 @@
  *
  * A daemon that has not answered for so long is given up: it is sent no more requests, and is told
  * so by shutting down this side's half of the socket. But it may only be stopped, and still move
- * bytes when it goes on. The proof that it never will is its hang-up, which comes after it has let
- * go of every ring and region of the session, or from the kernel after the last of the daemon's
- * threads has ended.
+ * bytes when it goes on. The proof that it never will is the hang-up of the session's lease, which
+ * comes after the daemon has let go of every ring and region of the session, or from the kernel
+ * after the last of its threads has ended. The hang-up of the socket alone proves nothing: another
+ * process of the daemon, which moves no bytes, holds its other end.
  */
 #ifndef VDM_CLIENT_CONNECTION_H
 #define VDM_CLIENT_CONNECTION_H
@@ -23,7 +24,7 @@ enum connection_state {
 	CONNECTION_NONE,     /* and no socket */
 	CONNECTION_GREETING, /* no answer yet: until it comes the local lane serves */
 	CONNECTION_OPEN,
-	CONNECTION_GIVEN_UP /* the daemon has not hung up yet */
+	CONNECTION_GIVEN_UP /* over, but the daemon's lease has not hung up yet */
 };
 
 struct connection {
@@ -32,13 +33,16 @@ struct connection {
 	 * yet. */
 	void (*welcomed)(struct connection *connection);
 
-	/* Two locks, taken in this order. `talk` is held for a conversation, which takes as long as
+	/*
+	 * Two locks, taken in this order. `talk` is held for a conversation, which takes as long as
 	 * the daemon likes, up to options->answer_timeout_ms. `lock` is held for moments only. A
-	 * thread that changes `state`, `socket`, `error` or `number` holds both, so that either is
-	 * enough to read them. */
+	 * thread that changes `state`, `socket`, `lease`, `error` or `number` holds both, so that
+	 * either is enough to read them.
+	 */
 	pthread_mutex_t talk, lock;
 	enum connection_state state;
 	int socket;      /* -1: none */
+	int lease;       /* -1: none, or it has hung up */
 	int error;       /* why there is no connection */
 	uint32_t number; /* of this connection: the client's first is 1; 0: there was none */
 
@@ -74,6 +78,12 @@ void connection_look(struct connection *connection);
 int connection_request(struct connection *connection, const struct vdm_message_header *request,
 		       const int *fds, unsigned sent_fds, enum vdm_message_type expected,
 		       unsigned fd_count, struct vdm_packet *answer);
+
+/*
+ * A message that has no answer. Returns 0; -ENOTCONN: there is no connection (any more); or another
+ * negative errno with its sentence: then nothing has been sent.
+ */
+int connection_tell(struct connection *connection, const struct vdm_message_header *message);
 
 /* These take `talk` themselves. */
 

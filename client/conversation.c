@@ -203,7 +203,7 @@ int conversation_ask_stranger(int socket, unsigned timeout_ms,
 }
 
 int conversation_greet(const char *path, uint64_t features, unsigned timeout_ms, int *socket,
-		       struct vdm_message_welcome *welcome)
+		       int *lease, struct vdm_message_welcome *welcome)
 {
 	struct vdm_message_hello hello = {
 		.header = {VDM_MESSAGE_HELLO, sizeof hello},
@@ -219,18 +219,23 @@ int conversation_greet(const char *path, uint64_t features, unsigned timeout_ms,
 	snprintf(hello.command, sizeof hello.command, "%s", program_invocation_short_name);
 
 	int result = conversation_ask_stranger(*socket, timeout_ms, &hello.header,
-					       VDM_MESSAGE_WELCOME, 0, &answer);
+					       VDM_MESSAGE_WELCOME, VDM_WELCOME_FD_COUNT, &answer);
 
-	if (result == 0)
+	if (result == 0) {
 		*welcome = answer.message.welcome;
+		*lease = vdm_packet_take(&answer, VDM_WELCOME_FD_LEASE);
+	}
 	return result;
 }
 
 int conversation_open(const char *path, unsigned timeout_ms, struct vdm_message_welcome *welcome)
 {
-	int socket, result = conversation_greet(path, 0, timeout_ms, &socket, welcome);
+	int socket, lease;
+	int result = conversation_greet(path, 0, timeout_ms, &socket, &lease, welcome);
 
-	if (result && socket >= 0)
+	if (!result)
+		close(lease); /* nothing of ours will be in use */
+	else if (socket >= 0)
 		close(socket);
 	return result ? result : socket;
 }

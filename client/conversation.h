@@ -24,13 +24,16 @@ const char *conversation_path(const char *given);
 
 /*
  * Connect to the daemon at `path` and greet it. `*socket` is the connected socket also if the
- * greeting fails, so that the answer can still come; it is -1 if there is none. Returns 0 or a
- * negative errno with its sentence.
+ * greeting fails, so that the answer can still come; it is -1 if there is none. Returns 0, and then
+ * `*lease` is the lease; or a negative errno with its sentence.
  */
 int conversation_greet(const char *path, uint64_t features, unsigned timeout_ms, int *socket,
-		       struct vdm_message_welcome *welcome);
+		       int *lease, struct vdm_message_welcome *welcome);
 
-/* Connect and greet. Returns the socket, or a negative errno with its sentence. */
+/*
+ * The same, for who will have nothing in use. Returns the socket, or a negative errno with its
+ * sentence.
+ */
 int conversation_open(const char *path, unsigned timeout_ms, struct vdm_message_welcome *welcome);
 
 /*

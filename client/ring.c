@@ -44,9 +44,10 @@ struct vdm_ring *ring_new(struct vdm_client *client, uint32_t entries, uint32_t 
 	region_view_init(&ring->view, client == NULL);
 	ring->got = ring->submitted = ring->dispatched = first_sequence;
 	ring->got_limit = first_sequence + entries;
-	ring->sq_position = first_sequence;
-	ring->cq_position = first_sequence;
-	ring->ordered = first_sequence;
+	/* the ring itself may have to begin earlier */
+	const uint32_t position = first_sequence - !vdm_ring_first_sequence_valid(first_sequence);
+
+	ring->sq_position = ring->cq_position = ring->ordered = position;
 	ring->doorbell_fd = ring->event_fd = ring->poll_fd = ring->self_fd = ring->signal_fd = -1;
 	ring->pending = calloc(entries, sizeof *ring->pending);
 	ring->sqes = calloc(entries, sizeof *ring->sqes);

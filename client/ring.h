@@ -50,6 +50,7 @@ struct vdm_ring {
 	struct vdm_client_line *client_line;
 	const struct vdm_daemon_line *daemon_line;
 	int doorbell_fd;
+	bool doorbell_is_socket; /* or else an eventfd */
 	int event_fd;
 	uint32_t sq_position; /* of the next descriptor */
 	uint32_t cq_position; /* of the next completion */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Opening a ring that the daemon serves, and closing any ring. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/barrier.h"
@@ -12,9 +14,9 @@
 #include "error.h"
 #include "fork.h"
 #include "options.h"
-#include "proto/submission.h"
 #include "ring.h"
 #include "ring_flight.h"
+#include "ring_signal.h"
 
 static struct vdm_message_ring_destroy destroy_request(uint32_t id)
 {
@@ -35,7 +37,68 @@ static void destroy_unused(struct vdm_client *client, uint32_t id)
 			   &reply);
 }
 
-/* Have the daemon make and serve its side of a ring. The caller holds the connection's `talk`. */
+/* Map a file of a ring, with all of its pages, which are charged to this process. Returns 0 or a
+ * negative errno. */
+static int map_file(int fd, size_t size, int protection, void **memory)
+{
+	void *mapped = mmap(NULL, size, protection, MAP_SHARED | MAP_POPULATE, fd, 0);
+	struct stat status;
+
+	if (mapped == MAP_FAILED)
+		return -errno;
+	/* mmap(2) does not say that it could not populate all of it */
+	if (fstat(fd, &status) < 0 || (size_t)status.st_blocks * 512 < size) {
+		munmap(mapped, size);
+		return -ENOMEM;
+	}
+	/* A child that wrote to its parent's ring would be a second producer, so it does not get
+	 * the memory. */
+	madvise(mapped, size, MADV_DONTFORK);
+	*memory = mapped;
+	return 0;
+}
+
+/* Do this side's part for a ring that the daemon has made, and tell the daemon. */
+static int start(const struct vdm_ring *ring, void *submission, int submission_fd)
+{
+	const struct vdm_message_ring_start message = {
+		.header = {VDM_MESSAGE_RING_START, sizeof message},
+		.ring = ring->id,
+	};
+
+	vdm_submission_prepare(submission, ring->entries, ring->sq_position);
+	if (fcntl(submission_fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0)
+		return -errno;
+	return connection_tell(&ring->client->connection, &message.header);
+}
+
+/* Map and start a ring that the daemon has made. Returns 0; or a negative errno, and nothing is
+ * mapped. */
+static int map_and_start(struct vdm_ring *ring, const int fds[VDM_RING_FD_COUNT])
+{
+	const size_t submission_size = vdm_submission_size(ring->entries);
+	const size_t completion_size = vdm_completion_size(ring->entries);
+	void *submission = NULL, *completion = NULL;
+	int result = map_file(fds[VDM_RING_FD_SUBMISSION], submission_size, PROT_READ | PROT_WRITE,
+			      &submission);
+
+	if (!result)
+		result = map_file(fds[VDM_RING_FD_COMPLETION], completion_size, PROT_READ,
+				  &completion);
+	if (!result)
+		result = start(ring, submission, fds[VDM_RING_FD_SUBMISSION]);
+	if (!result) {
+		ring_attach(ring, submission, completion);
+		return 0;
+	}
+	if (completion)
+		munmap(completion, completion_size);
+	if (submission)
+		munmap(submission, submission_size);
+	return result;
+}
+
+/* Have the daemon make and serve a ring. The caller holds the connection's `talk`. */
 static int ring_create(struct vdm_ring *ring, int32_t priority)
 {
 	struct vdm_message_ring_create request = {
@@ -45,47 +108,30 @@ static int ring_create(struct vdm_ring *ring, int32_t priority)
 		.priority = priority,
 	};
 	struct vdm_packet reply = {0};
-	void *submission;
 
 	if (ring->client->connection.state != CONNECTION_OPEN)
 		return -ENOTCONN;
 
-	int fd = vdm_submission_make(ring->entries, ring->sq_position, &submission);
-
-	if (fd < 0)
-		return fail(fd, "cannot make the memory of a ring: %s", strerror(-fd));
-
-	int result = connection_request(&ring->client->connection, &request.header, &fd, 1,
+	int result = connection_request(&ring->client->connection, &request.header, NULL, 0,
 					VDM_MESSAGE_RING_CREATED, VDM_RING_FD_COUNT, &reply);
 
-	close(fd);
 	/* the daemon has made a ring, but its descriptors did not arrive */
 	if (result == -EMFILE && reply.truncated)
 		destroy_unused(ring->client, reply.message.ring_created.ring);
-	if (result) {
-		munmap(submission, vdm_submission_size(ring->entries));
+	if (result)
 		return result;
-	}
-
-	void *completion = mmap(NULL, vdm_completion_size(ring->entries), PROT_READ,
-				MAP_SHARED | MAP_POPULATE, reply.fds[VDM_RING_FD_COMPLETION], 0);
-
-	if (completion == MAP_FAILED) {
-		result = -errno;
-		munmap(submission, vdm_submission_size(ring->entries));
-		vdm_packet_close(&reply);
-		destroy_unused(ring->client, reply.message.ring_created.ring);
-		return fail(result, "cannot map the ring: %s", strerror(-result));
-	}
-	/* A child that wrote to its parent's ring would be a second producer, so it does not get
-	 * the memory. */
-	madvise(submission, vdm_submission_size(ring->entries), MADV_DONTFORK);
-	madvise(completion, vdm_completion_size(ring->entries), MADV_DONTFORK);
 	ring->id = reply.message.ring_created.ring;
-	ring->doorbell_fd = vdm_packet_take(&reply, VDM_RING_FD_DOORBELL);
+	result = map_and_start(ring, reply.fds);
+	if (result) {
+		vdm_packet_close(&reply);
+		destroy_unused(ring->client, ring->id);
+		return result == -ENOTCONN ? result
+					   : fail(result, "cannot map and start the ring: %s",
+						  strerror(-result));
+	}
+	ring_set_doorbell(ring, vdm_packet_take(&reply, VDM_RING_FD_DOORBELL));
 	ring->event_fd = vdm_packet_take(&reply, VDM_RING_FD_EVENT);
 	vdm_packet_close(&reply);
-	ring_attach(ring, submission, completion);
 	ring->takes_back = ring->client->connection.welcome.features & VDM_FEATURE_TAKE_BACK;
 	ring->asymmetric = (ring->client->connection.welcome.features & VDM_FEATURE_BARRIER) &&
 			   barrier_register();
@@ -146,7 +192,7 @@ void vdm_ring_close(struct vdm_ring *ring)
 		return;
 	}
 	if (ring->queue)
-		engine_queue_remove(ring->queue, NULL, NULL);
+		engine_queue_remove(ring->queue, NULL);
 	if (client) {
 		ring_reap(ring);
 		pthread_mutex_lock(&client->connection.lock);

@@ -4,12 +4,12 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #include "cancellation.h"
 #include "entry.h"
 #include "fork.h"
 #include "ring_local.h"
+#include "ring_signal.h"
 
 enum lane { LANE_REMOTE, LANE_SMALL, LANE_OUTSIDE, LANE_DISCONNECTED };
 
@@ -311,7 +311,7 @@ static void ring_doorbell(struct vdm_ring *ring)
 		return;
 	WITHOUT_CANCELLATION;
 	ring->rung = wanted;
-	eventfd_write(ring->doorbell_fd, 1);
+	ring_ring_doorbell(ring);
 	ring_count(&ring->counters.doorbells, 1);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Asking a daemon for its counters. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cancellation.h"
@@ -12,7 +12,6 @@
 #include "libvdm/ring.h"
 #include "libvdm/status.h"
 #include "options.h"
-#include "proto/status.h"
 
 static struct vdm_status_counts counts_from(const struct vdm_report_counters *report)
 {
@@ -27,113 +26,110 @@ static struct vdm_status_counts counts_from(const struct vdm_report_counters *re
 	};
 }
 
-/* Read the whole file of a report into memory that is the caller's to free. */
-static int read_report(int fd, size_t size, char **report)
+static struct vdm_status_session session_from(const struct vdm_report_session *report)
 {
-	char *bytes = malloc(size);
-	size_t have = 0;
+	struct vdm_status_session session = {
+		.pid = report->pid,
+		.uid = report->uid,
+		.rings = report->rings,
+		.regions = report->regions,
+		.mapped_bytes = report->mapped_bytes,
+		.in_flight = report->in_flight,
+		.age_ns = report->age_ns,
+		.counts = counts_from(&report->counters),
+	};
 
-	if (!bytes)
+	static_assert(sizeof session.command == sizeof report->command, "copied");
+	memcpy(session.command, report->command, sizeof session.command);
+	session.command[sizeof session.command - 1] = '\0';
+	return session;
+}
+
+static struct vdm_status totals_from(const struct vdm_report_daemon *report)
+{
+	struct vdm_status totals = {
+		.pid = report->pid,
+		.workers = report->workers,
+		.workers_awake = report->workers_awake,
+		.uptime_ns = report->uptime_ns,
+		.sessions_accepted = report->sessions_accepted,
+		.sessions_refused = report->sessions_refused,
+		.sessions_violated = report->sessions_violated,
+		.mapped_bytes = report->mapped_bytes,
+		.wakeups = report->wakeups,
+		.sessions = report->sessions,
+		.rings = report->rings,
+		.regions = report->regions,
+		.counts = counts_from(&report->counters),
+	};
+
+	static_assert(sizeof totals.version == sizeof report->version, "copied");
+	memcpy(totals.version, report->version, sizeof totals.version);
+	totals.version[sizeof totals.version - 1] = '\0';
+	return totals;
+}
+
+/* Append the sessions of a reply; *status may move. Returns 0 or -ENOMEM. */
+static int append(struct vdm_status **status, const struct vdm_message_status_reply *reply)
+{
+	const uint32_t before = *status ? (*status)->session_count : 0;
+	struct vdm_status *grown =
+		realloc(*status, sizeof *grown + (before + reply->session_count) *
+							 sizeof(struct vdm_status_session));
+
+	if (!grown)
 		return -ENOMEM;
-	while (have < size) {
-		ssize_t got = pread(fd, bytes + have, size - have, (off_t)have);
-
-		if (got <= 0) {
-			free(bytes);
-			return -EPROTO;
-		}
-		have += (size_t)got;
-	}
-	*report = bytes;
+	if (!*status)
+		*grown = totals_from(&reply->daemon);
+	for (uint32_t i = 0; i < reply->session_count; i++)
+		grown->session[before + i] = session_from(&reply->sessions[i]);
+	grown->session_count = before + reply->session_count;
+	*status = grown;
 	return 0;
 }
 
-static int translate(const char *bytes, size_t size, struct vdm_status **translated)
+/* Ask for all sessions, a few at a time. */
+static int read_all(int socket, struct vdm_status **status)
 {
-	struct vdm_report_daemon daemon;
+	struct vdm_message_status request = {.header = {VDM_MESSAGE_STATUS, sizeof request}};
+	const struct vdm_message_status_reply *reply;
+	struct vdm_packet answer;
+	int result;
 
-	if (size < sizeof daemon)
-		return -EPROTO;
-	memcpy(&daemon, bytes, sizeof daemon);
-	if (daemon.size < sizeof daemon || daemon.size > size ||
-	    daemon.session_size < sizeof(struct vdm_report_session) ||
-	    daemon.session_count > (size - daemon.size) / daemon.session_size)
-		return -EPROTO;
-
-	struct vdm_status *status =
-		calloc(1,
-		       sizeof *status + daemon.session_count * sizeof(struct vdm_status_session));
-
-	if (!status)
-		return -ENOMEM;
-	memcpy(status->version, daemon.version, sizeof status->version);
-	status->version[sizeof status->version - 1] = '\0';
-	status->pid = daemon.pid;
-	status->workers = daemon.workers;
-	status->workers_awake = daemon.workers_awake;
-	status->uptime_ns = daemon.uptime_ns;
-	status->sessions_accepted = daemon.sessions_accepted;
-	status->sessions_refused = daemon.sessions_refused;
-	status->sessions_violated = daemon.sessions_violated;
-	status->mapped_bytes = daemon.mapped_bytes;
-	status->wakeups = daemon.wakeups;
-	status->sessions = daemon.sessions;
-	status->rings = daemon.rings;
-	status->regions = daemon.regions;
-	status->counts = counts_from(&daemon.counters);
-	status->session_count = daemon.session_count;
-	for (uint32_t i = 0; i < daemon.session_count; i++) {
-		struct vdm_status_session *to = &status->session[i];
-		struct vdm_report_session from;
-
-		memcpy(&from, bytes + daemon.size + (size_t)i * daemon.session_size, sizeof from);
-		to->pid = from.pid;
-		to->uid = from.uid;
-		to->rings = from.rings;
-		to->regions = from.regions;
-		to->mapped_bytes = from.mapped_bytes;
-		to->in_flight = from.in_flight;
-		to->age_ns = from.age_ns;
-		to->counts = counts_from(&from.counters);
-		memcpy(to->command, from.command, sizeof to->command);
-		to->command[sizeof to->command - 1] = '\0';
-	}
-	*translated = status;
+	reply = &answer.message.status_reply;
+	do {
+		result = conversation_ask_stranger(socket, ANSWER_TIMEOUT_MS, &request.header,
+						   VDM_MESSAGE_STATUS_REPLY, 0, &answer);
+		if (result)
+			return result;
+		if (answer.size != sizeof *reply || reply->session_count > VDM_STATUS_SESSIONS)
+			return fail(-EPROTO,
+				    "vdmd's report is not one that this library (%s) understands",
+				    VDM_VERSION);
+		if (append(status, reply))
+			return fail(-ENOMEM, "out of memory");
+		if (reply->session_count > 0)
+			request.after = reply->sessions[reply->session_count - 1].number;
+	} while (reply->session_count == VDM_STATUS_SESSIONS);
 	return 0;
 }
 
 int vdm_status_read(const char *socket, struct vdm_status **status)
 {
-	struct vdm_message_status request = {.header = {VDM_MESSAGE_STATUS, sizeof request}};
 	struct vdm_message_welcome welcome;
-	struct vdm_packet reply;
+	struct vdm_status *read = NULL;
 	WITHOUT_CANCELLATION;
 	int fd = conversation_open(conversation_path(socket), ANSWER_TIMEOUT_MS, &welcome);
 
 	if (fd < 0)
 		return fd;
 
-	int result = conversation_ask_stranger(fd, ANSWER_TIMEOUT_MS, &request.header,
-					       VDM_MESSAGE_STATUS_REPLY, 1, &reply);
+	int result = read_all(fd, &read);
 
-	if (result) {
-		close(fd);
-		return result;
-	}
-
-	size_t size = reply.message.status_reply.size;
-	char *bytes = NULL;
-
-	result = read_report(reply.fds[0], size, &bytes);
-	vdm_packet_close(&reply);
-	close(fd); /* at the end of the session vdmd empties the report */
-	if (!result)
-		result = translate(bytes, size, status);
-	free(bytes);
-	if (result == -ENOMEM)
-		return fail(-ENOMEM, "out of memory");
+	close(fd);
 	if (result)
-		return fail(result, "vdmd's report is not one that this library (%s) understands",
-			    VDM_VERSION);
-	return 0;
+		free(read);
+	else
+		*status = read;
+	return result;
 }

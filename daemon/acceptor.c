@@ -2,15 +2,18 @@
 #include "acceptor.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clerk.h"
+#include "config.h"
+#include "house.h"
 #include "log.h"
-#include "reaper.h"
+#include "proto/passing.h"
 #include "refusal.h"
-#include "session.h"
+#include "spawner.h"
 
 /* Connections that are accepted before other events have their turn. */
 #define ACCEPTS_AT_ONCE 16
@@ -20,68 +23,121 @@
  */
 #define RETRY_US 100000
 
+/* The same, when the spawner has no room for a client that is to be refused. */
+#define PENDING_US 1000
+
+/* No file that others can open: they could make it slow to close. */
 static int open_reserve(void)
 {
-	return open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return memfd_create("vdm-reserve", MFD_CLOEXEC);
 }
 
-void acceptor_init(struct acceptor *acceptor, struct session_host *host)
+void acceptor_init(struct acceptor *acceptor, struct house *house, sd_event *event)
 {
-	*acceptor = (struct acceptor){
-		.host = host, .listener = {.fd = -1, .lock_fd = -1}, .reserve_fd = open_reserve()};
+	*acceptor = (struct acceptor){.house = house,
+				      .event = event,
+				      .listener = {.fd = -1, .lock_fd = -1},
+				      .reserve_fd = open_reserve(),
+				      .pending_fd = -1};
+}
+
+/*
+ * Have the spawner hang up on the client that is pending. While it has no room for that, nobody
+ * else is accepted: its children never take long. Returns whether all is done.
+ */
+static bool refuse_pending(struct acceptor *acceptor)
+{
+	struct spawner *spawner = &acceptor->house->spawner;
+
+	if (acceptor->pending_fd >= 0 &&
+	    spawner_refuse(spawner, acceptor->pending_fd, &acceptor->refused) == 0)
+		acceptor->pending_fd = -1;
+	return acceptor->pending_fd < 0 && spawner_flush(spawner) == 0;
 }
 
 /* Tell a client why it gets no session. It reads that in answer to its greeting. */
-static void turn_away(struct acceptor *acceptor, struct user *user, int socket, int error,
+static void turn_away(struct acceptor *acceptor, struct clerk *clerk, int socket, int error,
 		      const char *text)
 {
-	refusal_send(socket, VDM_MESSAGE_HELLO, error, text);
-	shutdown(socket, SHUT_RDWR);
-	reaper_close_socket(acceptor->host->reaper, user, socket);
-	acceptor->host->refused++;
+	acceptor->refused = (struct vdm_message_refused){
+		.header = {VDM_MESSAGE_REFUSED, sizeof acceptor->refused},
+		.request = VDM_MESSAGE_HELLO,
+		.error = error,
+	};
+	refuse(acceptor->refused.text, 0, "%s", text);
+	acceptor->house->refused++;
+	if (!passing_allows_fds(socket)) { /* so closing it is quick */
+		vdm_packet_send(socket, &acceptor->refused.header, NULL, 0);
+		close(socket);
+		return;
+	}
+	if (clerk && clerk_refuse(clerk, socket, &acceptor->refused) == 0) {
+		close(socket); /* the porter has it, and empties it before it closes it */
+		return;
+	}
+	acceptor->pending_fd = socket;
+	acceptor->is_pending = !refuse_pending(acceptor);
 }
 
 /* Begin a session if the limits allow it: 0, or a negative errno with a sentence. */
-static int begin_session(struct session_host *host, struct user *user, const struct log_peer *peer,
+static int begin_session(struct house *house, struct user *user, const struct log_peer *peer,
 			 int socket, char text[VDM_REFUSAL_TEXT])
 {
-	if (reaper_overloaded(user))
-		return refuse(text, -EDQUOT,
-			      "closing the descriptors that this user has passed to vdmd takes too "
-			      "long: try again later");
+	int result;
 
-	int result = user_handshake(user, text);
-
-	if (!result)
-		result = session_begin(host, user, peer, socket, text);
-	if (result == -EDQUOT)
-		log_limited(LOG_WARNING, peer, "refused: %s", text);
-	return result;
+	result = user_handshake(user, text);
+	if (result)
+		return result;
+	if (user->clerk && clerk_is_alone(user->clerk)) {
+		user->clerk = NULL;
+		user_set_account(user, NULL);
+	}
+	if (!user->clerk) {
+		result = clerk_start(house, user, &user->clerk);
+		if (result == -EBUSY)
+			return refuse(text, -EAGAIN,
+				      "vdmd has not let go of what this user's sessions held: try "
+				      "again later");
+		if (result)
+			return refuse(text, result,
+				      "vdmd cannot start a thread or a process for this user "
+				      "(TasksMax, LimitNOFILE)");
+	}
+	return clerk_admit(user->clerk, peer, socket, text);
 }
 
 int acceptor_admit(struct acceptor *acceptor, int socket)
 {
-	struct session_host *host = acceptor->host;
-	struct ucred credentials;
+	struct house *house = acceptor->house;
+	struct ucred credentials = {0};
 	socklen_t size = sizeof credentials;
 	char text[VDM_REFUSAL_TEXT];
 	struct user *user = NULL;
+	struct log_peer peer;
 	int result;
 
-	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0) {
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
 		result = refuse(text, -errno, "vdmd cannot tell who connects");
-	} else if ((result = user_get(&host->users, credentials.uid, &user, text)) == 0) {
-		const struct log_peer peer = {
-			.limit = &user->log_limit, .pid = credentials.pid, .uid = credentials.uid};
-
-		result = begin_session(host, user, &peer, socket, text);
-	}
-	if (result)
-		turn_away(acceptor, user, socket, result, text);
 	else
-		host->accepted++;
+		result = 0;
+	peer = (struct log_peer){.pid = credentials.pid, .uid = credentials.uid};
+	house_lock(house);
+	if (!result)
+		result = user_get(&house->users, peer.uid, &user, text);
+	if (user) {
+		peer.limit = &user->log_limit;
+		result = begin_session(house, user, &peer, socket, text);
+	}
+	if (result) {
+		turn_away(acceptor, user ? user->clerk : NULL, socket, result, text);
+	} else {
+		house->accepted++;
+	}
 	if (user)
 		user_put(user);
+	house_unlock(house);
+	if (result == -EDQUOT || result == -EAGAIN)
+		log_limited(LOG_WARNING, &peer, "refused: %s", text);
 	return result;
 }
 
@@ -98,42 +154,41 @@ static int refuse_one(struct acceptor *acceptor)
 	int fd = accept4(acceptor->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	int result = fd < 0 ? -errno : 0;
 
-	if (!result)
+	if (!result) {
+		house_lock(acceptor->house);
 		turn_away(acceptor, NULL, fd, -EMFILE,
 			  "vdmd is out of descriptors: raise LimitNOFILE of its service");
+		house_unlock(acceptor->house);
+	}
 	acceptor->reserve_fd = open_reserve();
 	return result;
 }
 
-void acceptor_retry(struct acceptor *acceptor)
+/* Ignore the listener for a moment. */
+static void retry_later(struct acceptor *acceptor)
 {
-	if (!acceptor->on_retry)
-		return;
-	if (acceptor->reserve_fd < 0)
-		acceptor->reserve_fd = open_reserve();
-	/* epoll_ctl(2) needs memory, too */
-	if (sd_event_source_set_enabled(acceptor->on_connection, SD_EVENT_ON) < 0) {
-		sd_event_source_set_time_relative(acceptor->on_retry, RETRY_US);
-		sd_event_source_set_enabled(acceptor->on_retry, SD_EVENT_ONESHOT);
-		return;
-	}
-	acceptor->on_retry = sd_event_source_disable_unref(acceptor->on_retry);
+	const uint64_t us = acceptor->is_pending ? PENDING_US : RETRY_US;
+
+	if (sd_event_source_set_time_relative(acceptor->on_retry, us) >= 0 &&
+	    sd_event_source_set_enabled(acceptor->on_retry, SD_EVENT_ONESHOT) >= 0)
+		sd_event_source_set_enabled(acceptor->on_connection, SD_EVENT_OFF);
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *context)
 {
+	struct acceptor *acceptor = context;
+
 	(void)source;
 	(void)usec;
-	acceptor_retry(context);
+	if (acceptor->is_pending)
+		acceptor->is_pending = !refuse_pending(acceptor);
+	if (acceptor->reserve_fd < 0)
+		acceptor->reserve_fd = open_reserve();
+	/* epoll_ctl(2) needs memory, too */
+	if (acceptor->is_pending ||
+	    sd_event_source_set_enabled(acceptor->on_connection, SD_EVENT_ON) < 0)
+		retry_later(acceptor);
 	return 0;
-}
-
-/* Ignore the listener for a moment, or until a session ends. */
-static void retry_later(struct acceptor *acceptor)
-{
-	if (sd_event_add_time_relative(acceptor->host->event, &acceptor->on_retry, CLOCK_MONOTONIC,
-				       RETRY_US, RETRY_US / 10, on_retry, acceptor) >= 0)
-		sd_event_source_set_enabled(acceptor->on_connection, SD_EVENT_OFF);
 }
 
 /*
@@ -144,11 +199,10 @@ static int accept_one(struct acceptor *acceptor)
 {
 	int fd = accept4(acceptor->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd >= 0) {
-		acceptor_admit(acceptor, fd);
-		return 0;
-	}
-	return errno == EMFILE || errno == ENFILE ? refuse_one(acceptor) : -errno;
+	if (fd < 0)
+		return errno == EMFILE || errno == ENFILE ? refuse_one(acceptor) : -errno;
+	acceptor_admit(acceptor, fd);
+	return acceptor->is_pending ? -ENOBUFS : 0;
 }
 
 static int on_connection(sd_event_source *source, int fd, uint32_t events, void *context)
@@ -177,9 +231,14 @@ int acceptor_listen(struct acceptor *acceptor, const struct listener *listener)
 {
 	acceptor->listener = *listener;
 
-	int result = sd_event_add_io(acceptor->host->event, &acceptor->on_connection, listener->fd,
+	int result = sd_event_add_io(acceptor->event, &acceptor->on_connection, listener->fd,
 				     EPOLLIN, on_connection, acceptor);
 
+	if (result >= 0) /* now, for the first timer of an event loop takes a descriptor */
+		result = sd_event_add_time(acceptor->event, &acceptor->on_retry, CLOCK_MONOTONIC, 0,
+					   RETRY_US / 10, on_retry, acceptor);
+	if (result >= 0)
+		result = sd_event_source_set_enabled(acceptor->on_retry, SD_EVENT_OFF);
 	return result < 0 ? result : 0;
 }
 

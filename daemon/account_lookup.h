@@ -11,7 +11,7 @@
 #include "subordinate.h"
 
 /* How long a question may keep the event loop. */
-#define ACCOUNT_LOOKUP_WAIT_MS 250
+#define ACCOUNT_LOOKUP_WAIT_MS 40
 
 /*
  * After an answer that took longer, a question may keep it for this long only, until so many times

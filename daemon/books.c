@@ -12,9 +12,9 @@
 #include "refusal.h"
 
 static const struct {
-	const char *noun, *key;
-	size_t limit;      /* offset in struct limits */
-	const char *total; /* what limits the total; NULL: nothing does */
+	const char *noun, *key; /* of the limit of a user; NULL: there is none */
+	size_t limit;           /* offset in struct limits */
+	const char *total;      /* what limits the total; NULL: nothing does */
 } resources[RESOURCE_COUNT] = {
 #define RESOURCE(noun, key, ...)                                                                   \
 	{                                                                                          \
@@ -28,7 +28,21 @@ static const struct {
 	[RESOURCE_MAPPED_BYTES] = RESOURCE("bytes of regions", mapped_bytes_per_user),
 	[RESOURCE_DESCRIPTORS] =
 		RESOURCE("descriptors", descriptors_per_user, "LimitNOFILE of vdmd's service"),
+	[RESOURCE_MAPPINGS] = {"mappings", .total = "vm.max_map_count of sysctl(8)"},
 };
+
+/* Where the service cannot read it, it is as Linux has it. */
+static uint64_t most_mappings(void)
+{
+	unsigned long long most = 65530;
+	FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+
+	if (file && fscanf(file, "%llu", &most) != 1)
+		most = 65530;
+	if (file)
+		fclose(file);
+	return most > MAPPINGS_OF_OWN ? most - MAPPINGS_OF_OWN : 0;
+}
 
 struct totals totals_in_force(const struct config *config)
 {
@@ -42,6 +56,7 @@ struct totals totals_in_force(const struct config *config)
 		totals.limit[RESOURCE_DESCRIPTORS] = files.rlim_cur > DESCRIPTORS_OF_OWN
 							     ? files.rlim_cur - DESCRIPTORS_OF_OWN
 							     : 0;
+	totals.limit[RESOURCE_MAPPINGS] = most_mappings();
 	return totals;
 }
 
@@ -68,7 +83,7 @@ static int check(const struct book *book, enum resource resource, uint64_t amoun
 	const uint64_t limit = *(const uint64_t *)(limits + resources[resource].limit),
 		       used = book->used[resource];
 
-	if (amount == 0 || (used <= limit && amount <= limit - used))
+	if (amount == 0 || !resources[resource].key || (used <= limit && amount <= limit - used))
 		return 0;
 	return book_refuse(book, resources[resource].key, text,
 			   "may have %llu %s and has %llu: %llu more need a higher",
@@ -130,7 +145,7 @@ static int take(struct charge *charge, struct book *first, struct charge wanted,
 	return 0;
 }
 
-/* The descriptors of a session are its socket and its pidfd. */
+/* The descriptors of a session: its lease; and its client's socket, until the porter has that. */
 int charge_session(struct charge *charge, struct book *book, char text[VDM_REFUSAL_TEXT])
 {
 	const struct charge wanted = {
@@ -139,15 +154,26 @@ int charge_session(struct charge *charge, struct book *book, char text[VDM_REFUS
 	return take(charge, book, wanted, text);
 }
 
-/* The descriptors of a ring are its doorbell and our end of its event channel. */
+/*
+ * The descriptors of a ring are its doorbell, our end of its event channel and, until it is
+ * started, those of its files.
+ */
 int charge_ring(struct charge *charge, struct book *book, uint32_t entries,
 		char text[VDM_REFUSAL_TEXT])
 {
 	const struct charge wanted = {.amount = {[RESOURCE_RINGS] = 1,
+						 [RESOURCE_MAPPINGS] = 2,
 						 [RESOURCE_ENTRIES] = entries,
-						 [RESOURCE_DESCRIPTORS] = 2}};
+						 [RESOURCE_DESCRIPTORS] = 2 + RING_FILES}};
 
 	return take(charge, book, wanted, text);
+}
+
+void charge_ring_started(struct charge *charge)
+{
+	for (struct book *book = charge->book; book; book = book->sum)
+		book->used[RESOURCE_DESCRIPTORS] -= RING_FILES;
+	charge->amount[RESOURCE_DESCRIPTORS] -= RING_FILES;
 }
 
 /* The descriptor of a region is its file, while the pages are being mapped. */
@@ -155,16 +181,11 @@ int charge_region(struct charge *charge, struct book *book, uint64_t bytes,
 		  char text[VDM_REFUSAL_TEXT])
 {
 	const struct charge wanted = {.amount = {[RESOURCE_REGIONS] = 1,
+						 [RESOURCE_MAPPINGS] = 1,
 						 [RESOURCE_MAPPED_BYTES] = bytes,
 						 [RESOURCE_DESCRIPTORS] = 1}};
 
 	return take(charge, book, wanted, text);
-}
-
-void charge_descriptors(struct charge *charge, struct book *book, unsigned count)
-{
-	*charge = (struct charge){.amount = {[RESOURCE_DESCRIPTORS] = count}};
-	enter(charge, book);
 }
 
 void charge_release(struct charge *charge)

@@ -14,6 +14,9 @@
 #include "config.h"
 #include "proto/control.h"
 
+/* Descriptors of a ring that is not started, beside those of one that is: of its memory files. */
+#define RING_FILES 2
+
 /* What is counted; books.c names the limits. Bytes in flight are counted by the engine. */
 enum resource {
 	RESOURCE_SESSIONS,
@@ -22,11 +25,15 @@ enum resource {
 	RESOURCE_REGIONS,
 	RESOURCE_MAPPED_BYTES,
 	RESOURCE_DESCRIPTORS,
+	RESOURCE_MAPPINGS,
 	RESOURCE_COUNT
 };
 
 /* Descriptors of the event loop, the workers and the log. */
 #define DESCRIPTORS_OF_OWN 32
+
+/* Mappings of the program, its libraries, threads and memory. */
+#define MAPPINGS_OF_OWN 2048
 
 /* What all users together may have; UINT64_MAX: there is no limit. */
 struct totals {
@@ -46,7 +53,10 @@ struct charge {
 	uint64_t amount[RESOURCE_COUNT];
 };
 
-/* The totals: sessions as the configuration says, and descriptors as RLIMIT_NOFILE does. */
+/*
+ * The totals: sessions as the configuration says, descriptors as RLIMIT_NOFILE does, and mappings
+ * as the kernel does.
+ */
 struct totals totals_in_force(const struct config *config);
 
 /*
@@ -63,8 +73,10 @@ int charge_ring(struct charge *charge, struct book *book, uint32_t entries,
 int charge_region(struct charge *charge, struct book *book, uint64_t bytes,
 		  char text[VDM_REFUSAL_TEXT]);
 
-/* Charge descriptors that the daemon has already, whatever the limits are. */
-void charge_descriptors(struct charge *charge, struct book *book, unsigned count);
+/*
+ * A ring has been started: give back the descriptors that it no longer has.
+ */
+void charge_ring_started(struct charge *charge);
 
 /*
  * Give back what was charged. A charge that has been released, or that never was made, is left

@@ -6,14 +6,8 @@
 #include <linux/userfaultfd.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-/* Linux 5.14; older C libraries do not know it. */
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
 
 int holes_open(void)
 {
@@ -38,22 +32,4 @@ int holes_keep(int fd, void *base, size_t size)
 					.mode = UFFDIO_REGISTER_MODE_MISSING};
 
 	return ioctl(fd, UFFDIO_REGISTER, &range) < 0 ? -errno : 0;
-}
-
-int holes_find(int fd, int file, size_t size)
-{
-	/*
-	 * userfaultfd(2) refuses shared mappings that can never be written, but takes private ones
-	 */
-	void *base = mmap(NULL, size, PROT_READ, MAP_PRIVATE, file, 0);
-
-	if (base == MAP_FAILED)
-		return -errno;
-
-	int result = holes_keep(fd, base, size);
-
-	if (!result && madvise(base, size, MADV_POPULATE_READ) < 0)
-		result = errno == EFAULT ? -ENODATA : -errno;
-	munmap(base, size);
-	return result;
 }

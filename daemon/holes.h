@@ -23,11 +23,4 @@ int holes_open(void);
  */
 int holes_keep(int fd, void *base, size_t size);
 
-/*
- * Whether the first `size` bytes of a file have pages: 0, or -ENODATA if one is missing, or another
- * negative errno. This looks at each page, so it is for small files, whose seals keep pages from
- * being punched out later.
- */
-int holes_find(int fd, int file, size_t size);
-
 #endif

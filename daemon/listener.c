@@ -15,7 +15,18 @@
 
 #include "base/clock.h"
 #include "lock_file.h"
+#include "proto/passing.h"
 #include "refusal.h"
+#include "spawner.h"
+
+/*
+ * Connections that wait to be accepted. Further ones wait in connect(2), in turns: a user that
+ * connects all the time takes fewer places before others.
+ */
+#define BACKLOG 128
+
+/* How soon to try again when the spawner is busy. */
+#define RETRY_MS 1
 
 /* The owner and the group of the socket may connect, and no other user. */
 #define SOCKET_UMASK 0117
@@ -56,6 +67,8 @@ static int take_passed(struct listener *listener, int count, char *error, size_t
 			"listening Unix socket of type SOCK_SEQPACKET: the socket unit has to say "
 			"ListenSequentialPacket=");
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	/* so that closing what nobody has accepted, or what is refused, does not take long */
+	passing_allow_fds(fd, false);
 	listener->fd = fd;
 	return 0;
 }
@@ -141,10 +154,12 @@ int listener_open(const char *path, struct listener *listener, char *error, size
 	if (fd < 0)
 		return complain(error, size, -errno, "cannot open a socket: %s", strerror(errno));
 
+	passing_allow_fds(fd, false);
+
 	int lock_fd = lock_path(path, error, size);
 	int result = lock_fd < 0 ? lock_fd : bind_or_replace(fd, &address, error, size);
 
-	if (!result && (listen(fd, SOMAXCONN) < 0 || lstat(path, &status) < 0))
+	if (!result && (listen(fd, BACKLOG) < 0 || lstat(path, &status) < 0))
 		result = complain(error, size, -errno, "cannot listen at %s: %s", path,
 				  strerror(errno));
 	if (result) {
@@ -161,14 +176,35 @@ int listener_open(const char *path, struct listener *listener, char *error, size
 	return 0;
 }
 
+/* Have the client told, and hung up on: see spawner.h. */
+static void refuse_client(struct spawner *spawner, int socket, const char *text)
+{
+	struct vdm_message_refused refused = {
+		.header = {VDM_MESSAGE_REFUSED, sizeof refused},
+		.request = VDM_MESSAGE_HELLO,
+		.error = -ECONNREFUSED,
+	};
+
+	refuse(refused.text, 0, "%s", text);
+	while (spawner_refuse(spawner, socket, &refused) == -EAGAIN)
+		poll(NULL, 0, RETRY_MS);
+	while (spawner_flush(spawner) == -EAGAIN)
+		poll(NULL, 0, RETRY_MS);
+}
+
 void listener_turn_away(unsigned seconds, const char *text)
 {
 	const uint64_t end = monotonic_ns() + seconds * 1000000000ull;
 	struct listener listener;
+	struct spawner spawner;
 	char error[256];
 
-	if (sd_listen_fds(0) <= 0 || listener_open("", &listener, error, sizeof error) < 0)
+	if (sd_listen_fds(0) <= 0 || spawner_start(&spawner) < 0)
 		return;
+	if (listener_open("", &listener, error, sizeof error) < 0) {
+		spawner_stop(&spawner);
+		return;
+	}
 	for (uint64_t now; (now = monotonic_ns()) < end;) {
 		struct pollfd watch = {.fd = listener.fd, .events = POLLIN};
 
@@ -176,13 +212,11 @@ void listener_turn_away(unsigned seconds, const char *text)
 
 		int fd = accept4(listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-		if (fd < 0)
-			continue;
-		refusal_send(fd, VDM_MESSAGE_HELLO, -ECONNREFUSED, text);
-		shutdown(fd, SHUT_RDWR);
-		close(fd);
+		if (fd >= 0)
+			refuse_client(&spawner, fd, text);
 	}
 	listener_close(&listener);
+	spawner_stop(&spawner);
 }
 
 void listener_close(struct listener *listener)

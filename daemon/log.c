@@ -3,7 +3,9 @@
 #include "log.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +21,8 @@
 static struct log_limit unknown = {.account = (uid_t)-1};
 
 static bool to_journal;
-static int least = LOG_INFO;
+/* relaxed: a setting, which orders nothing; partners: log_set_level(), is_wanted() */
+static _Atomic int least = LOG_INFO;
 
 void log_open(void)
 {
@@ -34,7 +37,12 @@ void log_open(void)
 
 void log_set_level(int level)
 {
-	least = level;
+	atomic_store_explicit(&least, level, memory_order_relaxed);
+}
+
+static bool is_wanted(int level)
+{
+	return level <= atomic_load_explicit(&least, memory_order_relaxed);
 }
 
 static const char *level_name(int level)
@@ -73,11 +81,32 @@ void log_message(int level, const struct log_peer *peer, const char *format, ...
 {
 	va_list arguments;
 
-	if (level > least)
+	if (!is_wanted(level))
 		return;
 	va_start(arguments, format);
 	format_and_write(level, peer, format, arguments);
 	va_end(arguments);
+}
+
+/*
+ * Count a message. Returns whether it may be written. `*suppressed`: how many were not, if this is
+ * the first one of another interval.
+ */
+static bool count(struct log_limit *limit, uint64_t interval, unsigned *suppressed)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all limits */
+	bool may;
+
+	pthread_mutex_lock(&lock);
+	if (interval != limit->interval) {
+		*suppressed = limit->suppressed;
+		*limit = (struct log_limit){.account = limit->account, .interval = interval};
+	}
+	may = limit->logged < LIMIT_MESSAGES;
+	limit->logged += may;
+	limit->suppressed += !may;
+	pthread_mutex_unlock(&lock);
+	return may;
 }
 
 void log_limited(int level, const struct log_peer *peer, const char *format, ...)
@@ -86,25 +115,18 @@ void log_limited(int level, const struct log_peer *peer, const char *format, ...
 	struct timespec now;
 	va_list arguments;
 
-	if (level > least)
+	if (!is_wanted(level))
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 
-	uint64_t interval = (uint64_t)now.tv_sec / LOG_LIMIT_SECONDS + 1;
+	unsigned suppressed = 0;
+	bool may = count(limit, (uint64_t)now.tv_sec / LOG_LIMIT_SECONDS + 1, &suppressed);
 
-	if (interval != limit->interval) {
-		unsigned suppressed = limit->suppressed;
-
-		*limit = (struct log_limit){.account = limit->account, .interval = interval};
-		if (suppressed)
-			log_message(level, NULL, "%u more messages about user %u were not logged",
-				    suppressed, (unsigned)limit->account);
-	}
-	if (limit->logged == LIMIT_MESSAGES) {
-		limit->suppressed++;
+	if (suppressed)
+		log_message(level, NULL, "%u more messages about user %u were not logged",
+			    suppressed, (unsigned)limit->account);
+	if (!may)
 		return;
-	}
-	limit->logged++;
 	va_start(arguments, format);
 	format_and_write(level, peer, format, arguments);
 	va_end(arguments);

@@ -46,7 +46,7 @@ void log_message(int level, const struct log_peer *peer, const char *format, ...
 /*
  * Write a message that a client can cause: at most a few in a while for each account, so that no
  * user can fill the log, or keep messages about others out of it. Clients whose account is not
- * known share one limit. On the event loop's thread.
+ * known share one limit. Any thread.
  */
 void log_limited(int level, const struct log_peer *peer, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -20,7 +20,8 @@
 /* How long the end serves what has been submitted. The whole end has to take less than a second. */
 #define DRAIN_MS 500
 
-/* Socket and pidfd of a session, and the two of its ring. */
+/* Lease of a session, doorbell and event of a ring, and one on its way; those of event loop and
+ * workers. */
 #define DESCRIPTORS_PER_SESSION 4
 
 /* How long to wait when the event loop has no memory. */
@@ -44,12 +45,11 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *signa
 	(void)source;
 	sd_notify(0, "STOPPING=1");
 	log_message(LOG_INFO, NULL, "stopping at signal %u", signal->ssi_signo);
-	service->server->announcing = false;
 	acceptor_close(&service->server->acceptor);
-	if (engine_drain(service->server->host.engine, DRAIN_MS) < 0)
+	if (engine_drain(service->server->house.engine, DRAIN_MS) < 0)
 		log_message(LOG_NOTICE, NULL,
 			    "clients still submit operations: they execute the rest themselves");
-	return sd_event_exit(service->server->host.event, 0);
+	return sd_event_exit(service->server->event, 0);
 }
 
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *signal, void *context)
@@ -69,7 +69,6 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *sig
 		log_message(LOG_INFO, NULL, "configuration reloaded");
 	}
 	sd_notify(0, "READY=1");
-	server_announce(service->server);
 	return 0;
 }
 
@@ -80,7 +79,7 @@ static int on_watchdog(sd_event_source *source, uint64_t usec, void *context)
 	uint64_t interval;
 
 	(void)usec;
-	if (engine_healthy(service->server->host.engine))
+	if (engine_healthy(service->server->house.engine))
 		sd_notify(0, "WATCHDOG=1");
 	else
 		log_message(LOG_ERR, NULL, "a worker makes no progress: the watchdog is not fed");
@@ -91,7 +90,7 @@ static int on_watchdog(sd_event_source *source, uint64_t usec, void *context)
 
 static int add_handlers(struct service *service)
 {
-	sd_event *event = service->server->host.event;
+	sd_event *event = service->server->event;
 	uint64_t interval;
 	int result = sd_event_add_signal(event, NULL, SIGTERM, on_stop, service);
 
@@ -164,11 +163,25 @@ static bool descriptors_suffice(const struct config *config)
 	return true;
 }
 
+/* Before threads are started, and before other descriptors are opened. */
+static int start_server(struct service *service, struct config *config)
+{
+	struct spawner spawner;
+	int result = spawner_start(&spawner);
+
+	if (result) {
+		config_free(config);
+		log_message(LOG_ERR, NULL, "cannot start a process: %s", strerror(-result));
+		return result;
+	}
+	return server_new(config, &spawner, &service->server);
+}
+
 static int start(struct service *service, struct config *config)
 {
 	char error[512];
 	struct listener listener;
-	int result = server_new(config, &service->server);
+	int result = start_server(service, config);
 
 	if (result) {
 		if (result == -EAGAIN)
@@ -203,14 +216,12 @@ static int run_loop(struct server *server)
 
 	/* sd_event_wait(3) allocates memory for events. When that fails, those that are
 	 * level-triggered come again. */
-	for (bool first = true; (result = sd_event_loop(server->host.event)) == -ENOMEM;
-	     first = false) {
+	for (bool first = true; (result = sd_event_loop(server->event)) == -ENOMEM; first = false) {
 		if (first)
 			log_message(
 				LOG_ERR, NULL,
 				"the event loop is out of memory: it goes on when there is some");
 		nanosleep(&(struct timespec){.tv_nsec = MEMORY_RETRY_NS}, NULL);
-		server_look_again(server);
 	}
 	return result;
 }
@@ -258,7 +269,7 @@ int main(int argc, char **argv)
 
 	struct service service = {.options = &options};
 
-	if (start(&service, &config) < 0)
+	if (start(&service, &config) != 0)
 		return EXIT_FAILURE;
 
 	struct server *server = service.server;
@@ -266,10 +277,8 @@ int main(int argc, char **argv)
 	log_message(LOG_INFO, NULL, "vdmd %s serves %s with %u workers", VDM_VERSION,
 		    server->acceptor.listener.path ? server->acceptor.listener.path
 						   : "the socket of its unit",
-		    engine_workers(server->host.engine));
-	server->announcing = true;
+		    engine_workers(server->house.engine));
 	sd_notify(0, "READY=1");
-	server_announce(server);
 
 	int result = run_loop(server);
 

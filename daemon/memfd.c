@@ -31,14 +31,6 @@ int memfd_check_kind(int fd, int seals, struct stat *status, char text[VDM_REFUS
 	return 0;
 }
 
-int memfd_refuse_holes(char text[VDM_REFUSAL_TEXT])
-{
-	return refuse(
-		text, -ENODATA,
-		"the memfd has pages that are not allocated: fallocate(2) all of it first, so that "
-		"they are charged to you");
-}
-
 int memfd_check_pages(const struct stat *status, int seals, uint64_t size,
 		      char text[VDM_REFUSAL_TEXT])
 {
@@ -59,32 +51,54 @@ int memfd_check_pages(const struct stat *status, int seals, uint64_t size,
 	 * are would change the file's offset. For holes that this does not see, see holes.h.
 	 */
 	if (status->st_blocks * BLOCK < status->st_size)
-		return memfd_refuse_holes(text);
+		return refuse(text, -ENODATA,
+			      "the memfd has pages that are not allocated: fallocate(2) all of it "
+			      "first, so that they are charged to you");
 	return 0;
+}
+
+static int make(const char *name, size_t size, int protection, int flags, int seals, void **memory)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	void *mapped = MAP_FAILED;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)size) == 0)
+		mapped = mmap(NULL, size, protection, MAP_SHARED | flags, fd, 0);
+	if (mapped != MAP_FAILED &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | seals) == 0) {
+		*memory = mapped;
+		return fd;
+	}
+
+	int error = errno;
+
+	if (mapped != MAP_FAILED)
+		munmap(mapped, size);
+	close(fd);
+	return -error;
 }
 
 int memfd_make(const char *name, size_t size, void **memory)
 {
-	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	return make(name, size, PROT_READ | PROT_WRITE, MAP_POPULATE, F_SEAL_SEAL, memory);
+}
 
-	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, (off_t)size) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		goto failed;
+int memfd_make_empty(const char *name, size_t size, int protection, int seals, void **memory)
+{
+	return make(name, size, protection, 0, seals, memory);
+}
 
-	void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+bool memfd_is_populated(int fd, size_t size)
+{
+	struct stat status;
 
-	if (mapped == MAP_FAILED)
-		goto failed;
-	*memory = mapped;
-	return fd;
-
-failed:;
-	int error = errno;
-
-	close(fd);
-	return -error;
+	/*
+	 * The size is sealed, so pages beyond it cannot stand in for missing ones. (Where the
+	 * operator has memfds use large folios, one across the end hides fewer pages than it has.)
+	 */
+	return fstat(fd, &status) == 0 && (size_t)status.st_blocks * BLOCK >= size;
 }
 
 int memfd_open_read_only(int fd)

@@ -7,6 +7,7 @@
 #ifndef VDM_DAEMON_MEMFD_H
 #define VDM_DAEMON_MEMFD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -25,14 +26,21 @@ int memfd_check_kind(int fd, int seals, struct stat *status, char text[VDM_REFUS
 int memfd_check_pages(const struct stat *status, int seals, uint64_t size,
 		      char text[VDM_REFUSAL_TEXT]);
 
-/* Refuse a file without all of its pages: -ENODATA, with a sentence. */
-int memfd_refuse_holes(char text[VDM_REFUSAL_TEXT]);
-
 /*
  * Make one of `size` bytes, which can never have another size, and map it. Returns its descriptor
  * or a negative errno.
  */
 int memfd_make(const char *name, size_t size, void **memory);
+
+/*
+ * Make one for a client to populate, so that the client is charged for its pages: it has none yet.
+ * Map it, and then add `seals` to those that fix its size. Returns its descriptor or a negative
+ * errno.
+ */
+int memfd_make_empty(const char *name, size_t size, int protection, int seals, void **memory);
+
+/* Whether all pages of a file of ours are there, so that no one is charged for one any more. */
+bool memfd_is_populated(int fd, size_t size);
 
 /*
  * Open a file of ours for reading only. Its mode becomes 0400, so that clients cannot reopen it for

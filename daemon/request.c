@@ -1,131 +1,55 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One handler for each message that a client may send. The message has been copied to private
- * memory, and its size and the number of its descriptors have been checked. A handler checks
- * reserved bits before it acts. A malformed message ends the session. A request that cannot be
- * granted is refused with a sentence. Both leave nothing behind.
+ * One handler for each request that a client may send. The message has been copied to private
+ * memory, and its size has been checked. A handler checks reserved bits before it acts. A malformed
+ * message ends the session. A request that cannot be granted is refused with a sentence. Both leave
+ * nothing behind.
  */
 #include "request.h"
 
-#include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "base/barrier.h"
 #include "engine/engine.h"
 #include "log.h"
 #include "proto/ring.h"
-#include "reaper.h"
 #include "refusal.h"
 #include "region.h"
 #include "ring.h"
 #include "session.h"
 #include "status.h"
 
-/* The optional parts of the protocol that this daemon has. */
-static uint64_t features(void)
-{
-	return VDM_FEATURE_TAKE_BACK | (barrier_is_asymmetric() ? VDM_FEATURE_BARRIER : 0);
-}
+/* When a signal is tried again. */
+#define SIGNAL_AGAIN_NS 1000000
 
-static int reply_refused(struct session *session, uint32_t request, int error, const char *format,
-			 ...) __attribute__((format(printf, 4, 5)));
-static int reply_refused(struct session *session, uint32_t request, int error, const char *format,
-			 ...)
+static int answer_refused(const struct session *session, const struct request *request,
+			  struct answer *answer, int error, const char *text)
 {
-	char text[VDM_REFUSAL_TEXT];
-	va_list arguments;
+	struct vdm_message_refused *refused = &answer->message->refused;
 
-	va_start(arguments, format);
-	vsnprintf(text, sizeof text, format, arguments);
-	va_end(arguments);
+	*refused = (struct vdm_message_refused){
+		.header = {VDM_MESSAGE_REFUSED, sizeof *refused},
+		.request = request->message->header.type,
+		.error = error,
+	};
+	refuse(refused->text, 0, "%s", text);
 	log_limited(error == -EDQUOT ? LOG_WARNING : LOG_DEBUG, &session->peer, "refused: %s",
 		    text);
-	return refusal_send(session->socket, request, error, text);
+	return 0;
 }
 
-/*
- * Copy the name that the client gives itself, without characters that could forge a line of the
- * log.
- */
-static void take_command(struct log_peer *peer, const char command[VDM_COMMAND_TEXT])
+static int answer_done(struct answer *answer)
 {
-	static_assert(sizeof peer->command == VDM_COMMAND_TEXT, "copied");
-	memcpy(peer->command, command, VDM_COMMAND_TEXT);
-	peer->command[VDM_COMMAND_TEXT - 1] = '\0';
-	for (char *c = peer->command; *c; c++)
-		if (!isprint((unsigned char)*c))
-			*c = '?';
-}
-
-/* Whether a library of another version greets. Its greeting may have another size. */
-static bool greets_in_another_version(const struct vdm_packet *packet)
-{
-	const struct vdm_message_hello *hello = &packet->message.hello;
-
-	return hello->header.type == VDM_MESSAGE_HELLO &&
-	       packet->size >= offsetof(struct vdm_message_hello, reserved) &&
-	       hello->magic == VDM_PROTOCOL_MAGIC && hello->version != VDM_PROTOCOL_VERSION;
-}
-
-static int refuse_version(struct session *session, uint32_t version)
-{
-	return reply_refused(session, VDM_MESSAGE_HELLO, -EPROTONOSUPPORT,
-			     "vdmd %s speaks version %d of the protocol and the client's library "
-			     "version %u: install libvdm and vdmd of one release, and restart the "
-			     "one that is older",
-			     VDM_VERSION, VDM_PROTOCOL_VERSION, version);
-}
-
-static int handle_hello(struct session *session, struct vdm_packet *packet, const char **reason)
-{
-	const struct vdm_message_hello *hello = &packet->message.hello;
-	const struct session_host *host = session->host;
-
-	if (session->state != SESSION_GREETING) {
-		*reason = "it greeted twice";
-		return -EPROTO;
-	}
-	if (hello->magic != VDM_PROTOCOL_MAGIC || hello->reserved) {
-		*reason = "its greeting is malformed";
-		return -EPROTO;
-	}
-	if (hello->features & ~features())
-		return reply_refused(
-			session, VDM_MESSAGE_HELLO, -EOPNOTSUPP,
-			"vdmd %s does not have the features 0x%llx that the client needs",
-			VDM_VERSION, (unsigned long long)(hello->features & ~features()));
-
-	struct vdm_message_welcome welcome = {
-		.header = {VDM_MESSAGE_WELCOME, sizeof welcome},
-		.features = features(),
-		.version = VDM_PROTOCOL_VERSION,
-		.workers = engine_workers(host->engine),
-		.max_rings = (uint32_t)session->limits.rings_per_session,
-		.max_entries = (uint32_t)session->limits.entries_per_ring,
-		.max_regions = (uint32_t)session->limits.regions_per_session,
-		.max_region_bytes = session->limits.region_bytes,
-		.offload_threshold = host->config->offload_threshold,
-	};
-
-	take_command(&session->peer, hello->command);
-	log_message(LOG_DEBUG, &session->peer, "connected");
-	session_open(session);
-	return vdm_packet_send(session->socket, &welcome.header, NULL, 0);
-}
-
-static void close_client_fds(const int fds[VDM_RING_FD_COUNT])
-{
-	for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
-		close(fds[i]);
+	answer->message->done = (struct vdm_message_done){
+		.header = {VDM_MESSAGE_DONE, sizeof answer->message->done}};
+	return 0;
 }
 
 static int check_ring(const struct session *session, const struct vdm_message_ring_create *request,
-		      int fd, char text[VDM_REFUSAL_TEXT])
+		      char text[VDM_REFUSAL_TEXT])
 {
 	const uint64_t rings = session->book.used[RESOURCE_RINGS];
 
@@ -134,6 +58,11 @@ static int check_ring(const struct session *session, const struct vdm_message_ri
 			      "a ring cannot have %u entries: it has to be a power of two "
 			      "from %d to %d",
 			      request->entries, VDM_RING_MIN_ENTRIES, VDM_RING_MAX_ENTRIES);
+	if (!vdm_ring_first_sequence_valid(request->first_sequence))
+		return refuse(text, -EINVAL,
+			      "a ring cannot begin at the last position, %u: its memory is zero "
+			      "at first, and would look as if the first operation were complete",
+			      request->first_sequence);
 	if (request->entries > session->limits.entries_per_ring)
 		return refuse(text, -EDQUOT,
 			      "a ring may have %llu entries, not %u: raise entries_per_ring in "
@@ -145,70 +74,75 @@ static int check_ring(const struct session *session, const struct vdm_message_ri
 			      "the session has as many rings as it may, %llu: raise "
 			      "rings_per_session in vdmd's configuration",
 			      (unsigned long long)rings);
-	return ring_check(fd, request->entries, session->host->holes_fd, text);
-}
-
-static int serve_ring(struct session *session, struct ring *ring,
-		      const struct vdm_message_ring_create *request)
-{
-	static_assert(VDM_RING_PRIORITY_LOW == (int)ENGINE_PRIORITY_LOW &&
-			      VDM_RING_PRIORITY_HIGH == (int)ENGINE_PRIORITY_HIGH,
-		      "both enums have the same values");
-	return engine_queue_add(session->host->engine,
-				&(struct engine_queue_options){
-					.account = session->user->account,
-					.memory = session->memory,
-					.submission = ring->submission,
-					.completion = ring->completion,
-					.entries = ring->entries,
-					.first_sequence = request->first_sequence,
-					.priority = (enum engine_priority)request->priority,
-					.doorbell_fd = ring->doorbell_fd,
-					.signal_fd = ring->signal_fd,
-					.violated = session_note_violation,
-					.over_limit = session_note_over_limit,
-					.context = session,
-				},
-				&ring->queue);
-}
-
-/*
- * Make a zeroed ring that is served from now on, with the descriptors for the client. On failure
- * only the charge is left.
- */
-static int make_ring(struct session *session, struct ring *ring,
-		     const struct vdm_message_ring_create *request, int fd,
-		     int client_fds[VDM_RING_FD_COUNT], char text[VDM_REFUSAL_TEXT])
-{
-	int result = check_ring(session, request, fd, text);
-
-	if (!result)
-		result = charge_ring(&ring->charge, &session->book, request->entries, text);
-	if (result)
-		return result;
-	result = ring_make(ring, fd, request->entries, request->first_sequence, client_fds);
-	if (result)
-		return refuse(text, result, "vdmd cannot make a ring: %s", strerror(-result));
-	result = serve_ring(session, ring, request);
-	if (result) {
-		ring_unmake(ring);
-		close_client_fds(client_fds);
-		return refuse(text, result, "vdmd cannot serve another ring: %s",
-			      strerror(-result));
-	}
-	ring->id = ++session->rings_made;
-	LIST_INSERT_HEAD(&session->rings, ring, entry);
 	return 0;
 }
 
-static int handle_ring_create(struct session *session, struct vdm_packet *packet,
-			      const char **reason)
+static void on_bells(void *context)
 {
-	const struct vdm_message_ring_create *request = &packet->message.ring_create;
-	int client_fds[VDM_RING_FD_COUNT];
+	struct ring *ring = context;
+
+	ring->session->receive_bells(ring, false);
+}
+
+/* The workers would wait for too long while what waits for the signal is woken. */
+static void on_signal(void *context)
+{
+	struct ring *ring = context;
+
+	if (engine_queue_signal(ring->queue) == 0)
+		return;
+	/*
+	 * the kernel has no memory for it now: after a moment, and after what else there is to do
+	 */
+	nanosleep(&(struct timespec){.tv_nsec = SIGNAL_AGAIN_NS}, NULL);
+	session_note_signal(ring);
+}
+
+/* Make a zeroed ring, with the descriptors for the client. On failure only the charge is left. */
+static int make_ring(struct session *session, struct ring *ring,
+		     const struct vdm_message_ring_create *request,
+		     int client_fds[VDM_RING_FD_COUNT], char text[VDM_REFUSAL_TEXT])
+{
+	int result = check_ring(session, request, text);
+
+	if (result)
+		return result;
+	house_lock(session->house);
+	result = charge_ring(&ring->charge, &session->book, request->entries, text);
+	house_unlock(session->house);
+	if (result)
+		return result;
+	ring->session = session;
+	ring->bell_note = (struct note){.take = on_bells, .context = ring};
+	ring->signal_note = (struct note){.take = on_signal, .context = ring};
+	ring->entries = request->entries;
+	ring->first_sequence = request->first_sequence;
+	ring->priority = request->priority;
+	result = ring_make(ring, client_fds);
+	if (result)
+		return refuse(text, result, "vdmd cannot make a ring: %s", strerror(-result));
+	ring->id = ++session->rings_made;
+	house_lock(session->house);
+	LIST_INSERT_HEAD(&session->rings, ring, entry);
+	house_unlock(session->house);
+	return 0;
+}
+
+static void drop_ring(struct session *session, struct ring *ring)
+{
+	house_lock(session->house);
+	charge_release(&ring->charge);
+	house_unlock(session->house);
+	free(ring);
+}
+
+static int handle_ring_create(struct session *session, const struct request *request,
+			      struct answer *answer, const char **reason)
+{
+	const struct vdm_message_ring_create *create = &request->message->ring_create;
 	char text[VDM_REFUSAL_TEXT];
 
-	if (request->flags || !vdm_ring_priority_valid(request->priority)) {
+	if (create->flags || !vdm_ring_priority_valid(create->priority)) {
 		*reason = "a ring's request has reserved bits, or a priority that does not exist";
 		return -EPROTO;
 	}
@@ -216,52 +150,113 @@ static int handle_ring_create(struct session *session, struct vdm_packet *packet
 	struct ring *ring = calloc(1, sizeof *ring);
 
 	if (!ring)
-		return reply_refused(session, VDM_MESSAGE_RING_CREATE, -ENOMEM,
-				     "vdmd is out of memory");
+		return answer_refused(session, request, answer, -ENOMEM, "vdmd is out of memory");
 
-	int result = make_ring(session, ring, request, packet->fds[0], client_fds, text);
+	int result = make_ring(session, ring, create, answer->fds, text);
 
 	if (result) {
-		charge_release(&ring->charge);
-		free(ring);
-		return reply_refused(session, VDM_MESSAGE_RING_CREATE, result, "%s", text);
+		drop_ring(session, ring);
+		return answer_refused(session, request, answer, result, text);
 	}
-
-	struct vdm_message_ring_created created = {
-		.header = {VDM_MESSAGE_RING_CREATED, sizeof created},
+	answer->fd_count = VDM_RING_FD_COUNT;
+	answer->message->ring_created = (struct vdm_message_ring_created){
+		.header = {VDM_MESSAGE_RING_CREATED, sizeof answer->message->ring_created},
 		.ring = ring->id,
 		.entries = ring->entries,
-		.first_sequence = request->first_sequence,
+		.first_sequence = ring->first_sequence,
 	};
-
-	close(vdm_packet_take(packet, 0)); /* a memfd that is mapped: closing it takes no time */
-	result = vdm_packet_send(session->socket, &created.header, client_fds, VDM_RING_FD_COUNT);
-	close_client_fds(client_fds);
-	return result;
+	return 0;
 }
 
-static int handle_ring_destroy(struct session *session, struct vdm_packet *packet,
-			       const char **reason)
+static int serve_ring(struct session *session, struct ring *ring)
 {
-	const struct vdm_message_ring_destroy *request = &packet->message.ring_destroy;
-	struct ring *ring;
+	struct engine_queue *queue;
+	int result;
 
-	if (request->reserved) {
+	static_assert(VDM_RING_PRIORITY_LOW == (int)ENGINE_PRIORITY_LOW &&
+			      VDM_RING_PRIORITY_HIGH == (int)ENGINE_PRIORITY_HIGH,
+		      "both enums have the same values");
+	result = engine_queue_add(session->house->engine,
+				  &(struct engine_queue_options){
+					  .account = session->account,
+					  .memory = session->memory,
+					  .submission = ring->submission,
+					  .completion = ring->completion,
+					  .entries = ring->entries,
+					  .first_sequence = ring->first_sequence,
+					  .priority = (enum engine_priority)ring->priority,
+					  .doorbell_fd = ring->doorbell_fd,
+					  .signal_fd = ring->signal_fd,
+					  .violated = session_note_violation,
+					  .over_limit = session_note_over_limit,
+					  .bell_unread = session_note_bells,
+					  .signal = session_note_signal,
+					  .context = ring,
+				  },
+				  &queue);
+	if (result)
+		return result;
+	house_lock(session->house);
+	ring->queue = queue;
+	charge_ring_started(&ring->charge);
+	house_unlock(session->house);
+	return 0;
+}
+
+/* The client does not wait for an answer, so the session ends if this fails. */
+static int handle_ring_start(struct session *session, const struct request *request,
+			     struct answer *answer, const char **reason)
+{
+	const struct vdm_message_ring_start *start = &request->message->ring_start;
+	struct ring *ring = session_find_ring(session, start->ring);
+	const char *broken = start->reserved ? "reserved bits of a ring's request are set"
+			     : !ring         ? "it started a ring that does not exist"
+			     : ring->queue   ? "it started a ring twice"
+					     : ring_check(ring);
+
+	(void)answer;
+	if (broken) {
+		*reason = broken;
+		return -EPROTO;
+	}
+	ring_prepare(ring);
+
+	int result = serve_ring(session, ring);
+
+	if (result) {
+		log_limited(LOG_WARNING, &session->peer,
+			    "session ended: vdmd cannot serve another ring: %s", strerror(-result));
+		return result;
+	}
+	ring_close_files(ring);
+	return 0;
+}
+
+static int handle_ring_destroy(struct session *session, const struct request *request,
+			       struct answer *answer, const char **reason)
+{
+	const struct vdm_message_ring_destroy *destroy = &request->message->ring_destroy;
+	char text[VDM_REFUSAL_TEXT];
+
+	if (destroy->reserved) {
 		*reason = "reserved bits of a ring's request are set";
 		return -EPROTO;
 	}
-	LIST_FOREACH(ring, &session->rings, entry)
-		if (ring->id == request->ring)
-			return session_remove_for_client(session, ring, NULL);
-	return reply_refused(session, VDM_MESSAGE_RING_DESTROY, -ENOENT, "there is no ring %u",
-			     request->ring);
+
+	struct ring *ring = session_find_ring(session, destroy->ring);
+
+	if (!ring) {
+		refuse(text, 0, "there is no ring %u", destroy->ring);
+		return answer_refused(session, request, answer, -ENOENT, text);
+	}
+	session_remove_ring(session, ring);
+	return answer_done(answer);
 }
 
 static int check_region(const struct session *session, const struct vdm_message_region_add *request,
-			int fd, struct region *region, char text[VDM_REFUSAL_TEXT])
+			char text[VDM_REFUSAL_TEXT])
 {
 	const uint64_t regions = session->book.used[RESOURCE_REGIONS];
-	const struct region *other;
 
 	if (regions >= session->limits.regions_per_session)
 		return refuse(text, -E2BIG,
@@ -274,51 +269,79 @@ static int check_region(const struct session *session, const struct vdm_message_
 			      "vdmd's configuration",
 			      (unsigned long long)session->limits.region_bytes,
 			      (unsigned long long)request->size);
+	return 0;
+}
 
-	int result = region_check(fd, request->size, request->flags, region, text);
+/* Have operations able to name it from now on. */
+static int enter_region(struct session *session, struct region *region, bool writable,
+			char text[VDM_REFUSAL_TEXT])
+{
+	int result = engine_region_add(session->memory, region->base, region->size, writable,
+				       &region->id);
 
 	if (result)
-		return result;
-	LIST_FOREACH(other, &session->regions, entry)
-		if (other->device == region->device && other->inode == region->inode)
-			return refuse(text, -EEXIST, "this memfd is region %u already", other->id);
+		return refuse(text, result, "vdmd has no room for another region");
+	result = session_enter_region(session, region);
+	if (result) {
+		engine_region_remove(session->memory, region->id);
+		return refuse(text, result, "vdmd is out of memory");
+	}
 	return 0;
 }
 
 /*
- * Make a zeroed region, which operations can name from now on. On failure only the charge is left.
+ * Make a zeroed region of an open file. The descriptor is closed, now or when the pages are mapped.
  */
-static int make_region(struct session *session, struct region *region,
-		       const struct vdm_message_region_add *request, int fd,
-		       char text[VDM_REFUSAL_TEXT])
+static int map_region(struct session *session, struct region *region,
+		      const struct vdm_message_region_add *add, int fd, char text[VDM_REFUSAL_TEXT])
 {
-	const struct session_host *host = session->host;
-	int result = check_region(session, request, fd, region, text);
+	int result = region_check(fd, add->size, add->flags, region, text);
+	const struct region *other = result ? NULL : session_find_file(session, region);
 
+	if (other)
+		result = refuse(text, -EEXIST, "this memfd is region %u already", other->id);
 	if (!result)
-		result = charge_region(&region->charge, &session->book, request->size, text);
-	if (!result)
-		result = region_map(region, host->prefault, host->holes_fd, fd, request->size,
-				    request->flags, text);
-	if (result)
-		return result;
-	result = engine_region_add(session->memory, region->base, region->size,
-				   !(request->flags & VDM_REGION_READ_ONLY), &region->id);
+		result = region_map(region, session->populating, session->house->holes_fd, fd,
+				    add->size, add->flags, text);
 	if (result) {
-		region_dispose(region, host->prefault, host->reaper, session->user);
-		return refuse(text, result, "vdmd has no room for another region");
+		close(fd);
+		return result;
 	}
-	LIST_INSERT_HEAD(&session->regions, region, entry);
-	return 0;
+	result = enter_region(session, region, !(add->flags & VDM_REGION_READ_ONLY), text);
+	if (result)
+		region_unmap(region, session->populating);
+	return result;
 }
 
-static int handle_region_add(struct session *session, struct vdm_packet *packet,
-			     const char **reason)
+/* On failure only the charge is left. */
+static int make_region(struct session *session, struct region *region,
+		       const struct request *request, char text[VDM_REFUSAL_TEXT])
 {
-	const struct vdm_message_region_add *request = &packet->message.region_add;
+	const struct vdm_message_region_add *add = &request->message->region_add;
+	int result = check_region(session, add, text), fd;
+
+	if (result)
+		return result;
+	fd = region_open(&request->passed, add->size, add->flags, text);
+	if (fd < 0)
+		return fd;
+	house_lock(session->house);
+	result = charge_region(&region->charge, &session->book, add->size, text);
+	house_unlock(session->house);
+	if (result) {
+		close(fd);
+		return result;
+	}
+	return map_region(session, region, add, fd, text);
+}
+
+static int handle_region_add(struct session *session, const struct request *request,
+			     struct answer *answer, const char **reason)
+{
+	const struct vdm_message_region_add *add = &request->message->region_add;
 	char text[VDM_REFUSAL_TEXT];
 
-	if (request->reserved || (request->flags & ~VDM_REGION_VALID_FLAGS)) {
+	if (add->reserved || (add->flags & ~VDM_REGION_VALID_FLAGS)) {
 		*reason = "reserved bits of a region's request are set";
 		return -EPROTO;
 	}
@@ -326,120 +349,75 @@ static int handle_region_add(struct session *session, struct vdm_packet *packet,
 	struct region *region = calloc(1, sizeof *region);
 
 	if (!region)
-		return reply_refused(session, VDM_MESSAGE_REGION_ADD, -ENOMEM,
-				     "vdmd is out of memory");
+		return answer_refused(session, request, answer, -ENOMEM, "vdmd is out of memory");
 
-	int result = make_region(session, region, request, packet->fds[0], text);
+	int result = make_region(session, region, request, text);
 
 	if (result) {
+		house_lock(session->house);
 		charge_release(&region->charge);
+		house_unlock(session->house);
 		free(region);
-		return reply_refused(session, VDM_MESSAGE_REGION_ADD, result, "%s", text);
+		return answer_refused(session, request, answer, result, text);
 	}
-
-	close(vdm_packet_take(packet, 0)); /* a memfd that is mapped: closing it takes no time */
-
-	struct vdm_message_region_added added = {
-		.header = {VDM_MESSAGE_REGION_ADDED, sizeof added},
+	answer->message->region_added = (struct vdm_message_region_added){
+		.header = {VDM_MESSAGE_REGION_ADDED, sizeof answer->message->region_added},
 		.size = region->size,
 		.region = region->id,
 	};
-
-	return vdm_packet_send(session->socket, &added.header, NULL, 0);
+	return 0;
 }
 
-static int handle_region_remove(struct session *session, struct vdm_packet *packet,
-				const char **reason)
+static int handle_region_remove(struct session *session, const struct request *request,
+				struct answer *answer, const char **reason)
 {
-	const struct vdm_message_region_remove *request = &packet->message.region_remove;
-	struct region *region;
+	const struct vdm_message_region_remove *remove = &request->message->region_remove;
+	char text[VDM_REFUSAL_TEXT];
 
-	if (request->reserved) {
+	if (remove->reserved) {
 		*reason = "reserved bits of a region's request are set";
 		return -EPROTO;
 	}
-	LIST_FOREACH(region, &session->regions, entry)
-		if (region->id == request->region)
-			return session_remove_for_client(session, NULL, region);
-	return reply_refused(session, VDM_MESSAGE_REGION_REMOVE, -ENOENT, "there is no region %u",
-			     request->region);
+
+	struct region *region = session_find_region(session, remove->region);
+
+	if (!region) {
+		refuse(text, 0, "there is no region %u", remove->region);
+		return answer_refused(session, request, answer, -ENOENT, text);
+	}
+	session_remove_region(session, region);
+	return answer_done(answer);
 }
 
-static int handle_status(struct session *session, struct vdm_packet *packet, const char **reason)
+static int handle_status(struct session *session, const struct request *request,
+			 struct answer *answer, const char **reason)
 {
-	struct vdm_message_status_reply reply = {
-		.header = {VDM_MESSAGE_STATUS_REPLY, sizeof reply}};
-	void *report;
-
-	(void)packet;
 	(void)reason;
-	session_drop_report(session);
-
-	int fd = status_report(session->host, session->peer.uid, &report, &reply.size);
-
-	if (fd < 0)
-		return reply_refused(session, VDM_MESSAGE_STATUS, fd,
-				     "vdmd cannot write a report: %s", strerror(-fd));
-	session->report = report;
-	session->report_size = reply.size;
-
-	int result = vdm_packet_send(session->socket, &reply.header, &fd, 1);
-
-	close(fd);
-	return result;
+	status_report(session->house, session->peer.uid, request->message->status.after,
+		      &answer->message->status_reply);
+	return 0;
 }
 
-int request_handle(struct session *session, struct vdm_packet *packet, const char **reason)
+int request_handle(struct session *session, const struct request *request, struct answer *answer,
+		   const char **reason)
 {
-	static const struct {
-		int (*handle)(struct session *, struct vdm_packet *, const char **);
-		uint32_t size;
-		unsigned fds;
-		bool answers_with_fds;
-	} handlers[VDM_MESSAGE_TYPE_COUNT] = {
-		[VDM_MESSAGE_HELLO] = {handle_hello, sizeof(struct vdm_message_hello), 0},
-		[VDM_MESSAGE_RING_CREATE] = {handle_ring_create,
-					     sizeof(struct vdm_message_ring_create), 1, true},
-		[VDM_MESSAGE_RING_DESTROY] = {handle_ring_destroy,
-					      sizeof(struct vdm_message_ring_destroy), 0},
-		[VDM_MESSAGE_REGION_ADD] = {handle_region_add,
-					    sizeof(struct vdm_message_region_add), 1},
-		[VDM_MESSAGE_REGION_REMOVE] = {handle_region_remove,
-					       sizeof(struct vdm_message_region_remove), 0},
-		[VDM_MESSAGE_STATUS] = {handle_status, sizeof(struct vdm_message_status), 0, true},
+	static int (*const handlers[VDM_MESSAGE_TYPE_COUNT])(struct session *,
+							     const struct request *,
+							     struct answer *, const char **) = {
+		[VDM_MESSAGE_RING_CREATE] = handle_ring_create,
+		[VDM_MESSAGE_RING_START] = handle_ring_start,
+		[VDM_MESSAGE_RING_DESTROY] = handle_ring_destroy,
+		[VDM_MESSAGE_REGION_ADD] = handle_region_add,
+		[VDM_MESSAGE_REGION_REMOVE] = handle_region_remove,
+		[VDM_MESSAGE_STATUS] = handle_status,
 	};
-	const uint32_t type = packet->message.header.type;
+	const uint32_t type = request->message->header.type;
+	const struct vdm_request *form = vdm_request(type);
 
-	if (type >= VDM_MESSAGE_TYPE_COUNT || !handlers[type].handle) {
-		*reason = "a message is of a type that clients do not send";
+	if (!form || !handlers[type] || request->size < form->size) {
+		*reason = "its porter has passed on what is no request";
 		return -EPROTO;
 	}
-	if (session->state == SESSION_GREETING && greets_in_another_version(packet))
-		return refuse_version(session, packet->message.hello.version);
-	if (packet->size != handlers[type].size) {
-		*reason = "a message does not have the size of its type";
-		return -EPROTO;
-	}
-	if (session->state == SESSION_GREETING && type != VDM_MESSAGE_HELLO) {
-		*reason = "a request came before the greeting";
-		return -EPROTO;
-	}
-	if (packet->truncated)
-		return reply_refused(session, type, -EMFILE,
-				     "vdmd is out of descriptors (LimitNOFILE)");
-	/* a report is one more job for the reaper, too */
-	if ((packet->fd_count > 0 || handlers[type].answers_with_fds) &&
-	    reaper_overloaded(session->user)) {
-		*reason = "closing the descriptors that its user has passed takes too long";
-		return -EPROTO;
-	}
-	if (handlers[type].answers_with_fds && session_has_unread_answers(session)) {
-		*reason = "it asked for descriptors without having read the answer before";
-		return -EPROTO;
-	}
-	if (packet->fd_count != handlers[type].fds) {
-		*reason = "a message does not have the number of descriptors of its type";
-		return -EPROTO;
-	}
-	return handlers[type].handle(session, packet, reason);
+	answer->fd_count = 0;
+	return handlers[type](session, request, answer, reason);
 }

@@ -1,16 +1,34 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The messages of clients. */
+/* The requests of clients. */
 #ifndef VDM_DAEMON_REQUEST_H
 #define VDM_DAEMON_REQUEST_H
 
+#include <stddef.h>
+
+#include "proto/control.h"
+#include "region.h"
+
 struct session;
-struct vdm_packet;
+
+/* As a porter hands it on, which may say anything. */
+struct request {
+	const union vdm_message *message;
+	size_t size;
+	struct passed passed;
+};
+
+struct answer {
+	union vdm_message *message;
+	int fds[VDM_MESSAGE_MAX_FDS]; /* the caller's to close */
+	unsigned fd_count;
+};
 
 /*
- * Handle one message. Returns 0; -EPROTO, with the reason, if it breaks the protocol; or another
- * negative errno if the client does not read the answer. Takes what it needs of the packet's
- * descriptors.
+ * Handle a request. Returns 0 with the answer; -EPROTO, with the reason, if the client has broken
+ * the protocol; or another negative errno, without one, if the daemon cannot go on with the
+ * session. By the session's clerk.
  */
-int request_handle(struct session *session, struct vdm_packet *packet, const char **reason);
+int request_handle(struct session *session, const struct request *request, struct answer *answer,
+		   const char **reason);
 
 #endif

@@ -3,16 +3,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "holes.h"
 #include "memfd.h"
+#include "proto/passing.h"
 #include "proto/ring.h"
-#include "reaper.h"
-#include "refusal.h"
+
+/* Linux 5.14; older C libraries do not know it. */
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 
 static void close_if_open(int *fd)
 {
@@ -21,101 +23,124 @@ static void close_if_open(int *fd)
 	*fd = -1;
 }
 
-int ring_check(int fd, uint32_t entries, int holes_fd, char text[VDM_REFUSAL_TEXT])
+static int make_submission(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
 {
-	int seals = fcntl(fd, F_GET_SEALS);
-	struct stat status;
-	int result = memfd_check_kind(fd, seals, &status, text);
+	int fd = memfd_make_empty("vdm-submission", vdm_submission_size(ring->entries), PROT_READ,
+				  0, &ring->submission);
 
-	if (result)
-		return result;
-	/*
-	 * A worker that polls the ring would wait for a page that is being punched out, and all
-	 * clients for the worker.
-	 */
-	if (!(seals & (F_SEAL_FUTURE_WRITE | F_SEAL_WRITE)))
-		return refuse(
-			text, -EPERM,
-			"pages of the memfd for submissions can be punched out: map it, and then "
-			"add F_SEAL_FUTURE_WRITE");
-	result = memfd_check_pages(&status, seals, vdm_submission_size(entries), text);
-	/* the pages that were counted may lie beyond the end */
-	if (!result && holes_fd >= 0 &&
-	    holes_find(holes_fd, fd, vdm_submission_size(entries)) == -ENODATA)
-		result = memfd_refuse_holes(text);
-	return result;
-}
-
-static int map_submission(struct ring *ring, int fd)
-{
-	void *mapped = mmap(NULL, vdm_submission_size(ring->entries), PROT_READ,
-			    MAP_SHARED | MAP_POPULATE, fd, 0);
-
-	if (mapped == MAP_FAILED)
-		return -errno;
-	ring->submission = mapped;
-	return 0;
+	if (fd < 0)
+		return fd;
+	ring->files[0] = fd;
+	client_fds[VDM_RING_FD_SUBMISSION] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return client_fds[VDM_RING_FD_SUBMISSION] < 0 ? -errno : 0;
 }
 
 static int make_completion(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
 {
-	int fd =
-		memfd_make("vdm-completion", vdm_completion_size(ring->entries), &ring->completion);
+	/* our mapping is older than the seal that forbids writable ones */
+	int fd = memfd_make_empty("vdm-completion", vdm_completion_size(ring->entries),
+				  PROT_READ | PROT_WRITE, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL,
+				  &ring->completion);
 
 	if (fd < 0)
 		return fd;
+	ring->files[1] = fd;
 	client_fds[VDM_RING_FD_COMPLETION] = memfd_open_read_only(fd);
-	close(fd);
 	return client_fds[VDM_RING_FD_COMPLETION] < 0 ? client_fds[VDM_RING_FD_COMPLETION] : 0;
+}
+
+/*
+ * Each channel is a socket pair, so that what waits for one end is in no queue of the other's.
+ * enum vdm_ring_fd says why they are no eventfds.
+ */
+static int make_channel(int *ours, int *clients)
+{
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
+		return -errno;
+	passing_allow_fds(ends[0], false);
+	*ours = ends[0];
+	*clients = ends[1];
+	return 0;
 }
 
 static int make_channels(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
 {
-	int ends[2];
+	int result = make_channel(&ring->doorbell_fd, &client_fds[VDM_RING_FD_DOORBELL]);
 
-	ring->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (ring->doorbell_fd < 0)
-		return -errno;
-	client_fds[VDM_RING_FD_DOORBELL] = fcntl(ring->doorbell_fd, F_DUPFD_CLOEXEC, 0);
-	if (client_fds[VDM_RING_FD_DOORBELL] < 0)
-		return -errno;
-	/* enum vdm_ring_fd says why this is no eventfd */
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
-		return -errno;
+	if (!result)
+		result = make_channel(&ring->signal_fd, &client_fds[VDM_RING_FD_EVENT]);
+	if (result)
+		return result;
 	/* the client could send descriptors to our end, which would be closed with it */
-	shutdown(ends[0], SHUT_RD);
+	shutdown(ring->signal_fd, SHUT_RD);
 	/*
 	 * one unread signal is as good as many, and they use memory for as long as the client keeps
 	 * its end: allow as few as the kernel does, socket(7)
 	 */
-	setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &(int){0}, sizeof(int));
-	ring->signal_fd = ends[0];
-	client_fds[VDM_RING_FD_EVENT] = ends[1];
+	setsockopt(ring->signal_fd, SOL_SOCKET, SO_SNDBUF, &(int){0}, sizeof(int));
 	return 0;
 }
 
-int ring_make(struct ring *ring, int submission_fd, uint32_t entries, uint32_t first_sequence,
-	      int client_fds[VDM_RING_FD_COUNT])
+int ring_make(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
 {
-	ring->entries = entries;
-	ring->doorbell_fd = ring->signal_fd = -1;
+	ring->files[0] = ring->files[1] = ring->doorbell_fd = ring->signal_fd = -1;
 	for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
 		client_fds[i] = -1;
 
-	int result = map_submission(ring, submission_fd);
+	int result = make_submission(ring, client_fds);
 
 	if (!result)
 		result = make_completion(ring, client_fds);
 	if (!result)
 		result = make_channels(ring, client_fds);
-	if (!result) {
-		vdm_completion_prepare(ring->completion, entries, first_sequence);
-	} else {
+	if (result) {
 		for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
 			close_if_open(&client_fds[i]);
 		ring_unmake(ring);
 	}
 	return result;
+}
+
+const char *ring_check(const struct ring *ring)
+{
+	/*
+	 * A worker that polls the ring would wait for a page that is being punched out, and all
+	 * clients for the worker. The seals are read before the pages are counted.
+	 */
+	if (!(fcntl(ring->files[0], F_GET_SEALS) & F_SEAL_FUTURE_WRITE))
+		return "it started a ring whose submission file lacks F_SEAL_FUTURE_WRITE: its "
+		       "pages can be punched out";
+	if (!memfd_is_populated(ring->files[0], vdm_submission_size(ring->entries)))
+		return "it started a ring without having populated the submission file";
+	if (!memfd_is_populated(ring->files[1], vdm_completion_size(ring->entries)))
+		return "it started a ring without having populated the completion file";
+	return NULL;
+}
+
+/*
+ * Workers poll this memory with the engine's lock held: a page that its client has had swapped out
+ * would keep all clients waiting. Where RLIMIT_MEMLOCK forbids that, the pages are at least mapped;
+ * before Linux 5.14 workers map them one by one.
+ */
+static void keep_in_memory(void *base, size_t size)
+{
+	if (mlock(base, size) < 0)
+		madvise(base, size, MADV_POPULATE_READ);
+}
+
+void ring_prepare(struct ring *ring)
+{
+	keep_in_memory(ring->submission, vdm_submission_size(ring->entries));
+	keep_in_memory(ring->completion, vdm_completion_size(ring->entries));
+	vdm_completion_prepare(ring->completion, ring->entries, ring->first_sequence);
+}
+
+void ring_close_files(struct ring *ring)
+{
+	for (unsigned i = 0; i < RING_FILES; i++)
+		close_if_open(&ring->files[i]);
 }
 
 void ring_unmake(struct ring *ring)
@@ -124,21 +149,7 @@ void ring_unmake(struct ring *ring)
 		munmap(ring->submission, vdm_submission_size(ring->entries));
 	if (ring->completion)
 		munmap(ring->completion, vdm_completion_size(ring->entries));
+	ring_close_files(ring);
 	close_if_open(&ring->doorbell_fd);
 	close_if_open(&ring->signal_fd);
-}
-
-void ring_dispose(struct ring *ring, struct reaper *reaper, struct user *user, bool empty)
-{
-	struct reaper_job *job = reaper_job_new(user, 2);
-
-	if (!job) {
-		ring_unmake(ring);
-		return;
-	}
-	reaper_job_add_memory(job, ring->submission, vdm_submission_size(ring->entries), false);
-	reaper_job_add_memory(job, ring->completion, vdm_completion_size(ring->entries), empty);
-	reaper_job_add_fd(job, ring->doorbell_fd);
-	reaper_job_add_fd(job, ring->signal_fd);
-	reaper_submit(reaper, job);
 }

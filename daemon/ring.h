@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Making a ring: the memory of its submissions, which the client passes; that of its completions,
- * which the daemon creates, fills and seals, so that a client can neither resize nor write it; its
- * doorbell; and its event channel.
+ * Making a ring: the files of its submissions and its completions, its doorbell, and its event
+ * channel. No descriptor comes from a client. But the client populates both files, so that their
+ * pages are charged to it: until it has started the ring, the daemon touches none. It can resize
+ * neither file, and write only that of the submissions.
  */
 #ifndef VDM_DAEMON_RING_H
 #define VDM_DAEMON_RING_H
@@ -12,46 +13,50 @@
 #include <sys/queue.h>
 
 #include "books.h"
+#include "notes.h"
 #include "proto/control.h"
 
 struct engine_queue;
-struct reaper;
-struct user;
+struct session;
 
 struct ring {
 	LIST_ENTRY(ring) entry; /* session::rings */
+	struct session *session;
 	uint32_t id;
 	uint32_t entries;
-	void *submission; /* the client's, mapped read-only */
+	uint32_t first_sequence;
+	int32_t priority;
+	void *submission; /* mapped read-only */
 	void *completion;
-	int doorbell_fd;
-	int signal_fd; /* our end of the event channel */
-	struct engine_queue *queue;
+	int files[RING_FILES];      /* submission, completion; -1 when the ring has been started */
+	int doorbell_fd;            /* our end of it */
+	struct note bell_note;      /* its bells are to be received */
+	int signal_fd;              /* our end of the event channel */
+	struct note signal_note;    /* a signal is to be sent */
+	struct engine_queue *queue; /* NULL until the ring is started */
 	struct charge charge;
 };
 
 /*
- * Check the file for a ring's submissions: it has enough memory, which can be neither taken away
- * nor punched out. Returns 0, or a negative errno with the rule that it breaks in `text`.
+ * Make a zeroed ring, with `entries` and `first_sequence`. Stores the descriptors for the client,
+ * in the order of enum vdm_ring_fd; they are the caller's to close. Returns 0; or a negative errno,
+ * and then there is nothing to undo.
  */
-int ring_check(int fd, uint32_t entries, int holes_fd, char text[VDM_REFUSAL_TEXT]);
+int ring_make(struct ring *ring, int client_fds[VDM_RING_FD_COUNT]);
 
 /*
- * Map the memory of a zeroed ring, and make what the daemon has to make of it. The file stays the
- * caller's. Stores the descriptors for the client, in the order of enum vdm_ring_fd; they are the
- * caller's to close. Returns 0; or a negative errno, and then there is nothing to undo.
+ * Whether the client has done its part for the ring to start. Returns NULL, or the rule that it has
+ * broken. From then on no page can be missing.
  */
-int ring_make(struct ring *ring, int submission_fd, uint32_t entries, uint32_t first_sequence,
-	      int client_fds[VDM_RING_FD_COUNT]);
+const char *ring_check(const struct ring *ring);
+
+/* Prepare the completions, after that check: the engine may serve the ring. */
+void ring_prepare(struct ring *ring);
+
+/* Close the files. The client may have put locks on them that make this slow. */
+void ring_close_files(struct ring *ring);
 
 /* Unmap and close everything of it. */
 void ring_unmake(struct ring *ring);
-
-/*
- * Have the reaper unmap and close everything of it. With `empty` the reaper also punches out the
- * pages of its completions, which would otherwise stay charged to the daemon for as long as the
- * client keeps the file open. Completions that the client has not read are lost.
- */
-void ring_dispose(struct ring *ring, struct reaper *reaper, struct user *user, bool empty);
 
 #endif

@@ -2,45 +2,20 @@
 #include "server.h"
 
 #include <errno.h>
-#include <malloc.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <systemd/sd-daemon.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "clerk.h"
 #include "engine/engine.h"
 #include "holes.h"
 #include "log.h"
-#include "prefault.h"
-#include "reaper.h"
-#include "request.h"
 
-/* The memory of sessions that have ended is worth giving back when a quarter is left of so many. */
-#define MANY_SESSIONS 32
-
-/* How long the end waits for a worker that a client's memory keeps in the kernel. */
+/* How long the end waits for clerks that clients' memory keeps in the kernel. */
 #define PATIENCE_NS 500000000
-
-/* Workers have noted something in sessions. */
-static int on_note(sd_event_source *source, int fd, uint32_t events, void *context)
-{
-	struct server *server = context;
-	struct session *session, *next;
-	eventfd_t count;
-
-	(void)source;
-	(void)events;
-	eventfd_read(fd, &count);
-	for (session = LIST_FIRST(&server->host.sessions); session; session = next) {
-		next = LIST_NEXT(session, entry);
-		session_take_notes(session);
-	}
-	return 0;
-}
 
 static int on_watch(sd_event_source *source, int fd, uint32_t events, void *context)
 {
@@ -49,94 +24,89 @@ static int on_watch(sd_event_source *source, int fd, uint32_t events, void *cont
 	(void)source;
 	(void)fd;
 	(void)events;
-	engine_supervise(server->host.engine);
+	engine_supervise(server->house.engine);
 	return 0;
 }
 
-static void give_back_memory(struct server *server)
-{
-	const uint64_t sessions = server->host.users.book.used[RESOURCE_SESSIONS];
-
-	if (sessions > server->most_sessions)
-		server->most_sessions = sessions;
-	if (server->most_sessions < MANY_SESSIONS || sessions > server->most_sessions / 4)
-		return;
-	server->most_sessions = sessions;
-#ifdef __GLIBC__
-	malloc_trim(0); /* without it, free(3) gives back the end of the heap alone */
-#endif
-}
-
-static void on_sessions_changed(void *context)
+/* Without it, no user can be served that has no porter. */
+static int on_spawner_end(sd_event_source *source, int fd, uint32_t events, void *context)
 {
 	struct server *server = context;
 
-	give_back_memory(server);
-	acceptor_retry(&server->acceptor);
-	server_announce(server);
+	(void)source;
+	(void)fd;
+	(void)events;
+	log_message(LOG_ERR, NULL, "the process that starts porters has ended");
+	return sd_event_exit(server->event, -ECHILD);
 }
 
-static int start_engine(struct session_host *host)
+static int start_engine(struct server *server)
 {
 	const struct engine_options options = {
-		.workers = (unsigned)host->config->workers,
-		.spin_us = (uint32_t)host->config->spin_us,
-		.pin = host->config->pin,
+		.workers = (unsigned)server->config.workers,
+		.spin_us = (uint32_t)server->config.spin_us,
+		.pin = server->config.pin,
 		.supervised = true,
 		.guard_faults = true,
 	};
 
-	return engine_new(&options, &host->engine);
+	return engine_new(&options, &server->house.engine);
 }
 
 static int set_up(struct server *server)
 {
-	struct session_host *host = &server->host;
-	int result = host->note_fd < 0 ? -errno : sd_event_new(&host->event);
+	struct house *house = &server->house;
+	int result = sd_event_new(&server->event);
 
 	if (result >= 0)
-		result = sd_event_add_io(host->event, &server->on_note, host->note_fd, EPOLLIN,
-					 on_note, server);
+		result = start_engine(server);
+	users_init(&house->users, house->config);
+	acceptor_init(&server->acceptor, house, server->event);
 	if (result >= 0)
-		result = start_engine(host);
-	if (result >= 0)
-		result = sd_event_add_io(host->event, &server->on_watch,
-					 engine_supervisor_fd(host->engine), EPOLLIN, on_watch,
+		result = sd_event_add_io(server->event, &server->on_watch,
+					 engine_supervisor_fd(house->engine), EPOLLIN, on_watch,
 					 server);
 	if (result >= 0)
-		result = reaper_new(host->event, &host->reaper);
-	if (result >= 0)
-		result = prefault_new(&host->prefault);
-	users_init(&host->users, host->engine, host->config);
+		result = sd_event_add_io(server->event, &server->on_spawner, house->spawner.porters,
+					 EPOLLIN, on_spawner_end, server);
 	return result < 0 ? result : 0;
 }
 
-int server_new(struct config *config, struct server **out)
+static void init_house(struct house *house, const struct config *config,
+		       const struct spawner *spawner)
+{
+	pthread_condattr_t monotonic;
+
+	house->spawner = *spawner;
+	house->config = config;
+	house->holes_fd = holes_open();
+	house->began_ns = monotonic_ns();
+	TAILQ_INIT(&house->sessions);
+	LIST_INIT(&house->clerks);
+	pthread_mutex_init(&house->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&house->clerk_gone, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	if (house->holes_fd < 0)
+		log_message(LOG_NOTICE, NULL,
+			    "no userfaultfd(2) (%s): pages that clients punch out of regions are "
+			    "charged to vdmd when they are used again",
+			    strerror(-house->holes_fd));
+}
+
+int server_new(struct config *config, const struct spawner *spawner, struct server **out)
 {
 	struct server *server = calloc(1, sizeof *server);
+	struct spawner unused = *spawner;
 
 	if (!server) {
 		config_free(config);
+		spawner_stop(&unused);
 		return -ENOMEM;
 	}
 	server->config = *config;
-	server->host = (struct session_host){
-		.events = {.message = request_handle,
-			   .changed = on_sessions_changed,
-			   .context = server},
-		.config = &server->config,
-		.holes_fd = holes_open(),
-		.began_ns = monotonic_ns(),
-	};
-	LIST_INIT(&server->host.sessions);
-	acceptor_init(&server->acceptor, &server->host);
-	if (server->host.holes_fd < 0)
-		log_message(LOG_NOTICE, NULL,
-			    "no userfaultfd(2) (%s): pages that clients punch out of regions are "
-			    "charged "
-			    "to vdmd when they are used again",
-			    strerror(-server->host.holes_fd));
-	server->host.note_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	init_house(&server->house, &server->config, spawner);
 
 	int result = set_up(server);
 
@@ -148,73 +118,51 @@ int server_new(struct config *config, struct server **out)
 	return 0;
 }
 
-/* Returns whether all have ended: not those whose memory keeps a worker in the kernel. */
-static bool end_all_sessions(struct server *server)
+/*
+ * Returns whether all have ended: not those whose memory keeps a worker or their clerk in the
+ * kernel.
+ */
+static bool end_clerks(struct server *server)
 {
-	struct session_host *host = &server->host;
-	struct pollfd watch = {.fd = engine_supervisor_fd(host->engine), .events = POLLIN};
-	const uint64_t end = monotonic_ns() + PATIENCE_NS;
-	struct session *session, *next;
+	struct house *house = &server->house;
+	const uint64_t end_ns = monotonic_ns() + PATIENCE_NS;
+	const struct timespec end = {.tv_sec = (time_t)(end_ns / 1000000000),
+				     .tv_nsec = (long)(end_ns % 1000000000)};
 
-	for (session = LIST_FIRST(&host->sessions); session; session = next) {
-		next = LIST_NEXT(session, entry);
-		session_end(session);
-	}
-	while (!LIST_EMPTY(&host->sessions) && monotonic_ns() < end)
-		if (poll(&watch, 1, 10) > 0)
-			engine_supervise(host->engine);
-	return LIST_EMPTY(&host->sessions);
+	house_lock(house);
+	house->stopping = true;
+	clerks_stop(house);
+	while (!LIST_EMPTY(&house->clerks) &&
+	       pthread_cond_timedwait(&house->clerk_gone, &house->lock, &end) != ETIMEDOUT)
+		;
+	bool all = LIST_EMPTY(&house->clerks);
+
+	house_unlock(house);
+	return all;
 }
 
 void server_free(struct server *server)
 {
-	struct session_host *host = &server->host;
+	struct house *house = &server->house;
 
-	server->announcing = false;
-	host->stopping = true;
 	acceptor_close(&server->acceptor);
-	if (host->engine && !end_all_sessions(server)) {
+	if (house->engine && !end_clerks(server)) {
 		log_message(LOG_WARNING, NULL,
-			    "a worker still waits for a client's memory: the kernel ends it");
+			    "a thread still waits for a client's memory: the kernel ends it");
 		return;
 	}
-	reaper_free(host->reaper);
-	users_sweep(&host->users, true);
-	prefault_free(host->prefault);
+	users_sweep(&house->users, true);
 	sd_event_source_disable_unref(server->on_watch);
-	engine_delete(host->engine);
-	sd_event_source_disable_unref(server->on_note);
-	sd_event_unref(host->event);
-	if (host->note_fd >= 0)
-		close(host->note_fd);
-	if (host->holes_fd >= 0)
-		close(host->holes_fd);
+	sd_event_source_disable_unref(server->on_spawner);
+	engine_delete(house->engine);
+	spawner_stop(&house->spawner);
+	sd_event_unref(server->event);
+	if (house->holes_fd >= 0)
+		close(house->holes_fd);
+	pthread_cond_destroy(&house->clerk_gone);
+	pthread_mutex_destroy(&house->lock);
 	config_free(&server->config);
 	free(server);
-}
-
-void server_announce(struct server *server)
-{
-	const uint64_t *used = server->host.users.book.used;
-
-	if (server->announcing)
-		sd_notifyf(0,
-			   "STATUS=%llu sessions, %llu rings, %llu MiB in %llu regions; %u workers",
-			   (unsigned long long)used[RESOURCE_SESSIONS],
-			   (unsigned long long)used[RESOURCE_RINGS],
-			   (unsigned long long)(used[RESOURCE_MAPPED_BYTES] >> 20),
-			   (unsigned long long)used[RESOURCE_REGIONS],
-			   engine_workers(server->host.engine));
-}
-
-void server_look_again(struct server *server)
-{
-	struct session *session, *next;
-
-	for (session = LIST_FIRST(&server->host.sessions); session; session = next) {
-		next = LIST_NEXT(session, entry);
-		session_look_again(session);
-	}
 }
 
 static void needs_restart(const char *section, const char *name)
@@ -225,8 +173,10 @@ static void needs_restart(const char *section, const char *name)
 
 void server_reconfigure(struct server *server, struct config *fresh)
 {
+	house_lock(&server->house);
 	config_apply(&server->config, fresh, needs_restart);
+	users_configure(&server->house.users);
+	house_unlock(&server->house);
 	log_set_level((int)server->config.log_level);
-	engine_set_spin(server->host.engine, (uint32_t)server->config.spin_us);
-	users_configure(&server->host.users);
+	engine_set_spin(server->house.engine, (uint32_t)server->config.spin_us);
 }

@@ -1,42 +1,30 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * The service as a whole: it sets up the parts that sessions use, and hears from sessions and
- * workers.
- */
+/* The service as a whole: it sets up the parts, and takes them down. */
 #ifndef VDM_DAEMON_SERVER_H
 #define VDM_DAEMON_SERVER_H
 
-#include <stdbool.h>
-#include <stdint.h>
 #include <systemd/sd-event.h>
 
 #include "acceptor.h"
 #include "config.h"
-#include "session.h"
+#include "house.h"
 
 struct server {
-	struct session_host host;
+	sd_event *event;
+	struct house house;
 	struct acceptor acceptor;
 	struct config config;
-	sd_event_source *on_note, *on_watch;
-	uint64_t most_sessions; /* since memory was last given back to the kernel */
-	bool announcing;        /* tell the service manager how many sessions there are */
+	sd_event_source *on_watch, *on_spawner;
 };
 
 /*
- * Set up engine and event loop. Takes over `config`, also on failure. Returns 0; or a negative
- * errno, and then nothing is left.
+ * Set up engine and event loop, with a spawner that has been started. Takes over `config` and
+ * `spawner`, also on failure. Returns 0; or a negative errno, and then nothing is left.
  */
-int server_new(struct config *config, struct server **server);
+int server_new(struct config *config, const struct spawner *spawner, struct server **server);
 
 /* End all sessions and free everything. */
 void server_free(struct server *server);
-
-/* Tell the service manager what is going on. */
-void server_announce(struct server *server);
-
-/* The event loop ran out of memory and may have lost events. */
-void server_look_again(struct server *server);
 
 /* Take over a new configuration. */
 void server_reconfigure(struct server *server, struct config *fresh);

@@ -6,13 +6,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct session_host;
+struct house;
+struct vdm_message_status_reply;
 
 /*
- * Write a report into a memory file, with the sessions that `reader` may see. Returns a read-only
- * descriptor of the file, which is the caller's, and stores its mapping and size; or returns a
- * negative errno.
+ * Fill in the totals, and the sessions that `reader` may see and that come after number `after`, as
+ * many as there is room for. Any thread, without the house's lock.
  */
-int status_report(const struct session_host *host, uid_t reader, void **memory, uint64_t *size);
+void status_report(struct house *house, uid_t reader, uint64_t after,
+		   struct vdm_message_status_reply *reply);
 
 #endif

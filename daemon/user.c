@@ -14,7 +14,8 @@
 #define SECOND_NS 1000000000ull
 #define IDLE_NS   (LOG_LIMIT_SECONDS * SECOND_NS)
 
-static void user_configure(struct user *user, const struct config *config)
+/* Have the engine know the settings. */
+static void settle_account(const struct user *user)
 {
 	static const enum engine_priority priorities[] = {
 		[CONFIG_PRIORITY_LOW] = ENGINE_PRIORITY_LOW,
@@ -22,16 +23,28 @@ static void user_configure(struct user *user, const struct config *config)
 		[CONFIG_PRIORITY_HIGH] = ENGINE_PRIORITY_HIGH,
 	};
 
-	user->settings = config_for_user(config, user->uid);
+	if (!user->account)
+		return;
 	engine_account_set_turn(user->account, (unsigned)user->settings.weight,
 				priorities[user->settings.priority]);
 	engine_account_set_in_flight(user->account, user->settings.limits.in_flight_bytes_per_user);
 }
 
-void users_init(struct users *users, struct engine *engine, const struct config *config)
+void user_set_account(struct user *user, struct engine_account *account)
 {
-	*users = (struct users){.engine = engine,
-				.config = config,
+	user->account = account;
+	settle_account(user);
+}
+
+static void user_configure(struct user *user, const struct config *config)
+{
+	user->settings = config_for_user(config, user->uid);
+	settle_account(user);
+}
+
+void users_init(struct users *users, const struct config *config)
+{
+	*users = (struct users){.config = config,
 				.totals = totals_in_force(config),
 				.book = {.totals = &users->totals}};
 	LIST_INIT(&users->list);
@@ -103,7 +116,6 @@ static void user_free(struct user *user)
 	TAILQ_REMOVE(&user->users->idle, user, idle);
 	tdelete(user, &user->users->by_uid, compare_uids);
 	free_ranges(user);
-	engine_account_delete(user->account);
 	free(user);
 }
 
@@ -117,16 +129,12 @@ static void set_idle(struct user *user)
 static int user_new(struct users *users, uid_t uid, struct user **made)
 {
 	struct user *user = calloc(1, sizeof *user);
-	int result = user ? engine_account_new(users->engine, &user->account) : -ENOMEM;
 
-	if (result) {
-		free(user);
-		return result;
-	}
+	if (!user)
+		return -ENOMEM;
 	user->uid = uid;
 	user->users = users;
 	if (!tsearch(user, &users->by_uid, compare_uids)) {
-		engine_account_delete(user->account);
 		free(user);
 		return -ENOMEM;
 	}

@@ -2,7 +2,7 @@
 /*
  * Users. All sessions of a user share one budget and one turn, so that opening more connections
  * gains nothing. The user ids that are subordinate to a user (subordinate.h) are that user, so that
- * having more user ids gains nothing either.
+ * having more user ids gains nothing either. Guarded by the house's lock.
  */
 #ifndef VDM_DAEMON_USER_H
 #define VDM_DAEMON_USER_H
@@ -17,13 +17,8 @@
 #include "log.h"
 #include "proto/control.h"
 
-struct engine;
-
-/* What the reaper does for one user; guarded by the reaper's lock. */
-struct reaper_share {
-	unsigned threads;     /* that do a job of the user */
-	unsigned descriptors; /* that the user has passed and that wait for a thread */
-};
+struct clerk;
+struct engine_account;
 
 /* User ids that are subordinate to a user. */
 struct id_range {
@@ -39,16 +34,15 @@ struct user {
 	TAILQ_ENTRY(user) idle; /* users::idle, while there is no reference */
 	uint64_t idle_since_ns;
 	SLIST_HEAD(, id_range) subordinate; /* those that have been needed, and their neighbours */
-	unsigned references;                /* of sessions and reaper's jobs */
-	unsigned reaper_jobs;               /* that are not finished */
-	uint64_t reaper_progress_ns;        /* when a job was last finished, or there was none */
-	struct reaper_share reaper_share;
-	struct book book;    /* of its sessions and reaper's jobs */
-	uint64_t handshakes; /* left as of handshakes_ns */
+	unsigned references;                /* of sessions and the clerk */
+	struct clerk *clerk;                /* NULL: there is none */
+	unsigned clerks;                    /* that one, and those that have not ended */
+	struct book book;                   /* of its sessions */
+	uint64_t handshakes;                /* left as of handshakes_ns */
 	uint64_t handshakes_ns;
 	struct log_limit log_limit;
-	struct user_config settings; /* in force */
-	struct engine_account *account;
+	struct user_config settings;    /* in force */
+	struct engine_account *account; /* the clerk's; NULL: there is none */
 };
 
 struct users {
@@ -57,13 +51,12 @@ struct users {
 	TAILQ_HEAD(user_queue, user) idle; /* the longest idle is the first */
 	void *subordinate;                 /* all users' ranges, by tsearch(3); none overlap */
 	bool failure_told;                 /* that an id's owner could not be found out */
-	struct engine *engine;
-	const struct config *config; /* in force */
-	struct totals totals;        /* in force */
-	struct book book;            /* of all users */
+	const struct config *config;       /* in force */
+	struct totals totals;              /* in force */
+	struct book book;                  /* of all users */
 };
 
-void users_init(struct users *users, struct engine *engine, const struct config *config);
+void users_init(struct users *users, const struct config *config);
 
 /*
  * Take a reference to the object of the user that `uid` is, or is subordinate to. It is made if
@@ -71,6 +64,9 @@ void users_init(struct users *users, struct engine *engine, const struct config 
  * with a sentence: -EAGAIN if it is not known yet whose id that is.
  */
 int user_get(struct users *users, uid_t uid, struct user **user, char text[VDM_REFUSAL_TEXT]);
+
+/* The account that the user's settings are to hold for from now on. NULL: none. */
+void user_set_account(struct user *user, struct engine_account *account);
 
 /* Take one more reference. */
 struct user *user_ref(struct user *user);

@@ -10,6 +10,7 @@
 
 #include "bells.h"
 #include "engine.h"
+#include "sender.h"
 #include "wait.h"
 
 /* Lists by priority: the highest is the first. */
@@ -42,6 +43,8 @@ struct engine_account {
 	/* Guarded by the crew's lock: */
 	unsigned listeners; /* workers that take bells of it without the lock */
 	struct wait wait;   /* for those */
+
+	struct sender sender; /* of its signals */
 
 	/* Bytes of its flights. relaxed: a sum, which orders nothing. Partners: each other's
 	 * callers */

@@ -66,7 +66,7 @@ static void answer(struct scheduler *scheduler, struct engine_queue *queue, uint
 static void release_account(struct engine *engine, struct engine_account *account)
 {
 	if (--account->listeners == 0)
-		supervisor_tell(&engine->supervisor, &engine->crew, &account->wait);
+		crew_tell_progress(&engine->crew, &account->wait);
 }
 
 void answer_doorbells(struct engine *engine, const struct epoll_event *events, int count)

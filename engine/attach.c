@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Rings and regions come and go while workers serve others. Each is removed in attempts: an attempt
- * forbids new work with it, and fails with -EAGAIN as long as a worker has it in hand.
+ * Rings and regions come and go while workers serve others. A removal forbids new work with what
+ * is removed, and waits as long as a worker has it in hand.
  */
 #include <errno.h>
 
+#include "base/barrier.h"
 #include "base/clock.h"
 #include "parts.h"
 
@@ -58,11 +59,6 @@ int engine_memory_new(struct engine *engine, uint32_t max_regions, struct engine
 
 void engine_memory_delete(struct engine_memory *memory)
 {
-	if (!memory)
-		return;
-	crew_lock(&memory->engine->crew);
-	supervisor_forget(&memory->engine->supervisor, &memory->wait);
-	crew_unlock(&memory->engine->crew);
 	memory_free(memory);
 }
 
@@ -72,28 +68,13 @@ int engine_region_add(struct engine_memory *memory, void *base, size_t length, b
 	return memory_add(memory, base, length, writable, region);
 }
 
-/*
- * After an attempt at removing something that failed: wait for what is in the way of it, if
- * `waiter` is NULL, and return whether to try again. Holding the crew's lock.
- */
-static bool try_again(struct engine *engine, struct wait *wait, struct wait *obstacle,
-		      const struct engine_waiter *waiter)
-{
-	if (waiter) {
-		supervisor_await(&engine->supervisor, wait, waiter);
-		return false;
-	}
-	crew_await_progress(&engine->crew, obstacle);
-	return true;
-}
-
 /* Signal for completions that were posted here. The crew's lock is held, but not while the client
- * is woken. */
+ * is woken: the caller waits for that, and no other client does. */
 static void signal_leased(struct engine *engine, struct engine_queue *queue)
 {
 	queue->leased = true;
 	crew_unlock(&engine->crew);
-	queue_signal(queue);
+	queue_signal_here(queue);
 	crew_lock(&engine->crew);
 	queue->leased = false;
 	engine_tell_progress(engine, queue);
@@ -114,6 +95,17 @@ static unsigned most_flights(const struct engine *engine, uint32_t entries)
 	return most < entries ? most : entries;
 }
 
+/* Holding the crew's lock. */
+static void poll_if_submitted(struct engine *engine, struct engine_queue *queue)
+{
+	const struct next_slot next = consumer_next(&queue->consumer);
+
+	if (next_slot_is_empty(&next))
+		return;
+	scheduler_poll(&engine->scheduler, queue, monotonic_ns());
+	supervisor_wake(&engine->crew, &engine->doorbells);
+}
+
 int engine_queue_add(struct engine *engine, const struct engine_queue_options *options,
 		     struct engine_queue **queue)
 {
@@ -126,14 +118,17 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 
 	if (result)
 		return result;
-	/* no worker polls it yet, and its producer has not begun */
+	/* No worker polls it yet, but its producer may have begun. Announce, full barrier, look
+	 * once: what is published later rings the doorbell (I6). */
 	consumer_want_doorbell(&q->consumer, true);
+	barrier_for_all();
 	crew_lock(&engine->crew);
 	result = bells_reserve(&q->account->bells, q, &q->doorbell);
 	if (!result) {
 		engine->doorbells.queues++;
 		LIST_INSERT_HEAD(&engine->queues, q, entry);
 		LIST_INSERT_HEAD(&q->memory->queues, q, of_memory);
+		poll_if_submitted(engine, q);
 	}
 	crew_unlock(&engine->crew);
 	if (result) {
@@ -142,28 +137,24 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 	}
 	result = bells_listen(&q->account->bells, q->doorbell_fd, q->doorbell, EPOLLIN | EPOLLET);
 	if (result) {
-		engine_queue_remove(q, NULL, NULL);
+		engine_queue_remove(q, NULL);
 		return result;
 	}
 	*queue = q;
 	return 0;
 }
 
-/* End what is in progress. If -EAGAIN is returned, `obstacle` is what to wait for. */
-static int try_remove_queue(struct engine *engine, struct engine_queue *queue,
-			    struct wait **obstacle)
+/* End what is in progress. Returns what has to be waited for before the next attempt, or NULL. */
+static struct wait *try_remove_queue(struct engine *engine, struct engine_queue *queue)
 {
 	queue->removed = true;
-	*obstacle = &queue->wait;
 	if (queue->leased)
-		return -EAGAIN;
-	if (crew_stop_peeking(&engine->crew, queue)) {
-		*obstacle = &engine->crew.peeks;
-		return -EAGAIN;
-	}
+		return &queue->wait;
+	if (crew_stop_peeking(&engine->crew, queue))
+		return &engine->crew.peeks;
 	flights_cancel(&queue->flights, -ECANCELED);
 	finish_flights(engine, queue);
-	return queue->flights.active > 0 ? -EAGAIN : 0;
+	return queue->flights.active > 0 ? &queue->wait : NULL;
 }
 
 /* What has been taken is completed, although it has not begun. */
@@ -175,28 +166,21 @@ static void cancel_fenced(struct engine *engine, struct engine_queue *queue)
 	signal_leased(engine, queue);
 }
 
-int engine_queue_remove(struct engine_queue *queue, const struct engine_waiter *waiter,
-			struct engine_counters *counters)
+void engine_queue_remove(struct engine_queue *queue, struct engine_counters *counters)
 {
 	struct engine *engine = queue->account->engine;
 	struct wait *obstacle;
-	int result;
 
 	crew_lock(&engine->crew);
-	while ((result = try_remove_queue(engine, queue, &obstacle)) == -EAGAIN &&
-	       try_again(engine, &queue->wait, obstacle, waiter))
-		;
-	if (result) {
-		crew_unlock(&engine->crew);
-		return result;
-	}
+	while ((obstacle = try_remove_queue(engine, queue)))
+		crew_await_progress(&engine->crew, obstacle);
 	if (queue->order.fenced)
 		cancel_fenced(engine, queue);
-	supervisor_forget(&engine->supervisor, &queue->wait);
 	if (queue->turn.polled)
 		scheduler_unpoll(&engine->scheduler, queue);
 	bells_release(&queue->account->bells, queue->doorbell);
-	engine->doorbells.queues--;
+	/* the analyzer takes the engine for one that queue_new() has not stored */
+	engine->doorbells.queues--; /* NOLINT(clang-analyzer-core.NullDereference) */
 	LIST_REMOVE(queue, entry);
 	LIST_REMOVE(queue, of_memory);
 	crew_unlock(&engine->crew);
@@ -204,12 +188,16 @@ int engine_queue_remove(struct engine_queue *queue, const struct engine_waiter *
 	if (counters)
 		consumer_counters(&queue->consumer, counters);
 	queue_free(queue);
-	return 0;
 }
 
 void engine_queue_counters(struct engine_queue *queue, struct engine_counters *counters)
 {
 	consumer_counters(&queue->consumer, counters);
+}
+
+int engine_queue_signal(struct engine_queue *queue)
+{
+	return consumer_send(&queue->consumer) ? 0 : -ENOBUFS;
 }
 
 /* Whether a batch may be using regions of the memory. */
@@ -235,22 +223,23 @@ static void end_users(struct engine *engine, struct engine_queue *queue, uint32_
 	finish_flights(engine, queue);
 }
 
-static int try_remove_region(struct engine *engine, struct engine_memory *memory,
-			     struct memory_region *r, uint32_t region)
+/* Returns whether no operation uses it any more. */
+static bool try_remove_region(struct engine *engine, struct engine_memory *memory,
+			      struct memory_region *r, uint32_t region)
 {
 	struct engine_queue *queue;
 
 	memory->paused += !r->leaving;
 	r->leaving = true;
 	if (any_leased(memory))
-		return -EAGAIN;
+		return false;
 	memory_hide(r);
 	LIST_FOREACH(queue, &memory->queues, of_memory)
 		end_users(engine, queue, region);
 	LIST_FOREACH(queue, &memory->queues, of_memory)
 		if (queue->leased || flights_use(&queue->flights, region))
-			return -EAGAIN;
-	return 0;
+			return false;
+	return true;
 }
 
 /* When the last region that was leaving has gone: operations may begin again. */
@@ -261,7 +250,6 @@ static void end_pause(struct engine *engine, struct engine_memory *memory)
 
 	if (--memory->paused > 0)
 		return;
-	supervisor_forget(&engine->supervisor, &memory->wait);
 	LIST_FOREACH(queue, &memory->queues, of_memory)
 		if (queue->turn.retired_paused && !queue->turn.polled) {
 			scheduler_poll(&engine->scheduler, queue, monotonic_ns());
@@ -273,24 +261,20 @@ static void end_pause(struct engine *engine, struct engine_memory *memory)
 		supervisor_wake(&engine->crew, &engine->doorbells);
 }
 
-int engine_region_remove(struct engine_memory *memory, uint32_t region,
-			 const struct engine_waiter *waiter)
+int engine_region_remove(struct engine_memory *memory, uint32_t region)
 {
 	struct engine *engine = memory->engine;
 	struct memory_region *r;
-	int result;
 
 	crew_lock(&engine->crew);
-	do {
-		/* after a wait, another thread may have removed it */
-		r = memory_find(memory, region);
-		result = r ? try_remove_region(engine, memory, r, region) : -ENOENT;
-	} while (result == -EAGAIN && try_again(engine, &memory->wait, &memory->wait, waiter));
-	if (!result) {
+	/* after a wait, another thread may have removed it */
+	while ((r = memory_find(memory, region)) && !try_remove_region(engine, memory, r, region))
+		crew_await_progress(&engine->crew, &memory->wait);
+	if (r) {
 		r->leaving = false;
 		memory_remove(memory, r);
 		end_pause(engine, memory);
 	}
 	crew_unlock(&engine->crew);
-	return result;
+	return r ? 0 : -ENOENT;
 }

@@ -110,44 +110,56 @@ void consumer_note_in_flight(struct consumer *consumer)
 			      memory_order_relaxed);
 }
 
-bool consumer_signal(struct consumer *consumer, bool *broken)
+bool consumer_owes_signal(struct consumer *consumer, uint32_t *arm)
 {
-	const uint32_t tries = consumer->unsignalled;
-
-	consumer->unsignalled = 0;
 	/* full barrier between publishing completions and reading the announcement (I6); partner:
 	 * the client, which arms, passes a full barrier, looks again and only then sleeps */
 	atomic_thread_fence(memory_order_seq_cst);
+	*arm = atomic_load_explicit(&consumer->client_line->arm, memory_order_acquire);
+	if (*arm != consumer->signalled) {
+		uint32_t wanted =
+			atomic_load_explicit(&consumer->client_line->wanted, memory_order_relaxed);
 
-	uint32_t arm = atomic_load_explicit(&consumer->client_line->arm, memory_order_acquire);
-
-	if (arm == consumer->signalled)
-		return false;
-
-	uint32_t wanted =
-		atomic_load_explicit(&consumer->client_line->wanted, memory_order_relaxed);
-
-	if ((int32_t)(consumer->tail - wanted) < 0)
-		return false;
-	static const uint64_t one = 1;
-	int error = 0;
-
-	if (send(consumer->signal_fd, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		error = errno;
-	/* The kernel has no memory for it, send(2): the queue tries again in its next turn. Hanging
-	 * up while one of its operations is in progress would tell the client that none is. So
-	 * after too many tries it begins nothing more, and hangs up when nothing is in flight. */
-	if (error == ENOBUFS || error == ENOMEM) {
-		consumer->unsignalled = tries + 1;
-		if (tries < SIGNAL_TRIES || consumer_in_flight(consumer) > 0)
+		if ((int32_t)(consumer->tail - wanted) >= 0)
 			return true;
+	}
+	consumer->unsignalled = 0;
+	return false;
+}
+
+bool consumer_send(const struct consumer *consumer)
+{
+	static const uint64_t one = 1;
+
+	/* a client that does not read (EAGAIN) has signals enough */
+	if (send(consumer->signal_fd, &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ||
+	    errno == EAGAIN)
+		return true;
+	if (errno == ENOBUFS || errno == ENOMEM)
+		return false;
+	shutdown(consumer->signal_fd, SHUT_RDWR); /* the client has closed its end */
+	return true;
+}
+
+void consumer_passes_on(struct consumer *consumer, uint32_t arm)
+{
+	consumer->signalled = arm;
+	consumer->unsignalled = 0;
+}
+
+void consumer_signal(struct consumer *consumer, uint32_t arm, bool *broken)
+{
+	/* The kernel has no memory for it: the queue tries again in its next turn. Hanging up while
+	 * one of its operations is in progress would tell the client that none is. So after too
+	 * many tries it begins nothing more, and hangs up when nothing is in flight. */
+	if (!consumer_send(consumer)) {
+		if (++consumer->unsignalled <= SIGNAL_TRIES || consumer_in_flight(consumer) > 0)
+			return;
 		*broken = true;
+		shutdown(consumer->signal_fd, SHUT_RDWR);
 	}
 	consumer->signalled = arm;
-	/* a client that does not read (EAGAIN) has signals enough; else it has closed its end */
-	if (error && error != EAGAIN)
-		shutdown(consumer->signal_fd, SHUT_RDWR);
-	return true;
+	consumer->unsignalled = 0;
 }
 
 void consumer_want_doorbell(struct consumer *consumer, bool wanted)
@@ -161,9 +173,9 @@ void consumer_want_doorbell(struct consumer *consumer, bool wanted)
 	}
 	if (++consumer->retirements == 0)
 		consumer->retirements = 1; /* never zero */
-	/* release, then the barrier in scheduler_retire_quiet(); partner: the client's
-	 * ring_doorbell(), which after publishing passes a barrier, or is passed through ours, and
-	 * reads this */
+	/* release, then the barrier in scheduler_retire_quiet() or engine_queue_add(); partner: the
+	 * client's ring_doorbell(), which after publishing passes a barrier, or is passed through
+	 * ours, and reads this */
 	atomic_store_explicit(&consumer->daemon_line->doorbell_wanted, consumer->retirements,
 			      memory_order_release);
 }

@@ -24,7 +24,7 @@ struct consumer {
 	uint32_t signalled;   /* last value of client_line->arm that was answered */
 	uint32_t unsignalled; /* how often it was tried in vain to answer the one after it */
 	uint32_t retirements; /* how often the ring was left to its doorbell; doorbell_wanted */
-	int signal_fd;
+	int signal_fd;        /* constant */
 
 	/* relaxed: one writer, and the sums order nothing; partner: consumer_counters() */
 	_Atomic uint64_t operations[VDM_OPCODE_COUNT + TEST_OPCODES];
@@ -62,12 +62,20 @@ void consumer_complete(struct consumer *consumer, const struct operation *operat
 /* Call after a batch of completions: the counters say how many operations are in flight. */
 void consumer_note_in_flight(struct consumer *consumer);
 
+/* Whether the client waits for a signal, and which value of `arm` it answers. */
+bool consumer_owes_signal(struct consumer *consumer, uint32_t *arm);
+
 /*
- * Signal if the client has asked for it. Returns whether that was tried: how long it takes to wake
- * the client's threads is up to the client, so hold no lock. `*broken` is set if the ring is to be
- * served no more.
+ * Send it: how long it takes to wake the client's threads is up to the client, so hold no lock.
+ * `*broken` is set if the ring is to be served no more.
  */
-bool consumer_signal(struct consumer *consumer, bool *broken);
+void consumer_signal(struct consumer *consumer, uint32_t arm, bool *broken);
+
+/* It is being passed on to another thread, which calls consumer_send(). */
+void consumer_passes_on(struct consumer *consumer, uint32_t arm);
+
+/* Any thread: send a signal. Returns false if the kernel has no memory for it, send(2). */
+bool consumer_send(const struct consumer *consumer);
 
 /* Announce whether the producer has to ring the doorbell. By the holder of the crew's lock. */
 void consumer_want_doorbell(struct consumer *consumer, bool wanted);

@@ -196,11 +196,13 @@ bool crew_call(struct crew *crew, enum worker_state state)
 }
 
 /*
- * A waiter counts as a contender from the moment it is told, since pthread_cond_wait() takes the
- * lock again without saying so.
+ * A thread that waits counts as a contender from the moment it is told, since pthread_cond_wait()
+ * takes the lock again without saying so.
  */
 void crew_tell_progress(struct crew *crew, struct wait *wait)
 {
+	if (wait->threads == 0)
+		return;
 	/* relaxed: a hint; partner: crew_yield_lock() */
 	atomic_fetch_add_explicit(&crew->contenders, wait->threads, memory_order_relaxed);
 	wait->threads = 0;
@@ -212,7 +214,6 @@ void crew_await_progress(struct crew *crew, struct wait *wait)
 {
 	const uint64_t told = wait->told;
 
-	wait->awaited = true;
 	wait->threads++;
 	while (wait->told == told)
 		pthread_cond_wait(&wait->progress, &crew->lock);

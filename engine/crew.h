@@ -135,7 +135,7 @@ void crew_await_starts(struct crew *crew);
 
 /* Wait until a worker lets go of something; a worker has. */
 void crew_await_progress(struct crew *crew, struct wait *wait);
-void crew_tell_progress(struct crew *crew, struct wait *wait);
+void crew_tell_progress(struct crew *crew, struct wait *wait) __attribute__((cold));
 
 /* Have no worker peek at the queue's memory from now on. Returns 0, or -EAGAIN while one is doing
  * so: crew->peeks waits for that. */

@@ -49,19 +49,10 @@ uint64_t engine_wakeups(struct engine *engine);
  * A worker that waits in the kernel for a client's memory is replaced, and the account of that
  * memory gets no other worker meanwhile. When the descriptor (-1 if the engine is not supervised)
  * is readable, call engine_supervise(), from one thread always. It is quiet while no worker is
- * awake and no waiter is to be called.
+ * awake.
  */
 int engine_supervisor_fd(const struct engine *engine);
 void engine_supervise(struct engine *engine);
-
-/*
- * A function that engine_supervise() calls, once, when a removal that returned -EAGAIN should be
- * tried again. It may remove any queues and regions.
- */
-struct engine_waiter {
-	void (*released)(void *context);
-	void *context;
-};
 
 /*
  * Whether each worker that was busy at the last call has made progress since, or waits for a
@@ -115,13 +106,10 @@ int engine_region_add(struct engine_memory *memory, void *base, size_t length, b
 		      uint32_t *region);
 
 /*
- * Remove a region: afterwards no operation uses it, and the caller may unmap it. Operations that
- * name it later fail with -EFAULT. As long as it is in use, waits if `waiter` is NULL; else returns
- * -EAGAIN, and then nothing new begins that uses it, and the waiter is called when it is time to
- * try again. A memory keeps one waiter, the last. -ENOENT: no such region.
+ * Remove a region, and wait as long as it is in use: afterwards no operation uses it, and the
+ * caller may unmap it. Operations that name it later fail with -EFAULT. -ENOENT: no such region.
  */
-int engine_region_remove(struct engine_memory *memory, uint32_t region,
-			 const struct engine_waiter *waiter);
+int engine_region_remove(struct engine_memory *memory, uint32_t region);
 
 /* What a queue has done. */
 struct engine_counters {
@@ -155,6 +143,10 @@ struct engine_queue_options {
 	 * reader has to leave the last message there, because epoll(7) forgets a bell that is read
 	 * before a worker has looked. NULL for an eventfd, which can be rung unread for ever. */
 	void (*bell_unread)(void *context);
+	/* Called by a worker when the client is to be signalled and signals of this account have
+	 * taken long lately, so that another thread calls engine_queue_signal(). It may only pass
+	 * that on. NULL: the workers send all signals. */
+	void (*signal)(void *context);
 	void *context;
 };
 
@@ -163,14 +155,18 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 		     struct engine_queue **queue);
 
 /*
- * Serve it no more: what has been taken from the ring is completed first, what has not stays there.
- * Afterwards memory and descriptors are the caller's alone, and the final counters have been stored
- * unless NULL. As long as it is in use, waits if `waiter` is NULL; else returns -EAGAIN, and then
- * the queue is still there, is served no more, and the waiter is called when it is time to try
- * again.
+ * Serve it no more, and wait as long as it is in use: what has been taken from the ring is
+ * completed first, what has not stays there. Afterwards memory and descriptors are the caller's
+ * alone, and the final counters have been stored unless NULL.
  */
-int engine_queue_remove(struct engine_queue *queue, const struct engine_waiter *waiter,
-			struct engine_counters *counters);
+void engine_queue_remove(struct engine_queue *queue, struct engine_counters *counters);
+
+/*
+ * Send a signal that the workers have passed on. It takes as long as the client likes. Returns 0,
+ * or -ENOBUFS if the kernel has no memory for it now: try again later, because the client waits for
+ * it.
+ */
+int engine_queue_signal(struct engine_queue *queue);
 
 void engine_queue_counters(struct engine_queue *queue, struct engine_counters *counters);
 

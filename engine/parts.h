@@ -30,9 +30,9 @@ static inline struct engine *engine_of(struct worker *worker)
 /* A worker has let go of the queue: tell all that wait for it. Holding the crew's lock. */
 static inline void engine_tell_progress(struct engine *engine, struct engine_queue *queue)
 {
-	if (queue->wait.awaited || queue->memory->wait.awaited) {
-		supervisor_tell(&engine->supervisor, &engine->crew, &queue->wait);
-		supervisor_tell(&engine->supervisor, &engine->crew, &queue->memory->wait);
+	if (queue->wait.threads > 0 || queue->memory->wait.threads > 0) {
+		crew_tell_progress(&engine->crew, &queue->wait);
+		crew_tell_progress(&engine->crew, &queue->memory->wait);
 	}
 }
 

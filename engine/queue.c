@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "memory.h"
 #include "op/run.h"
 #include "pieces.h"
@@ -28,6 +29,7 @@ int queue_new(const struct engine_queue_options *options, unsigned flights,
 	q->violated = options->violated;
 	q->over_limit = options->over_limit;
 	q->bell_unread = options->bell_unread;
+	q->signal = options->signal;
 	q->context = options->context;
 	q->turn.priority = options->priority;
 	q->doorbell_fd = options->doorbell_fd;
@@ -192,7 +194,37 @@ bool queue_finish_flights(struct engine_queue *queue)
 	return true;
 }
 
-bool queue_signal(struct engine_queue *queue)
+/* The client waits for a signal. Not inlined: a client that does not sleep needs none. */
+static __attribute__((noinline)) uint64_t send_or_pass_on(struct engine_queue *queue, uint32_t arm)
 {
-	return consumer_signal(&queue->consumer, &queue->broken);
+	struct sender *sender = &queue->account->sender;
+	const uint64_t begin = monotonic_ns();
+	const bool passes_on = queue->signal && sender_passes_on(sender, begin);
+
+	if (passes_on) {
+		consumer_passes_on(&queue->consumer, arm);
+		queue->signal(queue->context);
+	} else {
+		consumer_signal(&queue->consumer, arm, &queue->broken);
+	}
+	const uint64_t end = monotonic_ns();
+
+	if (!passes_on)
+		sender_took(sender, begin, end);
+	return end > begin ? end - begin : 1;
+}
+
+uint64_t queue_signal(struct engine_queue *queue)
+{
+	uint32_t arm;
+
+	return consumer_owes_signal(&queue->consumer, &arm) ? send_or_pass_on(queue, arm) : 0;
+}
+
+void queue_signal_here(struct engine_queue *queue)
+{
+	uint32_t arm;
+
+	if (consumer_owes_signal(&queue->consumer, &arm))
+		consumer_signal(&queue->consumer, arm, &queue->broken);
 }

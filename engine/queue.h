@@ -28,6 +28,9 @@
 /* And a page that is not there: the fault, the signal and the way back take some 5 us. */
 #define FAULT_COST ((size_t)64 << 10)
 
+/* And each ns of a signal, at 8 GB/s. */
+#define SIGNAL_NS_COST 8
+
 /* The scheduler's, of a queue. Guarded by the crew's lock. */
 struct turn {
 	TAILQ_ENTRY(engine_queue) entry; /* in a list of queues_like(), while polled */
@@ -52,6 +55,7 @@ struct engine_queue {
 	void (*violated)(void *context, const char *reason);
 	void (*over_limit)(void *context);
 	void (*bell_unread)(void *context);
+	void (*signal)(void *context);
 	void *context;
 
 	/* Guarded by the crew's lock: */
@@ -102,9 +106,13 @@ void queue_complete(struct engine_queue *queue, const struct operation *operatio
 bool queue_finish_flights(struct engine_queue *queue);
 
 /*
- * Signal if the client has asked for it; whether that was tried. Leasing the queue, without the
- * crew's lock, unless the client is this process.
+ * By a worker: signal if the client has asked for it, or pass that on. Returns how many ns that
+ * took; 0: the client has not asked. Leasing the queue, without the crew's lock, unless the client
+ * is this process.
  */
-bool queue_signal(struct engine_queue *queue);
+uint64_t queue_signal(struct engine_queue *queue);
+
+/* Likewise by another thread, which sends its signals itself. */
+void queue_signal_here(struct engine_queue *queue);
 
 #endif

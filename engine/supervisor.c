@@ -13,8 +13,6 @@
 void supervisor_init(struct supervisor *supervisor)
 {
 	*supervisor = (struct supervisor){.timer_fd = -1};
-	for (unsigned i = 0; i < WAIT_STATES; i++)
-		TAILQ_INIT(&supervisor->waits[i]);
 }
 
 int supervisor_open(struct supervisor *supervisor)
@@ -29,9 +27,9 @@ void supervisor_close(struct supervisor *supervisor)
 		close(supervisor->timer_fd);
 }
 
-static void set_timer(struct supervisor *supervisor, long ns)
+static void set_timer(struct supervisor *supervisor)
 {
-	const struct itimerspec once = {.it_value.tv_nsec = ns};
+	const struct itimerspec once = {.it_value.tv_nsec = LOOK_NS};
 
 	supervisor->set = true;
 	timerfd_settime(supervisor->timer_fd, 0, &once, NULL);
@@ -40,55 +38,7 @@ static void set_timer(struct supervisor *supervisor, long ns)
 void supervisor_begin(struct supervisor *supervisor)
 {
 	if (supervisor->timer_fd >= 0 && !supervisor->set)
-		set_timer(supervisor, LOOK_NS);
-}
-
-static void move_wait(struct supervisor *supervisor, struct wait *wait, enum wait_state state)
-{
-	if (wait->state != WAIT_NONE)
-		TAILQ_REMOVE(&supervisor->waits[wait->state], wait, entry);
-	wait->state = state;
-	if (state != WAIT_NONE)
-		TAILQ_INSERT_TAIL(&supervisor->waits[state], wait, entry);
-}
-
-void supervisor_await(struct supervisor *supervisor, struct wait *wait,
-		      const struct engine_waiter *waiter)
-{
-	wait->awaited = true;
-	wait->waiter = *waiter;
-	move_wait(supervisor, wait, WAIT_ON);
-}
-
-void supervisor_forget(struct supervisor *supervisor, struct wait *wait)
-{
-	move_wait(supervisor, wait, WAIT_NONE);
-}
-
-static void end_wait(struct supervisor *supervisor, struct wait *wait)
-{
-	if (wait->state != WAIT_ON)
-		return;
-	move_wait(supervisor, wait, WAIT_OVER);
-	set_timer(supervisor, 1); /* at once */
-}
-
-void supervisor_end_waits(struct supervisor *supervisor)
-{
-	struct wait *wait;
-
-	while ((wait = TAILQ_FIRST(&supervisor->waits[WAIT_ON])))
-		end_wait(supervisor, wait);
-}
-
-void supervisor_tell(struct supervisor *supervisor, struct crew *crew, struct wait *wait)
-{
-	if (!wait->awaited)
-		return;
-	wait->awaited = false;
-	end_wait(supervisor, wait);
-	if (wait->threads > 0)
-		crew_tell_progress(crew, wait);
+		set_timer(supervisor);
 }
 
 bool supervisor_has_surplus(const struct crew *crew)
@@ -208,28 +158,6 @@ static bool replace_stuck(struct crew *crew)
 	return any;
 }
 
-/*
- * Call the waiters whose wait is over now. Each may remove whatever it likes, also what others of
- * them wait for; if it waits again, its turn is at the next look.
- */
-static void call_waiters(struct supervisor *supervisor, struct crew *crew)
-{
-	struct wait *wait;
-
-	crew_lock(crew);
-	while ((wait = TAILQ_FIRST(&supervisor->waits[WAIT_OVER])))
-		move_wait(supervisor, wait, WAIT_CALLING);
-	while ((wait = TAILQ_FIRST(&supervisor->waits[WAIT_CALLING]))) {
-		const struct engine_waiter waiter = wait->waiter;
-
-		supervisor_forget(supervisor, wait);
-		crew_unlock(crew);
-		waiter.released(waiter.context);
-		crew_lock(crew);
-	}
-	crew_unlock(crew);
-}
-
 void supervisor_look(struct supervisor *supervisor, struct crew *crew, struct scheduler *scheduler,
 		     const struct doorbells *doorbells)
 {
@@ -253,7 +181,6 @@ void supervisor_look(struct supervisor *supervisor, struct crew *crew, struct sc
 		supervisor_wake(crew, doorbells);
 	supervisor->set = false;
 	if (crew_awake(crew) > 0 || crew_running(crew) < crew->workers)
-		set_timer(supervisor, LOOK_NS);
+		set_timer(supervisor);
 	crew_unlock(crew);
-	call_waiters(supervisor, crew);
 }

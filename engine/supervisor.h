@@ -6,24 +6,20 @@
  * whose memory it is gets no other worker until the stuck one is back.
  *
  * The thread that runs the engine looks after the workers at intervals, and only while one is
- * awake. It also calls the waiters whose wait is over.
+ * awake.
  */
 #ifndef VDM_ENGINE_SUPERVISOR_H
 #define VDM_ENGINE_SUPERVISOR_H
 
 #include "crew.h"
 #include "doorbells.h"
-#include "wait.h"
 
 struct supervisor {
 	int timer_fd; /* -1: no thread looks after the workers */
-	/* Guarded by the crew's lock: */
-	bool set; /* it is running */
-	struct wait_list waits[WAIT_STATES];
+	bool set;     /* it is running. Guarded by the crew's lock */
 };
 
-/* Without supervisor_open(), which returns 0 or a negative errno, no worker is replaced and no
- * waiter called. */
+/* Without supervisor_open(), which returns 0 or a negative errno, no worker is replaced. */
 void supervisor_init(struct supervisor *supervisor);
 int supervisor_open(struct supervisor *supervisor);
 void supervisor_close(struct supervisor *supervisor);
@@ -33,24 +29,13 @@ void supervisor_close(struct supervisor *supervisor);
 /* A worker has got up: have it looked after. */
 void supervisor_begin(struct supervisor *supervisor);
 
-/* A waiter waits, or waits no more; all waiters are to be called. */
-void supervisor_await(struct supervisor *supervisor, struct wait *wait,
-		      const struct engine_waiter *waiter);
-void supervisor_forget(struct supervisor *supervisor, struct wait *wait);
-void supervisor_end_waits(struct supervisor *supervisor);
-
-/* Tell all that wait for something. Not inlined: mostly nobody does. */
-void supervisor_tell(struct supervisor *supervisor, struct crew *crew, struct wait *wait)
-	__attribute__((noinline, cold));
-
 /* Have a worker poll the rings if none does: one that sleeps does not know that it should. */
 void supervisor_wake(struct crew *crew, const struct doorbells *doorbells);
 
 /* Whether there are more workers than there should be, now that a stuck one has come back. */
 bool supervisor_has_surplus(const struct crew *crew);
 
-/* Without the lock, by the thread that runs the engine: find stuck workers and replace them, and
- * call waiters. */
+/* Without the lock, by the thread that runs the engine: find stuck workers and replace them. */
 void supervisor_look(struct supervisor *supervisor, struct crew *crew, struct scheduler *scheduler,
 		     const struct doorbells *doorbells);
 

@@ -71,19 +71,27 @@ static void return_lease(struct worker *worker, struct engine_queue *queue)
 	queue->leased = false;
 }
 
+/* Signalling has taken so many ns. */
+static void charge_signal(struct engine *engine, struct engine_queue *queue, uint64_t ns)
+{
+	scheduler_charge(&engine->scheduler, queue, ns * SIGNAL_NS_COST);
+	engine->until_clock = 1; /* that may have taken long: look at the clock soon */
+}
+
 /* Complete what is finished. Returns whether there was anything. */
 static bool finish_flights(struct worker *worker, struct engine_queue *queue)
 {
-	bool any = false, sent = false;
+	bool any = false;
 
 	while (queue_finish_flights(queue)) {
 		any = true;
 		lease(worker, queue);
-		sent |= queue_signal(queue);
+		uint64_t ns = queue_signal(queue);
+
 		return_lease(worker, queue);
+		if (ns > 0)
+			charge_signal(engine_of(worker), queue, ns);
 	}
-	if (sent) /* and that may have taken long: look at the clock soon */
-		engine_of(worker)->until_clock = 1;
 	return any;
 }
 
@@ -94,17 +102,14 @@ static void end_batch(struct worker *worker)
 	size_t cost = worker->batch.cost;
 
 	worker->in_batch = NULL;
-	bool sent = queue_signal(queue);
+	uint64_t ns = queue_signal(queue);
 
 	if (worker->leases) {
 		worker->leases = false;
 		return_lease(worker, queue);
 	}
-	if (sent) {
-		engine->until_clock = 1;
-		if (queue->consumer.unsignalled > 0)
-			cost += OPERATION_COST; /* or no other queue would have a turn */
-	}
+	if (ns > 0)
+		charge_signal(engine, queue, ns);
 	finish_flights(worker, queue);
 	scheduler_charge(&engine->scheduler, queue, cost);
 	engine_tell_progress(engine, queue);
@@ -141,10 +146,8 @@ static void end_piece(struct worker *worker, int32_t error)
 	bool finished = finish_flights(worker, queue);
 
 	scheduler_notice(queue); /* only one worker at a time may be at its pieces */
-	if (revoked) {
-		supervisor_end_waits(&engine->supervisor);
-		supervisor_tell(&engine->supervisor, &engine->crew, &engine->crew.peeks);
-	}
+	if (revoked)
+		crew_tell_progress(&engine->crew, &engine->crew.peeks);
 	if (finished)
 		engine_tell_progress(engine, queue);
 }
@@ -400,7 +403,7 @@ void *worker_main(void *argument)
 	worker->stat_fd = stat_fd;
 	crew_set_state(worker, WORKER_POLLING);
 	crew->started++;
-	supervisor_tell(&engine->supervisor, crew, &crew->starts);
+	crew_tell_progress(crew, &crew->starts);
 	supervisor_begin(&engine->supervisor);
 	if (sigsetjmp(worker->batch.guard.back, 1))
 		recover(worker);

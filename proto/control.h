@@ -5,20 +5,24 @@
  * The socket is AF_UNIX, SOCK_SEQPACKET: one packet is one message, a fixed structure that begins
  * with a header, and the file descriptors that belong to it (SCM_RIGHTS, unix(7)). The client
  * asks, the daemon answers each request once and in order, with the reply named beside the request
- * or with VDM_MESSAGE_REFUSED. A message that is malformed (unknown type, wrong size, wrong number
- * of descriptors, reserved bits set, a request before the greeting, a request that is answered with
- * descriptors while an earlier answer is unread) ends the session; a request
- * that is well formed but cannot be granted is refused and the session goes on.
+ * or with VDM_MESSAGE_REFUSED. VDM_MESSAGE_RING_START alone has no answer. A message that is
+ * malformed (unknown type, wrong size, wrong number of descriptors, reserved bits set, a request
+ * before the greeting, a request that is answered with descriptors while an earlier answer is
+ * unread) ends the session; a request that is well formed but cannot be granted is refused and the
+ * session goes on.
  */
 #ifndef VDM_PROTO_CONTROL_H
 #define VDM_PROTO_CONTROL_H
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "status.h"
+
 /* Raised when a program built for the older one could misread the newer one. */
-#define VDM_PROTOCOL_VERSION 3
+#define VDM_PROTOCOL_VERSION 4
 
 /* The first eight bytes that a client sends, so that a stray peer is told apart: "vdmring\n". */
 #define VDM_PROTOCOL_MAGIC 0x0a676e69726d6476ull
@@ -41,18 +45,19 @@
 #define VDM_COMMAND_TEXT 16
 
 enum vdm_message_type {
-	VDM_MESSAGE_HELLO = 1, /* -> WELCOME */
-	VDM_MESSAGE_WELCOME,
-	VDM_MESSAGE_RING_CREATE, /* with the file of proto/submission.h; -> RING_CREATED */
+	VDM_MESSAGE_HELLO = 1,   /* -> WELCOME */
+	VDM_MESSAGE_WELCOME,     /* with the lease, enum vdm_welcome_fd */
+	VDM_MESSAGE_RING_CREATE, /* -> RING_CREATED */
 	VDM_MESSAGE_RING_CREATED,
 	VDM_MESSAGE_RING_DESTROY, /* -> DONE */
 	VDM_MESSAGE_REGION_ADD,   /* with one descriptor; -> REGION_ADDED */
 	VDM_MESSAGE_REGION_ADDED,
 	VDM_MESSAGE_REGION_REMOVE, /* -> DONE */
 	VDM_MESSAGE_STATUS,        /* -> STATUS_REPLY */
-	VDM_MESSAGE_STATUS_REPLY,  /* with one descriptor: a file, emptied at the session's end */
+	VDM_MESSAGE_STATUS_REPLY,
 	VDM_MESSAGE_DONE,
-	VDM_MESSAGE_REFUSED,
+	VDM_MESSAGE_REFUSED,    /* has this number in all versions, so that advice is understood */
+	VDM_MESSAGE_RING_START, /* no answer */
 	VDM_MESSAGE_TYPE_COUNT
 };
 
@@ -97,19 +102,37 @@ struct vdm_message_welcome {
 static_assert(sizeof(struct vdm_message_welcome) == 56, "wire format");
 static_assert(offsetof(struct vdm_message_welcome, max_region_bytes) == 40, "wire format");
 
+/* Descriptors that come with WELCOME. */
+enum vdm_welcome_fd {
+	/*
+	 * One end of a socket pair, of which the engine's process alone has the other. It hangs up
+	 * when the engine has let go of all rings and regions of the session: the proof that
+	 * nothing of the client's is read or written any more. The session's own socket proves
+	 * nothing, for another process of the daemon holds its other end.
+	 */
+	VDM_WELCOME_FD_LEASE,
+	VDM_WELCOME_FD_COUNT
+};
+
 struct vdm_message_ring_create {
 	struct vdm_message_header header;
 	uint32_t entries;        /* a power of two */
-	uint32_t first_sequence; /* position of the first descriptor and of the first completion */
+	uint32_t first_sequence; /* vdm_ring_first_sequence_valid() of proto/ring.h */
 	int32_t priority;        /* enum vdm_ring_priority, proto/ring.h */
 	uint32_t flags;          /* reserved, zero */
 };
 static_assert(sizeof(struct vdm_message_ring_create) == 24, "wire format");
 
-/* Descriptors that come with RING_CREATED, in this order. */
+/* Descriptors that come with RING_CREATED, in this order. The memory files are those of
+ * proto/ring.h. */
 enum vdm_ring_fd {
+	VDM_RING_FD_SUBMISSION, /* memory file, for reading and writing */
 	VDM_RING_FD_COMPLETION, /* memory file, read only */
-	VDM_RING_FD_DOORBELL,   /* eventfd(2): the client writes, the daemon's workers wait */
+	/*
+	 * One end of a SOCK_SEQPACKET pair: the client sends 8 bytes each time, and never waits.
+	 * Not an eventfd, whose queue of waiters both sides would share: the client could fill it.
+	 */
+	VDM_RING_FD_DOORBELL,
 	/* One end of a SOCK_SEQPACKET pair: readable at a signal (8 bytes each), hung up when the
 	 * daemon has gone. Not an eventfd: the client shares an eventfd's O_NONBLOCK flag and could
 	 * clear it, fill the counter and so block the worker that signals. */
@@ -127,6 +150,20 @@ struct vdm_message_ring_created {
 };
 static_assert(sizeof(struct vdm_message_ring_created) == 24, "wire format");
 
+/*
+ * The client has populated both files of the ring, prepared and sealed the submission file, and may
+ * have begun to submit. To start a ring that does not exist, or has been started, or whose files
+ * are not so, is as malformed as reserved bits. A daemon that cannot serve the ring, because it is
+ * out of memory, ends the session.
+ */
+struct vdm_message_ring_start {
+	struct vdm_message_header header;
+	uint32_t ring;
+	uint32_t reserved; /* zero */
+};
+static_assert(sizeof(struct vdm_message_ring_start) == 16, "wire format");
+
+/* Of a ring that has been started, or has not. */
 struct vdm_message_ring_destroy {
 	struct vdm_message_header header;
 	uint32_t ring;
@@ -163,14 +200,25 @@ static_assert(sizeof(struct vdm_message_region_remove) == 16, "wire format");
 
 struct vdm_message_status {
 	struct vdm_message_header header;
+	uint64_t after; /* number of the last session that is known already; 0: of none */
 };
-static_assert(sizeof(struct vdm_message_status) == 8, "wire format");
+static_assert(sizeof(struct vdm_message_status) == 16, "wire format");
 
+/* Sessions in one answer, which has to be small enough to be copied with every message. */
+#define VDM_STATUS_SESSIONS 4
+
+/* The totals, and the sessions that come next by number. There are no more when it is not full. */
 struct vdm_message_status_reply {
 	struct vdm_message_header header;
-	uint64_t size; /* bytes of the file that comes with it */
+	uint32_t session_count;
+	uint32_t reserved; /* zero */
+	struct vdm_report_daemon daemon;
+	struct vdm_report_session sessions[VDM_STATUS_SESSIONS];
 };
-static_assert(sizeof(struct vdm_message_status_reply) == 16, "wire format");
+static_assert(sizeof(struct vdm_message_status_reply) ==
+		      16 + sizeof(struct vdm_report_daemon) +
+			      VDM_STATUS_SESSIONS * sizeof(struct vdm_report_session),
+	      "wire format");
 
 struct vdm_message_done {
 	struct vdm_message_header header;
@@ -192,6 +240,7 @@ union vdm_message {
 	struct vdm_message_welcome welcome;
 	struct vdm_message_ring_create ring_create;
 	struct vdm_message_ring_created ring_created;
+	struct vdm_message_ring_start ring_start;
 	struct vdm_message_ring_destroy ring_destroy;
 	struct vdm_message_region_add region_add;
 	struct vdm_message_region_added region_added;
@@ -201,6 +250,16 @@ union vdm_message {
 	struct vdm_message_done done;
 	struct vdm_message_refused refused;
 };
+
+/* What a request looks like. */
+struct vdm_request {
+	uint32_t size;
+	unsigned fds;
+	bool answers_with_fds;
+};
+
+/* Of a request of that type, enum vdm_message_type; NULL: clients do not send such messages. */
+const struct vdm_request *vdm_request(uint32_t type);
 
 /* Most descriptors that a message can be made to carry: SCM_MAX_FD of unix(7). */
 #define VDM_PACKET_MAX_FDS 253

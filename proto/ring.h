@@ -2,9 +2,9 @@
 /*
  * The ring: what a client and the daemon share in memory.
  *
- * A ring is two memory files. Each side creates, fills and seals the one that it writes:
+ * A ring is two memory files, of which each side writes one:
  *
- *   submission file (the client's)             completion file (the daemon's)
+ *   submission file (the client writes)        completion file (the daemon writes)
  *   +------------------------------------+     +------------------------------------+
  *   | 0     struct vdm_client_line       |     | 0     struct vdm_daemon_line       |
  *   | 64    reserved, zero               |     | 64    reserved, zero               |
@@ -15,10 +15,25 @@
  * ready when its sequence word says so (as with the phase tag of NVM Express Base Specification
  * 2.0, 4.2.4), so moving one entry moves one cache line.
  *
+ * The daemon makes both files, of fixed sizes and without a page, and no other mapping than its own
+ * can ever write the completion file. The client populates both, so that it is charged for their
+ * pages, prepares the submission file, and seals it with F_SEAL_FUTURE_WRITE, so that no page can
+ * be punched out. Then it starts the ring (VDM_MESSAGE_RING_START) and may submit at once. The
+ * daemon checks all that, prepares the completion file, announces that it wants a doorbell, and
+ * looks at the ring.
+ *
+ * Until then the completion file is zero. That looks like a ring whose daemon is awake and has not
+ * come to it yet: no doorbell is wanted, and the first completion is not there, for its sequence
+ * word is not zero (vdm_ring_first_sequence_valid()). When it is there, all of the file is
+ * prepared; the client looks at no other one before. `claimed` is zero, too. Compared with
+ * positions up to 2^31 that means "not claimed": the client may take operations back, since none
+ * has begun. Compared with later ones it means "claimed": the client waits.
+ *
  * The entry at position p (a free-running 32-bit count that begins at the ring's first_sequence)
  * lies in slot p & (entries - 1), and is ready when its sequence word equals p + 1. Before it is
- * written, the word holds p + 1 - entries, the value of the previous lap; the daemon fills in that
- * value for the first lap. Any third value is a protocol violation. All arithmetic is modulo 2^32.
+ * written, the word holds p + 1 - entries, the value of the previous lap; the side that writes the
+ * file fills in that value for the first lap. Any third value is a protocol violation. All
+ * arithmetic is modulo 2^32.
  *
  * A client never has more operations in flight (submitted and not yet seen complete) than entries.
  * Since the daemon consumes in order, this alone makes both queues safe to reuse: entry p + entries
@@ -151,7 +166,8 @@ static_assert(offsetof(struct vdm_completion, sequence) == 28, "wire format");
  * value of `arm`, once its completion count has reached `wanted`.
  */
 struct vdm_client_line {
-	_Atomic uint32_t arm;    /* release, then full barrier; partner: consumer_signal() */
+	/* release, then full barrier; partner: consumer_owes_signal() */
+	_Atomic uint32_t arm;
 	_Atomic uint32_t wanted; /* relaxed, before arm */
 	/* Positions of operations that the client has taken back: from the lower half up to, not
 	 * including, the upper half. release, then full barrier; partner: consumer_claim() */
@@ -172,7 +188,8 @@ struct vdm_daemon_line {
 	/* release, then full barrier; partner: the client's ring_doorbell() */
 	_Atomic uint32_t doorbell_wanted;
 	/* Position after the last operation that was claimed; at first, that of the first
-	 * operation. release, then full barrier; partner: the client's ring_take_back() */
+	 * operation; zero until the file is prepared. release, then full barrier; partner: the
+	 * client's ring_take_back() */
 	_Atomic uint32_t claimed;
 	uint32_t reserved[14];
 };
@@ -185,6 +202,15 @@ static inline int vdm_ring_entries_valid(uint32_t entries)
 {
 	return entries >= VDM_RING_MIN_ENTRIES && entries <= VDM_RING_MAX_ENTRIES &&
 	       (entries & (entries - 1)) == 0;
+}
+
+/*
+ * Whether a ring can begin at this position: the sequence word of its first completion is not zero,
+ * which is what the client finds in the completion file until the daemon has prepared it.
+ */
+static inline int vdm_ring_first_sequence_valid(uint32_t first_sequence)
+{
+	return first_sequence + 1 != 0;
 }
 
 /* Sizes of the two files in bytes. */
@@ -210,7 +236,8 @@ static inline struct vdm_completion *vdm_completions(void *completion)
 
 /*
  * Prepare zeroed ring memory for its first lap, so that no slot looks ready, whatever the first
- * sequence number is. Each side prepares the memory that it writes, before the other side sees it.
+ * sequence number is. Each side prepares the memory that it writes: the client before it starts the
+ * ring, the daemon before it serves the ring.
  */
 static inline void vdm_submission_prepare(void *submission, uint32_t entries,
 					  uint32_t first_sequence)
@@ -218,7 +245,7 @@ static inline void vdm_submission_prepare(void *submission, uint32_t entries,
 	for (uint32_t i = 0; i < entries; i++) {
 		uint32_t position = first_sequence + i;
 
-		/* relaxed: handing the file over orders these stores before any look at them */
+		/* relaxed: starting the ring orders these stores before any look at them */
 		atomic_store_explicit(
 			&vdm_descriptors(submission)[position & (entries - 1)].sequence,
 			position + 1 - entries, memory_order_relaxed);
@@ -228,7 +255,8 @@ static inline void vdm_submission_prepare(void *submission, uint32_t entries,
 static inline void vdm_completion_prepare(void *completion, uint32_t entries,
 					  uint32_t first_sequence)
 {
-	/* relaxed: handing the file over orders these stores before any look at them */
+	/* relaxed: the client may see these words or the zeroes before, in any order, and they mean
+	 * the same; partners: ring_reap(), ring_take_back() */
 	atomic_store_explicit(&((struct vdm_daemon_line *)completion)->claimed, first_sequence,
 			      memory_order_relaxed);
 	for (uint32_t i = 0; i < entries; i++) {

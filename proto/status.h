@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The file that answers VDM_MESSAGE_STATUS: one vdm_report_daemon, then session_count times
- * vdm_report_session. Counters count since the daemon or the session began. Root and the daemon's
- * own user see all sessions, any other user the sessions of its own user id; all see the totals.
+ * What VDM_MESSAGE_STATUS_REPLY tells. Counters count since the daemon or the session began. Root
+ * and the daemon's own user see all sessions, any other user the sessions of its own user id; all
+ * see the totals.
  */
 #ifndef VDM_PROTO_STATUS_H
 #define VDM_PROTO_STATUS_H
@@ -21,12 +21,10 @@ struct vdm_report_counters {
 static_assert(sizeof(struct vdm_report_counters) == 144, "wire format");
 
 struct vdm_report_daemon {
-	uint32_t size;         /* of this structure: a reader skips what it does not know */
-	uint32_t session_size; /* of each of the following */
-	uint32_t session_count;
 	uint32_t pid;
 	uint32_t workers;
 	uint32_t workers_awake;
+	uint32_t reserved0; /* zero */
 	uint64_t uptime_ns;
 	uint64_t sessions_accepted; /* since start */
 	uint64_t sessions_refused;  /* since start: not greeted, or over a limit */
@@ -36,13 +34,14 @@ struct vdm_report_daemon {
 	uint32_t sessions;          /* now, of all users */
 	uint32_t rings;             /* now */
 	uint32_t regions;           /* now */
-	uint32_t reserved;
+	uint32_t reserved1;         /* zero */
 	struct vdm_report_counters counters;
 	char version[16]; /* of the daemon, NUL-terminated */
 };
-static_assert(sizeof(struct vdm_report_daemon) == 248, "wire format");
+static_assert(sizeof(struct vdm_report_daemon) == 240, "wire format");
 
 struct vdm_report_session {
+	uint64_t number; /* higher than those of all sessions that began before */
 	uint32_t pid;
 	uint32_t uid;
 	uint32_t rings;
@@ -53,6 +52,6 @@ struct vdm_report_session {
 	struct vdm_report_counters counters;
 	char command[16]; /* what the client calls itself (HELLO), NUL-terminated; a hint */
 };
-static_assert(sizeof(struct vdm_report_session) == 200, "wire format");
+static_assert(sizeof(struct vdm_report_session) == 208, "wire format");
 
 #endif

@@ -21,7 +21,7 @@
 
 #include "integration/check.h"
 #include "integration/raw_session.h"
-#include "proto/submission.h"
+#include "tests/start_ring.h"
 
 #define ENTRIES 64
 #define BYTES   ((size_t)1 << 20)
@@ -364,13 +364,12 @@ static void never_listen(unsigned seed, void *unused)
 	static const uint32_t sizes[VDM_MESSAGE_TYPE_COUNT] = {
 		[VDM_MESSAGE_HELLO] = sizeof(struct vdm_message_hello),
 		[VDM_MESSAGE_RING_CREATE] = sizeof(struct vdm_message_ring_create),
+		[VDM_MESSAGE_RING_START] = sizeof(struct vdm_message_ring_start),
 		[VDM_MESSAGE_RING_DESTROY] = sizeof(struct vdm_message_ring_destroy),
 		[VDM_MESSAGE_REGION_REMOVE] = sizeof(struct vdm_message_region_remove),
 		[VDM_MESSAGE_STATUS] = sizeof(struct vdm_message_status),
 	};
 	struct raw_session session;
-	void *submission;
-	int submission_fd = vdm_submission_make(4, 0, &submission);
 
 	(void)unused;
 	state = seed;
@@ -385,9 +384,40 @@ static void never_listen(unsigned seed, void *unused)
 		message.header.size = sizes[type];
 		if (type == VDM_MESSAGE_RING_CREATE)
 			message.ring_create.entries = 4;
-		if (vdm_packet_send(session.socket, &message.header, &submission_fd,
-				    type == VDM_MESSAGE_RING_CREATE) < 0)
+		if (vdm_packet_send(session.socket, &message.header, NULL, 0) < 0)
 			nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+	}
+}
+
+/* Rings that are left at any step of their start, started otherwise, and used before it. */
+static void half_start_rings(unsigned seed, void *unused)
+{
+	struct raw_session session;
+
+	(void)unused;
+	state = seed;
+	raw_open(&session);
+	for (unsigned n = 0; n < 500; n++) {
+		struct raw_ring ring;
+
+		if (raw_ring_make(&session, 1u << (1 + below(6)), 0, &ring) < 0)
+			return; /* over a limit, or the session has ended */
+		if (below(4) == 0)
+			continue;
+		raw_ring_map(&ring);
+		if (below(2)) {
+			vdm_submission_prepare(ring.submission, ring.entries, 0);
+			raw_entry(&ring);
+			raw_publish(&ring);
+			ring.submitted = 0;
+		}
+		if (below(64) == 0)
+			madvise(ring.submission, 4096, MADV_REMOVE);
+		if (below(64) == 0)
+			ring.id = (uint32_t)random64();
+		if (below(2))
+			raw_ring_start(&session, &ring);
+		raw_ring_forget(&ring);
 	}
 }
 
@@ -467,6 +497,7 @@ const struct attacker attackers[] = {
 	{"punch holes", punch_holes},
 	{"talk nonsense", talk_nonsense},
 	{"never listen", never_listen},
+	{"half start rings", half_start_rings},
 	{"flood with connections", flood_with_connections},
 	{"hog", hog},
 	{0},

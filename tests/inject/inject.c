@@ -17,8 +17,10 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #ifndef SO_PEERPIDFD
@@ -46,6 +48,7 @@ static system_call *kernel(void)
 
 static struct inject_control unshared;
 struct inject_control *inject_control = &unshared;
+static struct inject_controls *page; /* NULL: it is not shared */
 
 /* In a program that does not know of this: $VDM_INJECT_CONTROL is the file that its page is in. */
 __attribute__((constructor)) static void share(void)
@@ -57,19 +60,37 @@ __attribute__((constructor)) static void share(void)
 
 	if (fd < 0)
 		return;
-	if (kernel()(SYS_ftruncate, fd, sizeof unshared) == 0) {
-		void *page = (void *)kernel()(SYS_mmap, NULL, sizeof unshared,
-					      (long)(PROT_READ | PROT_WRITE), (long)MAP_SHARED,
-					      (long)fd, 0l);
+	if (kernel()(SYS_ftruncate, fd, sizeof *page) == 0) {
+		void *mapped = (void *)kernel()(SYS_mmap, NULL, sizeof *page,
+						(long)(PROT_READ | PROT_WRITE), (long)MAP_SHARED,
+						(long)fd, 0l);
 
-		if (page != MAP_FAILED) {
-			struct inject_control *shared = page;
-
-			shared->blocks = unshared.blocks;
-			inject_control = shared;
+		if (mapped != MAP_FAILED) {
+			page = mapped;
+			page->of[INJECT_MAIN].blocks = unshared.blocks;
+			inject_control = &page->of[INJECT_MAIN];
 		}
 	}
 	kernel()(SYS_close, fd);
+}
+
+/* A child of the daemon takes its name. */
+int prctl(int option, ...)
+{
+	static const char *const names[INJECT_PROCESSES] = {[INJECT_MAIN] = "vdmd",
+							    [INJECT_SPAWNER] = "vdmd-spawner",
+							    [INJECT_PORTER] = "vdmd-porter"};
+	long a[4];
+	va_list arguments;
+
+	va_start(arguments, option);
+	for (unsigned i = 0; i < 4; i++)
+		a[i] = va_arg(arguments, long);
+	va_end(arguments);
+	for (unsigned i = 0; page && option == PR_SET_NAME && i < INJECT_PROCESSES; i++)
+		if (strcmp((const char *)a[0], names[i]) == 0)
+			inject_control = &page->of[i];
+	return (int)kernel()(SYS_prctl, (long)option, a[0], a[1], a[2], a[3]);
 }
 
 /* Returns whether this call has to fail, with errno set. */
@@ -184,6 +205,17 @@ int open(const char *path, int flags, ...)
 	return fails(INJECT_OPEN) ? -1 : (int)kernel()(SYS_openat, AT_FDCWD, path, flags, mode);
 }
 
+int openat(int directory, const char *path, int flags, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, flags);
+	mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(arguments, mode_t) : 0;
+
+	va_end(arguments);
+	return fails(INJECT_OPEN) ? -1 : (int)kernel()(SYS_openat, directory, path, flags, mode);
+}
+
 int fcntl(int fd, int command, ...)
 {
 	va_list arguments;
@@ -201,6 +233,16 @@ int fcntl(int fd, int command, ...)
 int eventfd(unsigned value, int flags)
 {
 	return fails(INJECT_EVENTFD) ? -1 : (int)kernel()(SYS_eventfd2, value, flags);
+}
+
+int timerfd_create(clockid_t clock, int flags)
+{
+	return fails(INJECT_TIMERFD) ? -1 : (int)kernel()(SYS_timerfd_create, clock, flags);
+}
+
+int pipe2(int ends[2], int flags)
+{
+	return fails(INJECT_PIPE) ? -1 : (int)kernel()(SYS_pipe2, ends, flags);
 }
 
 int epoll_create1(int flags)
@@ -295,6 +337,17 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 ssize_t send(int fd, const void *bytes, size_t length, int flags)
 {
 	return fails(INJECT_SEND) ? -1 : kernel()(SYS_sendto, fd, bytes, length, flags, NULL, 0l);
+}
+
+pid_t fork(void)
+{
+	static pid_t (*real)(void);
+
+	if (fails(INJECT_FORK))
+		return -1;
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "fork");
+	return real();
 }
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *),

@@ -2,7 +2,7 @@
 /*
  * Calls that fail when a test says so. The wrappers come before the C library in a program that is
  * linked with them or started with $LD_PRELOAD. The test says which call fails in a page of memory
- * that it shares with that program.
+ * that it shares with that program, which has a place for each kind of process of the daemon.
  */
 #ifndef TEST_INJECT_H
 #define TEST_INJECT_H
@@ -16,9 +16,11 @@ enum inject_function {
 	INJECT_MPROTECT,
 	INJECT_MEMFD_CREATE,
 	INJECT_FTRUNCATE,
-	INJECT_OPEN,
-	INJECT_DUP, /* fcntl(F_DUPFD_CLOEXEC) */
+	INJECT_OPEN, /* openat too */
+	INJECT_DUP,  /* fcntl(F_DUPFD_CLOEXEC) */
 	INJECT_EVENTFD,
+	INJECT_TIMERFD,
+	INJECT_PIPE,
 	INJECT_EPOLL_CREATE,
 	INJECT_EPOLL_CTL, /* to add; to change and to delete need nothing */
 	INJECT_SOCKET,
@@ -29,9 +31,13 @@ enum inject_function {
 	INJECT_RECVMSG_TRUNCATED, /* a message with descriptors arrives without them, MSG_CTRUNC */
 	INJECT_SENDMSG,
 	INJECT_SEND,
+	INJECT_FORK,
 	INJECT_THREAD, /* pthread_create */
 	INJECT_FUNCTIONS
 };
+
+/* Processes of a daemon: the program itself, and its children by the names that they take. */
+enum inject_process { INJECT_MAIN, INJECT_SPAWNER, INJECT_PORTER, INJECT_PROCESSES };
 
 /* All accesses are atomic: several threads of one process, and the test in another, write to it. */
 struct inject_control {
@@ -46,7 +52,12 @@ struct inject_control {
 	_Atomic int64_t blocks;    /* of memory allocated and not freed, always counted */
 };
 
-/* The page of this process. Never NULL; a test may store its own page here. */
+/* The page. */
+struct inject_controls {
+	struct inject_control of[INJECT_PROCESSES];
+};
+
+/* What this process obeys. Never NULL; a test may store its own here. */
 extern struct inject_control *inject_control;
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Any call that the daemon and the library make during a client's life may fail. Then each call of
- * the library succeeds or says why not, a copy that reports success has moved its bytes, nothing
- * hangs, nothing is left over on either side, and the daemon serves the next client.
+ * Any call that a process of the daemon, or the library, makes during a client's life may fail.
+ * Then each call of the library succeeds or says why not, a copy that reports success has moved its
+ * bytes, nothing hangs, nothing is left over on either side, and the daemon serves the next client.
+ * A porter may end where it cannot go on: then the next client is served by a new one.
  *
  * For each function the first call fails, then the second, and so on, until a whole life makes no
  * further call. Then again, with all calls from that one on failing for a while.
@@ -42,52 +43,62 @@
 /* calls of one function in that time; a loop that spins makes a hundred times as many */
 #define MOST_TRIES 500
 
-enum side { DAEMON, LIBRARY };
-static const char *const side_names[] = {"daemon", "library"};
+/* Whose calls fail. Those of the daemon are in the order of enum inject_process. */
+enum side { DAEMON, SPAWNER, PORTER, LIBRARY, SIDES };
+static const char *const side_names[SIDES] = {"daemon", "spawner", "porter", "library"};
 
 struct fault {
 	const char *name;
 	enum inject_function function;
 	int error;
 	uint32_t span;
-	bool on[2];                /* sides */
+	unsigned on;               /* sides, as bits */
 	enum inject_function then; /* fails once after that, with the same error */
 };
 
+#define D (1u << DAEMON)
+#define S (1u << SPAWNER)
+#define P (1u << PORTER)
+#define L (1u << LIBRARY)
+
 static const struct fault faults[] = {
-	{"malloc", INJECT_MALLOC, ENOMEM, 1, {true, true}},
-	{"mmap", INJECT_MMAP, ENOMEM, 1, {true, true}},
-	{"mprotect", INJECT_MPROTECT, ENOMEM, 1, {true, false}},
-	{"memfd_create", INJECT_MEMFD_CREATE, EMFILE, 1, {true, true}},
-	{"ftruncate", INJECT_FTRUNCATE, ENOMEM, 1, {true, true}},
-	{"open", INJECT_OPEN, EMFILE, 1, {true, false}},
-	{"dup", INJECT_DUP, EMFILE, 1, {true, true}},
-	{"eventfd", INJECT_EVENTFD, EMFILE, 1, {true, true}},
-	{"epoll_create1", INJECT_EPOLL_CREATE, EMFILE, 1, {false, true}},
-	{"epoll_ctl", INJECT_EPOLL_CTL, ENOSPC, 1, {true, true}},
-	{"socket", INJECT_SOCKET, EMFILE, 1, {false, true}},
-	{"socketpair", INJECT_SOCKETPAIR, EMFILE, 1, {true, true}},
-	{"accept", INJECT_ACCEPT, EMFILE, 1, {true, false}},
-	{"accept", INJECT_ACCEPT, ENFILE, 2, {true, false}},
-	{"accept", INJECT_ACCEPT, ENOMEM, 1, {true, false}},
-	{"accept", INJECT_ACCEPT, ENOBUFS, 1, {true, false}},
-	{"accept", INJECT_ACCEPT, ECONNABORTED, 1, {true, false}},
-	{"accept, then epoll_ctl", INJECT_ACCEPT, ENOMEM, 1, {true, false}, INJECT_EPOLL_CTL},
-	{"peer", INJECT_PEER, EMFILE, 1, {true, false}},
-	{"peer", INJECT_PEER, EMFILE, 2, {true, false}},
-	{"recvmsg", INJECT_RECVMSG, ENOMEM, 1, {true, true}},
-	{"recvmsg", INJECT_RECVMSG, EINTR, 1, {true, true}},
-	{"recvmsg without descriptors", INJECT_RECVMSG_TRUNCATED, 0, 1, {true, true}},
-	{"sendmsg", INJECT_SENDMSG, ENOBUFS, 1, {true, true}},
-	{"sendmsg", INJECT_SENDMSG, ENOMEM, 1, {true, true}},
-	{"sendmsg", INJECT_SENDMSG, EINTR, 1, {true, true}},
-	{"sendmsg", INJECT_SENDMSG, ETOOMANYREFS, 1, {true, true}},
-	{"send", INJECT_SEND, ENOBUFS, 1, {true, true}},
-	{"pthread_create", INJECT_THREAD, EAGAIN, 1, {true, true}},
+	{"malloc", INJECT_MALLOC, ENOMEM, 1, D | P | L},
+	{"mmap", INJECT_MMAP, ENOMEM, 1, D | L},
+	{"mprotect", INJECT_MPROTECT, ENOMEM, 1, D},
+	{"memfd_create", INJECT_MEMFD_CREATE, EMFILE, 1, D | L},
+	{"ftruncate", INJECT_FTRUNCATE, ENOMEM, 1, D | L},
+	{"open", INJECT_OPEN, EMFILE, 1, D | S},
+	{"dup", INJECT_DUP, EMFILE, 1, D | L},
+	{"eventfd", INJECT_EVENTFD, EMFILE, 1, D | L},
+	{"timerfd_create", INJECT_TIMERFD, EMFILE, 1, P},
+	{"pipe", INJECT_PIPE, EMFILE, 1, S},
+	{"epoll_create1", INJECT_EPOLL_CREATE, EMFILE, 1, D | P | L},
+	{"epoll_ctl", INJECT_EPOLL_CTL, ENOSPC, 1, D | P | L},
+	{"socket", INJECT_SOCKET, EMFILE, 1, L},
+	{"socketpair", INJECT_SOCKETPAIR, EMFILE, 1, D | L},
+	{"accept", INJECT_ACCEPT, EMFILE, 1, D},
+	{"accept", INJECT_ACCEPT, ENFILE, 2, D},
+	{"accept", INJECT_ACCEPT, ENOMEM, 1, D},
+	{"accept", INJECT_ACCEPT, ENOBUFS, 1, D},
+	{"accept", INJECT_ACCEPT, ECONNABORTED, 1, D},
+	{"accept, then epoll_ctl", INJECT_ACCEPT, ENOMEM, 1, D, INJECT_EPOLL_CTL},
+	{"peer", INJECT_PEER, EMFILE, 1, P},
+	{"peer", INJECT_PEER, EMFILE, 2, P},
+	{"recvmsg", INJECT_RECVMSG, ENOMEM, 1, D | S | P | L},
+	{"recvmsg", INJECT_RECVMSG, EINTR, 1, D | S | P | L},
+	{"recvmsg without descriptors", INJECT_RECVMSG_TRUNCATED, 0, 1, D | S | P | L},
+	{"sendmsg", INJECT_SENDMSG, ENOBUFS, 1, D | S | P | L},
+	{"sendmsg", INJECT_SENDMSG, ENOMEM, 1, D | S | P | L},
+	{"sendmsg", INJECT_SENDMSG, EINTR, 1, D | S | P | L},
+	{"sendmsg", INJECT_SENDMSG, ETOOMANYREFS, 1, D | S | P | L},
+	{"send", INJECT_SEND, ENOBUFS, 1, D | L},
+	{"fork", INJECT_FORK, EAGAIN, 1, S},
+	{"pthread_create", INJECT_THREAD, EAGAIN, 1, D | L},
 };
 #define FAULTS (sizeof faults / sizeof *faults)
 
-static struct inject_control *controls[2];
+static struct inject_control *controls[SIDES];
+static struct inject_controls *controls_page; /* of the daemon */
 static bool verbose, fresh;
 static unsigned complaints;
 
@@ -413,14 +424,14 @@ static bool lived_well(const struct life *life)
 	pid_t ended = 0;
 
 	for (unsigned i = 0;
-	     life->lasting && life->side == DAEMON && i < 4 * LASTING_MS && ended == 0; i++) {
+	     life->lasting && life->side != LIBRARY && i < 4 * LASTING_MS && ended == 0; i++) {
 		ended = waitpid(child, &status, WNOHANG);
 		if (ended == 0)
 			nap();
 	}
 	if (ended == 0) {
-		if (life->lasting)
-			controls[DAEMON]->armed = 0;
+		if (life->lasting && life->side != LIBRARY)
+			controls[life->side]->armed = 0;
 		ended = waitpid(child, &status, 0);
 	}
 	CHECK(ended == child, "%s", strerror(errno));
@@ -479,6 +490,36 @@ static void check_daemon_lives(const struct life *life)
 	exit(1);
 }
 
+/* Of a process whose first thread alone forks; 0: it has none. */
+static pid_t first_child(pid_t parent)
+{
+	char path[64];
+	int child = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+	FILE *file = fopen(path, "re");
+
+	CHECK(file, "%s: %s", path, strerror(errno));
+	if (fscanf(file, "%d", &child) != 1)
+		child = 0;
+	fclose(file);
+	return child;
+}
+
+/* So that the next client needs a new one, and its life has the calls that make it. */
+static void kill_porters(void)
+{
+	const pid_t spawner = first_child(daemon_pid());
+	pid_t porter;
+
+	CHECK(spawner > 0, "the daemon has no spawner");
+	for (pid_t last = 0; (porter = first_child(spawner)) > 0; last = porter) {
+		if (porter != last)
+			kill(porter, SIGKILL);
+		nap();
+	}
+}
+
 static struct holdings base;
 
 /* One life with a failure, and one without: afterwards everything is as before. Returns whether the
@@ -488,8 +529,10 @@ static bool run(const struct life *life)
 	const struct life next = {.side = life->side};
 	double begin = seconds();
 
+	if (life->side != LIBRARY)
+		kill_porters();
 	lived_well(life);
-	if (life->side == DAEMON)
+	if (life->side != LIBRARY)
 		settled_holdings(base, 50); /* the end of the session is part of it */
 	controls[life->side]->armed = 0;
 	bool hit = controls[life->side]->hits > 0;
@@ -542,8 +585,8 @@ static void check_nothing_is_left(const struct life *life)
 	base = now;
 }
 
-/* Next to the daemon's socket, where its wrapper script puts it. */
-static struct inject_control *daemon_control(void)
+/* Find the page next to the daemon's socket, where its wrapper script puts it. */
+static void find_controls(void)
 {
 	char path[256];
 
@@ -551,13 +594,13 @@ static struct inject_control *daemon_control(void)
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 
 	CHECK(fd >= 0, "%s: %s: is the daemon run with the wrappers?", path, strerror(errno));
-	void *page = mmap(NULL, sizeof(struct inject_control), PROT_READ | PROT_WRITE, MAP_SHARED,
-			  fd, 0);
-
-	CHECK(page != MAP_FAILED, "%s", strerror(errno));
+	controls_page =
+		mmap(NULL, sizeof *controls_page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(controls_page != MAP_FAILED, "%s", strerror(errno));
+	for (unsigned i = 0; i < INJECT_PROCESSES; i++)
+		controls[i] = &controls_page->of[i];
 	close(fd);
 	unlink(path);
-	return page;
 }
 
 /* A daemon of its own, which has had no client. */
@@ -574,14 +617,14 @@ static void daemon_begin(struct daemon_process *daemon)
 	close(nowhere);
 	snprintf(number, sizeof number, "%d", (int)daemon->pid);
 	setenv("VDM_DAEMON_PID", number, 1);
-	controls[DAEMON] = daemon_control();
+	find_controls();
 }
 
 static void daemon_finish(const struct life *life, struct daemon_process *daemon)
 {
 	if (daemon_stop(daemon) != 0)
 		complain(life, "the daemon does not end as it should");
-	munmap(controls[DAEMON], sizeof *controls[DAEMON]);
+	munmap(controls_page, sizeof *controls_page);
 	daemon_remove(daemon);
 }
 
@@ -696,7 +739,7 @@ int main(int argc, char **argv)
 	if (fresh)
 		daemon_begin(&daemon);
 	else
-		controls[DAEMON] = daemon_control();
+		find_controls();
 	find_base();
 	if (fresh) {
 		daemon_finish(&(struct life){0}, &daemon);
@@ -707,7 +750,7 @@ int main(int argc, char **argv)
 			 : fresh && !more_when_fresh(faults[i].function))
 			continue;
 		for (enum side side = DAEMON; side <= (fresh ? DAEMON : LIBRARY); side++)
-			if (faults[i].on[side])
+			if (faults[i].on & 1u << side)
 				try_fault(&faults[i], side);
 	}
 	if (complaints)

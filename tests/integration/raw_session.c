@@ -7,14 +7,13 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "check.h"
-#include "proto/submission.h"
+#include "tests/start_ring.h"
 
 int raw_connect(void)
 {
@@ -80,27 +79,20 @@ static int verdict(const struct vdm_packet *reply, uint32_t wanted)
 	return 0;
 }
 
-int raw_ring_create(struct raw_session *session, uint32_t entries, uint32_t first_sequence,
-		    struct raw_ring *ring)
+int raw_ring_make(struct raw_session *session, uint32_t entries, uint32_t first_sequence,
+		  struct raw_ring *ring)
 {
 	const struct vdm_message_ring_create request = {
 		.header = {.type = VDM_MESSAGE_RING_CREATE, .size = sizeof request},
 		.entries = entries,
 		.first_sequence = first_sequence};
 	struct vdm_packet reply;
-	void *submission;
-	int fd = vdm_submission_make(entries, first_sequence, &submission);
+	int result = raw_request(session, &request.header, NULL, 0, &reply);
 
-	CHECK(fd >= 0, "%s", strerror(-fd));
-	int result = raw_request(session, &request.header, &fd, 1, &reply);
-
-	close(fd);
 	if (!result)
 		result = verdict(&reply, VDM_MESSAGE_RING_CREATED);
-	if (result) {
-		munmap(submission, vdm_submission_size(entries));
+	if (result)
 		return result;
-	}
 	CHECK(reply.fd_count == VDM_RING_FD_COUNT, "%u descriptors", reply.fd_count);
 	*ring = (struct raw_ring){.id = reply.message.ring_created.ring,
 				  .entries = entries,
@@ -108,10 +100,39 @@ int raw_ring_create(struct raw_session *session, uint32_t entries, uint32_t firs
 				  .completed = first_sequence};
 	for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
 		ring->fds[i] = vdm_packet_take(&reply, i);
-	ring->submission = submission;
-	ring->completion = mmap(NULL, vdm_completion_size(entries), PROT_READ, MAP_SHARED,
-				ring->fds[VDM_RING_FD_COMPLETION], 0);
-	CHECK(ring->completion != MAP_FAILED, "%s", strerror(errno));
+	return 0;
+}
+
+void raw_ring_map(struct raw_ring *ring)
+{
+	ring->submission =
+		map_populated(ring->fds[VDM_RING_FD_SUBMISSION], vdm_submission_size(ring->entries),
+			      PROT_READ | PROT_WRITE);
+	ring->completion = map_populated(ring->fds[VDM_RING_FD_COMPLETION],
+					 vdm_completion_size(ring->entries), PROT_READ);
+	CHECK(ring->submission != MAP_FAILED && ring->completion != MAP_FAILED, "%s",
+	      strerror(errno));
+}
+
+void raw_ring_start(struct raw_session *session, struct raw_ring *ring)
+{
+	const struct vdm_message_ring_start message = ring_start(ring->id);
+
+	vdm_submission_prepare(ring->submission, ring->entries, ring->submitted);
+	CHECK(seal_submission(ring->fds[VDM_RING_FD_SUBMISSION]) == 0, "%s", strerror(errno));
+	CHECK(vdm_packet_send(session->socket, &message.header, NULL, 0) == 0, "%s",
+	      strerror(errno));
+}
+
+int raw_ring_create(struct raw_session *session, uint32_t entries, uint32_t first_sequence,
+		    struct raw_ring *ring)
+{
+	int result = raw_ring_make(session, entries, first_sequence, ring);
+
+	if (result)
+		return result;
+	raw_ring_map(ring);
+	raw_ring_start(session, ring);
 	return 0;
 }
 
@@ -166,8 +187,13 @@ void raw_publish_as(struct raw_ring *ring, uint32_t sequence)
 	/* I6: publish, full barrier, read the announcement; partner: the engine's
 	 * consumer_want_doorbell() */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (atomic_load_explicit(&line->doorbell_wanted, memory_order_seq_cst))
-		eventfd_write(ring->fds[VDM_RING_FD_DOORBELL], 1);
+	const uint32_t wanted = atomic_load_explicit(&line->doorbell_wanted, memory_order_seq_cst);
+
+	/* once for each value: further ones could fill the doorbell */
+	if (wanted && wanted != ring->rung)
+		send(ring->fds[VDM_RING_FD_DOORBELL], &(uint64_t){1}, sizeof(uint64_t),
+		     MSG_NOSIGNAL | MSG_DONTWAIT);
+	ring->rung = wanted;
 }
 
 void raw_publish(struct raw_ring *ring)

@@ -23,8 +23,9 @@ struct raw_ring {
 	uint32_t entries;
 	uint32_t submitted; /* position of the next descriptor */
 	uint32_t completed; /* position of the next completion */
+	uint32_t rung;      /* value of doorbell_wanted that was answered last */
 	void *submission;
-	void *completion; /* mapped read-only: a write to it is a fault */
+	void *completion; /* mapped read-only: a write to it is a fault; NULL: not yet */
 	int fds[VDM_RING_FD_COUNT];
 };
 
@@ -39,7 +40,14 @@ void raw_close(struct raw_session *session);
 int raw_request(struct raw_session *session, const struct vdm_message_header *request,
 		const int *fds, unsigned fd_count, struct vdm_packet *reply);
 
-/* Returns 0 or the negative errno of a refusal. */
+/*
+ * A ring in three steps, of which the first returns 0 or the negative errno of a refusal: have the
+ * daemon make it; map and populate its files; prepare, seal and start it. Or all of them.
+ */
+int raw_ring_make(struct raw_session *session, uint32_t entries, uint32_t first_sequence,
+		  struct raw_ring *ring);
+void raw_ring_map(struct raw_ring *ring);
+void raw_ring_start(struct raw_session *session, struct raw_ring *ring);
 int raw_ring_create(struct raw_session *session, uint32_t entries, uint32_t first_sequence,
 		    struct raw_ring *ring);
 void raw_ring_forget(struct raw_ring *ring);

@@ -46,8 +46,8 @@ static void entries_and_descriptors_are_counted_over_all_rings(void **state)
 	vdm_ring_close(first);
 	assert_int_equal(vdm_ring_open(client, &options, &first), 0);
 
-	/* 10 in all: the session's two, and two each. And what was refused above, until it has been
-	 * closed. */
+	/* 12 in all: the session's two, two for each ring that has been started, and four for the
+	 * next one. And the files of those, until they have been closed. */
 	unsigned most = 0;
 
 	options.entries = 2;

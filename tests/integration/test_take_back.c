@@ -5,6 +5,7 @@
  * not matter in these tests.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -138,9 +139,13 @@ static void expect_done(unsigned count)
 static void a_daemon_that_sleeps_is_waited_for(void **state)
 {
 	struct vdm_ring *polled = ring;
+	struct ring_memory asleep;
 
 	(void)state;
-	ring = ring_opened(client, COUNT, 0); /* the daemon has not polled this one yet */
+	/* the daemon has not polled this one yet, but has announced that it wants a doorbell */
+	ring = ring_opened_in(client, COUNT, VDM_PRIORITY_NORMAL, &asleep);
+	while (ring_is_polled(&asleep))
+		sched_yield();
 	daemon_freeze();
 	prepare_copy(0, 0);
 	expect_it_waits();

@@ -10,8 +10,12 @@
  * has to fail then, which shows that it can. With ASYMMETRIC the client passes no barrier when it submits, and the
  * worker passes one for both when it retires the ring.
  *
+ * The client begins before the daemon has prepared the completions and announced that it wants a doorbell: until then
+ * the completion file is zero. Without the barrier or the look at the ring when it is added (NO_ADD_BARRIER, NO_ADD_LOOK)
+ * a wake-up is lost, too; and if the ring begins at the last position (FIRST=7), a zero looks like a completion.
+ *
  * Sequence words are those of the protocol, modulo 8 here: position + 1 when ready, position + 1 - ENTRIES
- * before; they begin just below the wrap.
+ * before; they begin as near to the wrap as a ring may.
  */
 #ifndef ENTRIES
 #define ENTRIES 2
@@ -19,8 +23,10 @@
 #ifndef OPERATIONS
 #define OPERATIONS 4
 #endif
-#define FIRST 6
 #define MODULUS 8
+#ifndef FIRST
+#define FIRST 6
+#endif
 #define MOD(x) ((x) & (MODULUS - 1))
 
 /* Shared memory, as the other side sees it. */
@@ -131,10 +137,27 @@ proctype worker() {
 	byte head = 0;       /* operations taken */
 	byte retirements = 1;
 	byte signalled = 0;
-	byte what, seen_arm;
+	byte what, seen_arm, i;
 	bool polled = false;
 
-	/* engine_queue_add() has announced the first retirement before the client existed */
+	/* vdm_completion_prepare() */
+	for (i : 0 .. ENTRIES - 1) {
+		worker_buffer!(A_CQ + SLOT(MOD(FIRST + i))), MOD(FIRST + i + 1 - ENTRIES)
+	}
+	/* engine_queue_add() */
+	worker_buffer!A_BELL, retirements;
+#ifndef NO_ADD_BARRIER
+	WORKER_BARRIER;
+#ifdef ASYMMETRIC
+	CLIENT_BARRIER;
+#endif
+#endif
+#ifndef NO_ADD_LOOK
+	if
+	:: sq[SLOT(MOD(FIRST + head))] == MOD(FIRST + head + 1) -> worker_buffer!A_BELL, 0; polled = true
+	:: else
+	fi;
+#endif
 end:	do
 	:: !polled ->
 end_sleep:	doorbell -> doorbell = false; /* epoll_wait(), for as long as it takes */
@@ -180,9 +203,7 @@ init {
 	atomic {
 		for (i : 0 .. ENTRIES - 1) {
 			sq[SLOT(MOD(FIRST + i))] = MOD(FIRST + i + 1 - ENTRIES);
-			cq[SLOT(MOD(FIRST + i))] = MOD(FIRST + i + 1 - ENTRIES);
 		}
-		bell = 1;
 		run drain_client();
 		run drain_worker();
 		run client();

@@ -33,6 +33,11 @@ for barrier in SUBMIT RETIRE ARM SIGNAL; do
 	check ring fail -DNO_${barrier}_BARRIER
 done
 check ring fail -DASYMMETRIC -DNO_RETIRE_BARRIER
+for rule in BARRIER LOOK; do
+	check ring fail -DNO_ADD_$rule
+	check ring fail -DASYMMETRIC -DNO_ADD_$rule
+done
+check ring fail -DFIRST=7
 check take_back pass
 for rule in CLAIM_BARRIER TAKE_BARRIER CONTEST_RULE ORDER_RULE; do
 	check take_back fail -DNO_$rule

@@ -24,12 +24,26 @@
 
 static int new_file(const char *name, size_t size, void **memory)
 {
-	int fd = memfd_create(name, MFD_CLOEXEC);
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	MUST(fd >= 0 && ftruncate(fd, (off_t)size) == 0);
 	*memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	MUST(*memory != MAP_FAILED);
 	return fd;
+}
+
+/* Both ends of a doorbell; returns the client's. */
+static int make_doorbell(struct puppet_daemon *puppet)
+{
+	int pair[2];
+
+	if (!puppet->has_socket_doorbell) {
+		puppet->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		return dup(puppet->doorbell_fd);
+	}
+	MUST(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
+	puppet->doorbell_fd = pair[0];
+	return pair[1];
 }
 
 static void make_ring(struct puppet_daemon *puppet, struct vdm_packet *request)
@@ -41,22 +55,25 @@ static void make_ring(struct puppet_daemon *puppet, struct vdm_packet *request)
 		.entries = create->entries,
 		.first_sequence = create->first_sequence};
 	int fds[VDM_RING_FD_COUNT], pair[2];
+	void *submission;
 
 	puppet->entries = create->entries;
-	puppet->completed = create->first_sequence;
-	puppet->submission = mmap(NULL, vdm_submission_size(create->entries), PROT_READ, MAP_SHARED,
-				  request->fds[0], 0);
-	MUST(puppet->submission != MAP_FAILED);
+	puppet->first = puppet->completed = create->first_sequence;
+	fds[VDM_RING_FD_SUBMISSION] =
+		new_file("submission", vdm_submission_size(create->entries), &submission);
+	puppet->submission = submission;
 	fds[VDM_RING_FD_COMPLETION] =
 		new_file("completion", vdm_completion_size(create->entries), &puppet->completion);
-	vdm_completion_prepare(puppet->completion, create->entries, create->first_sequence);
-	fds[VDM_RING_FD_DOORBELL] = puppet->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	fds[VDM_RING_FD_DOORBELL] = make_doorbell(puppet);
 	MUST(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
 	puppet->signal_fd = pair[0];
 	fds[VDM_RING_FD_EVENT] = pair[1];
 	vdm_packet_send(puppet->socket, &created.header, fds, VDM_RING_FD_COUNT);
-	close(fds[VDM_RING_FD_COMPLETION]);
-	close(pair[1]);
+	for (unsigned i = 0; i < VDM_RING_FD_COUNT; i++)
+		if (i >= 2)
+			close(fds[i]);
+		else
+			puppet->files[i] = fds[i];
 }
 
 static void drop_ring(struct puppet_daemon *puppet)
@@ -66,8 +83,20 @@ static void drop_ring(struct puppet_daemon *puppet)
 	munmap((void *)(uintptr_t)puppet->submission, vdm_submission_size(puppet->entries));
 	munmap(puppet->completion, vdm_completion_size(puppet->entries));
 	puppet->completion = NULL;
+	close(puppet->files[0]);
+	close(puppet->files[1]);
 	close(puppet->doorbell_fd);
 	close(puppet->signal_fd);
+}
+
+static void welcome_client(struct puppet_daemon *puppet, const struct vdm_message_welcome *welcome)
+{
+	int lease[2];
+
+	MUST(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, lease) == 0);
+	puppet->lease = lease[0];
+	vdm_packet_send(puppet->socket, &welcome->header, &lease[1], VDM_WELCOME_FD_COUNT);
+	close(lease[1]);
 }
 
 static void answer(struct puppet_daemon *puppet, struct vdm_packet *request)
@@ -88,7 +117,7 @@ static void answer(struct puppet_daemon *puppet, struct vdm_packet *request)
 
 	switch (request->message.header.type) {
 	case VDM_MESSAGE_HELLO:
-		vdm_packet_send(puppet->socket, &welcome.header, NULL, 0);
+		welcome_client(puppet, &welcome);
 		break;
 	case VDM_MESSAGE_REGION_ADD:
 		puppet->regions++;
@@ -96,6 +125,10 @@ static void answer(struct puppet_daemon *puppet, struct vdm_packet *request)
 		break;
 	case VDM_MESSAGE_RING_CREATE:
 		make_ring(puppet, request);
+		break;
+	case VDM_MESSAGE_RING_START:
+		if (!puppet->delays_start)
+			vdm_completion_prepare(puppet->completion, puppet->entries, puppet->first);
 		break;
 	case VDM_MESSAGE_RING_DESTROY:
 		drop_ring(puppet);
@@ -113,6 +146,9 @@ static bool may_answer(const struct puppet_daemon *puppet, uint32_t type)
 static void end_session(struct puppet_daemon *puppet)
 {
 	drop_ring(puppet);
+	if (puppet->lease >= 0)
+		close(puppet->lease);
+	puppet->lease = -1;
 	if (puppet->socket >= 0)
 		close(puppet->socket);
 	puppet->socket = -1;
@@ -167,7 +203,7 @@ void puppet_start(struct puppet_daemon *puppet)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 	memset(puppet, 0, sizeof *puppet);
-	puppet->socket = -1;
+	puppet->socket = puppet->lease = -1;
 	pthread_mutex_init(&puppet->lock, NULL);
 	pthread_cond_init(&puppet->changed, NULL);
 	strcpy(puppet->directory, "/tmp/vdm-puppet.XXXXXX");
@@ -220,6 +256,16 @@ void puppet_hang_up(struct puppet_daemon *puppet)
 	pthread_mutex_unlock(&puppet->lock);
 }
 
+void puppet_drop_socket(struct puppet_daemon *puppet)
+{
+	pthread_mutex_lock(&puppet->lock);
+	shutdown(puppet->socket, SHUT_RDWR); /* wakes the thread, which may be receiving */
+	close(puppet->socket);
+	puppet->socket = -1;
+	pthread_cond_broadcast(&puppet->changed);
+	pthread_mutex_unlock(&puppet->lock);
+}
+
 unsigned puppet_received(struct puppet_daemon *puppet, enum vdm_message_type type)
 {
 	pthread_mutex_lock(&puppet->lock);
@@ -235,6 +281,11 @@ void puppet_await(struct puppet_daemon *puppet, enum vdm_message_type type, unsi
 	while (puppet->received[type] < count)
 		pthread_cond_wait(&puppet->changed, &puppet->lock);
 	pthread_mutex_unlock(&puppet->lock);
+}
+
+void puppet_start_ring(struct puppet_daemon *puppet)
+{
+	vdm_completion_prepare(puppet->completion, puppet->entries, puppet->first);
 }
 
 void puppet_claim(struct puppet_daemon *puppet, uint32_t position)
@@ -274,15 +325,17 @@ void puppet_complete(struct puppet_daemon *puppet, uint32_t position, int32_t re
 
 uint32_t puppet_published(const struct puppet_daemon *puppet)
 {
-	uint32_t count = 0;
+	uint32_t count = 0, position = puppet->first;
 
 	while (count < puppet->entries &&
-	       atomic_load(&puppet_descriptor(puppet, count)->sequence) == count + 1)
+	       atomic_load(&puppet_descriptor(puppet, position)->sequence) == position + 1) {
 		count++;
+		position++;
+	}
 	return count;
 }
 
-void puppet_client_open(struct puppet_client *client, const struct puppet_daemon *puppet,
+void puppet_client_open(struct puppet_client *client, struct puppet_daemon *puppet,
 			unsigned answer_timeout_ms, size_t bytes)
 {
 	const struct vdm_options options = {.size = sizeof options,
@@ -290,10 +343,12 @@ void puppet_client_open(struct puppet_client *client, const struct puppet_daemon
 					    .flags = VDM_OPTION_REQUIRE_DAEMON,
 					    .offload_threshold = 1,
 					    .answer_timeout_ms = answer_timeout_ms,
+					    .first_sequence = puppet->first,
 					    .entries = 8};
 
 	MUST(vdm_client_open(&options, &client->client) == 0);
 	MUST(vdm_ring_open(client->client, NULL, &client->ring) == 0);
+	puppet_await(puppet, VDM_MESSAGE_RING_START, 1);
 	MUST(vdm_region_alloc(client->client, bytes, &client->region) == 0);
 	client->memory = vdm_region_address(client->region);
 }

@@ -22,9 +22,12 @@ struct puppet_daemon {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* Guarded by the lock: */
-	int socket;  /* of the client's session; -1: none */
-	bool silent; /* requests are read, and not answered */
-	bool greets; /* the greeting is answered, whatever else is */
+	int socket;               /* of the client's session; -1: none */
+	int lease;                /* our end of it; -1: none */
+	bool silent;              /* requests are read, and not answered */
+	bool greets;              /* the greeting is answered, whatever else is */
+	bool has_socket_doorbell; /* of a ring, instead of an eventfd */
+	bool delays_start;        /* a ring that the client has started is not prepared */
 	bool stopping;
 	unsigned connections;
 	unsigned received[VDM_MESSAGE_TYPE_COUNT];
@@ -32,7 +35,9 @@ struct puppet_daemon {
 	/* Of the ring, once there is one: */
 	const void *submission;
 	void *completion;
+	int files[2]; /* submission, completion */
 	uint32_t entries, completed;
+	uint32_t first; /* position; before there is a ring, that of puppet_client_open() */
 	int doorbell_fd, signal_fd;
 };
 
@@ -49,7 +54,7 @@ struct puppet_client {
 	struct vdm_region *region;
 	char *memory; /* the region's */
 };
-void puppet_client_open(struct puppet_client *client, const struct puppet_daemon *puppet,
+void puppet_client_open(struct puppet_client *client, struct puppet_daemon *puppet,
 			unsigned answer_timeout_ms, size_t bytes);
 void puppet_client_close(struct puppet_client *client);
 
@@ -63,16 +68,25 @@ void puppet_speak(struct puppet_daemon *puppet);
 /* End the session, as the daemon's death does. */
 void puppet_hang_up(struct puppet_daemon *puppet);
 
+/* Close the session's socket alone, as the death of a porter does. */
+void puppet_drop_socket(struct puppet_daemon *puppet);
+
 /* How many requests of that type have come; and wait until there are `count`. */
 unsigned puppet_received(struct puppet_daemon *puppet, enum vdm_message_type type);
 void puppet_await(struct puppet_daemon *puppet, enum vdm_message_type type, unsigned count);
+
+/* Prepare the completions of a ring whose start has been delayed. */
+void puppet_start_ring(struct puppet_daemon *puppet);
 
 /* Claim the operations before `position`; complete one. */
 void puppet_claim(struct puppet_daemon *puppet, uint32_t position);
 void puppet_complete(struct puppet_daemon *puppet, uint32_t position, int32_t result,
 		     uint32_t flags);
 
-/* The number of operations that have been published, and the descriptor at a position. */
+/*
+ * The number of operations that have been published in the first lap, and the descriptor at a
+ * position.
+ */
 uint32_t puppet_published(const struct puppet_daemon *puppet);
 const struct vdm_descriptor *puppet_descriptor(const struct puppet_daemon *puppet,
 					       uint32_t position);

@@ -45,9 +45,8 @@ static inline void *raw_memory(size_t size)
 	return memory;
 }
 
-static inline void raw_ring_open(struct raw_ring *ring, struct engine *engine,
-				 struct engine_account *account, struct engine_memory *regions,
-				 uint32_t entries, uint32_t first)
+/* A ring that no engine serves yet. */
+static inline void raw_ring_make(struct raw_ring *ring, uint32_t entries, uint32_t first)
 {
 	int pair[2];
 
@@ -63,22 +62,41 @@ static inline void raw_ring_open(struct raw_ring *ring, struct engine *engine,
 		abort();
 	ring->event = pair[0];
 	ring->signal = pair[1];
+}
 
-	struct engine_queue_options options = {
+static inline struct engine_queue_options raw_ring_options(struct raw_ring *ring,
+							   struct engine_account *account,
+							   struct engine_memory *regions)
+{
+	return (struct engine_queue_options){
 		.account = account,
 		.memory = regions,
 		.submission = ring->submission,
 		.completion = ring->completion,
-		.entries = entries,
-		.first_sequence = first,
+		.entries = ring->entries,
+		.first_sequence = ring->cq,
 		.doorbell_fd = ring->doorbell,
 		.signal_fd = ring->signal,
 		.violated = raw_violated,
 		.context = ring,
 	};
+}
+
+static inline void raw_ring_add(struct raw_ring *ring, struct engine *engine,
+				struct engine_account *account, struct engine_memory *regions)
+{
+	const struct engine_queue_options options = raw_ring_options(ring, account, regions);
 
 	if (engine_queue_add(engine, &options, &ring->queue) < 0)
 		abort();
+}
+
+static inline void raw_ring_open(struct raw_ring *ring, struct engine *engine,
+				 struct engine_account *account, struct engine_memory *regions,
+				 uint32_t entries, uint32_t first)
+{
+	raw_ring_make(ring, entries, first);
+	raw_ring_add(ring, engine, account, regions);
 }
 
 /* When its queue has been removed. */
@@ -93,7 +111,7 @@ static inline void raw_ring_free(struct raw_ring *ring)
 
 static inline void raw_ring_close(struct raw_ring *ring, struct engine_counters *counters)
 {
-	engine_queue_remove(ring->queue, NULL, counters);
+	engine_queue_remove(ring->queue, counters);
 	raw_ring_free(ring);
 }
 

@@ -11,6 +11,7 @@
 
 #include "op/backend.h"
 #include "raw_ring.h"
+#include "removal.h"
 
 enum { BYTES = 1 << 20 };
 
@@ -94,7 +95,7 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof *f);
 	const struct engine_options options = {
-		.workers = 2, .spin_us = 50, .supervised = true, .backend = &f->slow.backend};
+		.workers = 2, .spin_us = 50, .backend = &f->slow.backend};
 
 	*state = f;
 	f->slow.backend = (struct backend){supports, submit};
@@ -212,11 +213,6 @@ static void it_may_be_complete_before_submit_returns(void **state)
 	}
 }
 
-static void note(void *context)
-{
-	*(bool *)context = true;
-}
-
 /* A ring that keeps a worker awake, with the second half of the memory. */
 struct noise {
 	struct fixture *fixture;
@@ -265,21 +261,34 @@ static void what_waits_for_it_is_not_lost(void **state)
 	raw_ring_close(&noise.ring, NULL);
 }
 
+/* Begin it, and wait until it waits. */
+static void begin_waiting(struct fixture *f, struct removal *removal)
+{
+	const struct wait *wait = removal->queue ? &removal->queue->wait : &removal->regions->wait;
+	unsigned waiting;
+
+	removal_begin(removal);
+	while (removals_told(f->engine, wait, &waiting) == 0 && waiting == 0)
+		poll(NULL, 0, 1);
+	assert_false(removal_is_done(removal));
+}
+
 /* Nor does a worker poll for as long as a region waits for a backend. */
 static void the_engine_sleeps_while_a_region_is_leaving(void **state)
 {
 	struct fixture *f = *state;
-	const struct engine_waiter waiter = {note, &(bool){false}};
+	struct removal removal = {.regions = f->regions, .region = f->region};
 
 	put(f, LENGTH, 0);
 	struct backend_request *request = take_request(&f->slow);
 
-	assert_int_equal(engine_region_remove(f->regions, f->region, &waiter), -EAGAIN);
+	begin_waiting(f, &removal);
 	put(f, 0, 0);
 	await_sleep(f);
+	assert_false(removal_is_done(&removal));
 	complete(request, 0);
 	assert_int_equal(raw_get(&f->ring)->result, 0);
-	assert_int_equal(engine_region_remove(f->regions, f->region, NULL), 0);
+	removal_end(&removal);
 	/* what came meanwhile is served now: there is no such region any more */
 	assert_int_equal(raw_get(&f->ring)->result, -EFAULT);
 }
@@ -287,22 +296,18 @@ static void the_engine_sleeps_while_a_region_is_leaving(void **state)
 static void removals_wait_for_it(void **state)
 {
 	struct fixture *f = *state;
-	struct pollfd timer = {.fd = engine_supervisor_fd(f->engine), .events = POLLIN};
-	bool ring_told = false, region_told = false;
-	const struct engine_waiter for_ring = {note, &ring_told}, for_region = {note, &region_told};
+	struct removal of_ring = {.queue = f->ring.queue},
+		       of_region = {.regions = f->regions, .region = f->region};
 
 	put(f, LENGTH, 0);
 	struct backend_request *request = take_request(&f->slow);
 
-	assert_int_equal(engine_region_remove(f->regions, f->region, &for_region), -EAGAIN);
-	assert_int_equal(engine_queue_remove(f->ring.queue, &for_ring, NULL), -EAGAIN);
+	begin_waiting(f, &of_region);
+	begin_waiting(f, &of_ring);
 	complete(request, 0);
-	while (!(ring_told && region_told))
-		if (poll(&timer, 1, 1) > 0)
-			engine_supervise(f->engine);
+	removal_end(&of_ring);
+	removal_end(&of_region);
 	assert_int_equal(raw_get(&f->ring)->result, 0);
-	assert_int_equal(engine_region_remove(f->regions, f->region, &for_region), 0);
-	assert_int_equal(engine_queue_remove(f->ring.queue, &for_ring, NULL), 0);
 	raw_ring_free(&f->ring);
 	raw_ring_open(&f->ring, f->engine, f->account, f->regions, 8, 0);
 }

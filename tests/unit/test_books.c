@@ -60,8 +60,11 @@ static void a_charge_is_entered_in_every_sum(void **state)
 		assert_int_equal(book->used[RESOURCE_ENTRIES], 64);
 		assert_int_equal(book->used[RESOURCE_REGIONS], 1);
 		assert_int_equal(book->used[RESOURCE_MAPPED_BYTES], 4096);
-		assert_int_equal(book->used[RESOURCE_DESCRIPTORS], 3);
+		assert_int_equal(book->used[RESOURCE_DESCRIPTORS], 5);
 	}
+	charge_ring_started(&ring);
+	for (const struct book *book = &session; book; book = book->sum)
+		assert_int_equal(book->used[RESOURCE_DESCRIPTORS], 3);
 	charge_release(&ring);
 	charge_release(&region);
 }
@@ -205,21 +208,6 @@ static void a_refusal_names_the_section_that_sets_the_limit(void **state)
 	}
 }
 
-/* Descriptors that a client has passed are here already. */
-static void descriptors_that_are_there_are_charged_without_a_limit(void **state)
-{
-	struct charge passed = {0}, unowned = {0};
-
-	(void)state;
-	settings.limits.descriptors_per_user = 1;
-	charge_descriptors(&passed, &user, 253);
-	assert_int_equal(user.used[RESOURCE_DESCRIPTORS], 253);
-	charge_descriptors(&unowned, NULL, 7);
-	assert_int_equal(all.used[RESOURCE_DESCRIPTORS], 253);
-	charge_release(&passed);
-	charge_release(&unowned);
-}
-
 /* Take sessions for a user until it gets no more. Returns how many it got. */
 static unsigned take_sessions(struct book *book, struct charge *charges, unsigned most)
 {
@@ -284,11 +272,11 @@ static void descriptors_are_a_total_as_well(void **state)
 	struct charge first = {0}, second = {0}, third = {0};
 
 	(void)state;
-	totals.limit[RESOURCE_DESCRIPTORS] = 8;
+	totals.limit[RESOURCE_DESCRIPTORS] = 12;
 	assert_int_equal(try_session(&first), 0);
 	assert_int_equal(try_ring(&second), 0);
 	assert_int_equal(try_region(&third), -EDQUOT);
-	assert_string_equal(text, "user 5 has 4 descriptors and 4 are left for all users: a user "
+	assert_string_equal(text, "user 5 has 6 descriptors and 6 are left for all users: a user "
 				  "gets more while it has less than are left: give some back, or "
 				  "raise LimitNOFILE of vdmd's service");
 	charge_release(&second);
@@ -297,10 +285,26 @@ static void descriptors_are_a_total_as_well(void **state)
 	assert_int_equal(try_ring(&second), -EDQUOT);
 	charge_release(&third);
 
-	/* descriptors that have been passed may be more than the total */
-	charge_descriptors(&third, &other, 100);
+	/* a total that has become smaller may be less than there are */
+	totals.limit[RESOURCE_DESCRIPTORS] = 1;
 	assert_int_equal(try_region(&second), -EDQUOT);
 	assert_non_null(strstr(text, " 0 are left"));
+	charge_release(&first);
+}
+
+/* Each region is one, and each ring two. No limit of a user's is about them. */
+static void mappings_are_a_total_alone(void **state)
+{
+	struct charge first = {0}, second = {0}, third = {0};
+
+	(void)state;
+	totals.limit[RESOURCE_MAPPINGS] = 4;
+	assert_int_equal(try_ring(&first), 0);
+	assert_int_equal(try_region(&second), -EDQUOT);
+	assert_non_null(strstr(text, "2 mappings and 2 are left"));
+	assert_non_null(strstr(text, "vm.max_map_count"));
+	assert_int_equal(charge_region(&third, &other, 1, text), 0);
+	assert_int_equal(all.used[RESOURCE_MAPPINGS], 3);
 	charge_release(&third);
 	charge_release(&first);
 }
@@ -320,6 +324,7 @@ static void totals_are_those_of_the_configuration_and_the_kernel(void **state)
 	assert_int_equal(totals.limit[RESOURCE_SESSIONS], 7);
 	assert_int_equal(totals.limit[RESOURCE_DESCRIPTORS], 100 - DESCRIPTORS_OF_OWN);
 	assert_true(totals.limit[RESOURCE_RINGS] == UINT64_MAX);
+	assert_in_range(totals.limit[RESOURCE_MAPPINGS], 1, UINT64_MAX - 1);
 }
 
 static void a_leak_is_found_when_the_book_is_closed(void **state)
@@ -351,10 +356,10 @@ int main(void)
 		TEST(a_refusal_charges_nothing),
 		TEST(each_resource_has_a_limit_that_the_refusal_names),
 		TEST(a_refusal_names_the_section_that_sets_the_limit),
-		TEST(descriptors_that_are_there_are_charged_without_a_limit),
 		TEST(one_user_gets_half_of_a_total),
 		TEST(something_is_left_for_a_user_that_has_less),
 		TEST(descriptors_are_a_total_as_well),
+		TEST(mappings_are_a_total_alone),
 		TEST(totals_are_those_of_the_configuration_and_the_kernel),
 		TEST(a_leak_is_found_when_the_book_is_closed),
 	};

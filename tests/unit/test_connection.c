@@ -215,6 +215,28 @@ static void release_waits_for_a_daemon_that_was_given_up(void **state)
 	vdm_region_release(another);
 }
 
+/* The daemon's other process has died, and its engine still moves bytes. */
+static void the_end_of_the_socket_alone_proves_nothing(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	leaver = 0;
+	has_left = daemon_let_go = left_too_early = false;
+	puppet_client_submit_copy(&own, SIZE);
+	puppet_drop_socket(&puppet);
+	assert_int_equal(pthread_create(&thread, NULL, leave, (void *)(uintptr_t)release_region),
+			 0);
+	for (unsigned i = 0; i < 4 && !has_left; i++)
+		usleep(LIMIT_MS * 1000);
+	assert_false(has_left);
+	assert_false(connected(own.client));
+	daemon_let_go = true;
+	hang_up();
+	pthread_join(thread, NULL);
+	assert_false(left_too_early);
+}
+
 static void without_operations_a_silent_daemon_is_waited_for_once(void **state)
 {
 	(void)state;
@@ -439,6 +461,7 @@ int main(void)
 		TEST(release_waits_for_a_silent_daemon),
 		TEST(release_waits_for_the_hangup),
 		TEST(release_waits_for_a_daemon_that_was_given_up),
+		TEST(the_end_of_the_socket_alone_proves_nothing),
 		TEST(without_operations_a_silent_daemon_is_waited_for_once),
 		TEST(an_answer_that_comes_late_is_not_taken_for_another),
 		OPENING(opening_does_not_wait_for_a_greeting_for_long_but_finds_it_later),

@@ -240,6 +240,84 @@ static void I6_no_wakeup_is_lost(void **state)
 }
 
 /* Bytes that the first four rings and the fifth have moved. */
+static void await_sleep(struct fixture *f)
+{
+	while (engine_awake(f->engine) > 0)
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+/* A producer rings no doorbell while nobody has announced that it is wanted. */
+static void I6_what_was_submitted_before_a_ring_is_added_is_served(void **state)
+{
+	const struct vdm_descriptor nop = {.opcode = VDM_OPCODE_NOP};
+	struct fixture f;
+
+	(void)state;
+	start(&f, 1, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		struct raw_ring ring;
+
+		await_sleep(&f);
+		raw_ring_make(&ring, 4, UINT32_MAX - 4 + i);
+		for (unsigned n = 0; n < 1 + i; n++)
+			submit(&ring, &nop);
+		raw_ring_add(&ring, f.engine, f.account, f.regions);
+		for (unsigned n = 0; n < 1 + i; n++)
+			assert_non_null(raw_get(&ring));
+		raw_ring_close(&ring, NULL);
+	}
+	stop(&f);
+}
+
+static void I7_an_empty_ring_wakes_no_worker_when_it_is_added(void **state)
+{
+	struct raw_ring ring;
+	struct fixture f;
+
+	(void)state;
+	start(&f, 1, 0);
+	await_sleep(&f);
+	uint64_t before = engine_wakeups(f.engine);
+
+	raw_ring_open(&ring, f.engine, f.account, f.regions, 4, 0);
+	nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	assert_int_equal(engine_wakeups(f.engine), before);
+	assert_int_not_equal(((struct vdm_daemon_line *)ring.completion)->doorbell_wanted, 0);
+	raw_ring_close(&ring, NULL);
+	stop(&f);
+}
+
+static void *submit_once(void *ring)
+{
+	const struct vdm_descriptor nop = {.opcode = VDM_OPCODE_NOP};
+
+	submit(ring, &nop);
+	return NULL;
+}
+
+/* At any moment of it: either the engine sees the submission, or the producer the announcement. */
+static void I6_a_producer_may_begin_while_its_ring_is_added(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	start(&f, 1, 0);
+	for (unsigned i = 0; i < scaled(2000); i++) {
+		struct raw_ring ring;
+		pthread_t producer;
+
+		raw_ring_make(&ring, 4, 0);
+		pthread_create(&producer, NULL, submit_once, &ring);
+		for (unsigned n = 0; n < i % 64; n++)
+			atomic_signal_fence(memory_order_seq_cst);
+		raw_ring_add(&ring, f.engine, f.account, f.regions);
+		assert_non_null(raw_get(&ring));
+		pthread_join(producer, NULL);
+		raw_ring_close(&ring, NULL);
+	}
+	stop(&f);
+}
+
 static void count_bytes(struct raw_ring rings[5], uint64_t moved[2])
 {
 	struct engine_counters counters;
@@ -461,7 +539,7 @@ static void removing_a_busy_region_ends_its_operations(void **state)
 		for (unsigned k = 0; k < 3; k++)
 			submit(&ring, &d);
 		nanosleep(&(struct timespec){.tv_nsec = (long)i * 100000}, NULL);
-		assert_int_equal(engine_region_remove(regions, destination, NULL), 0);
+		assert_int_equal(engine_region_remove(regions, destination), 0);
 		memset(to, 0x5a, n); /* ours again: no worker writes to it any more */
 		for (unsigned k = 0; k < 3; k++) {
 			const struct vdm_completion *done = sleep_for(&ring);
@@ -554,8 +632,7 @@ static void I7_idle_workers_sleep(void **state)
 		submit(&rings[i], &nop);
 		sleep_for(&rings[i]);
 	}
-	while (engine_awake(f.engine) > 0)
-		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	await_sleep(&f);
 	uint64_t before = engine_wakeups(f.engine);
 
 	nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
@@ -634,7 +711,7 @@ static void *remove_region(void *argument)
 	struct removal *removal = argument;
 
 	pthread_barrier_wait(removal->together);
-	removal->result = engine_region_remove(removal->regions, removal->region, NULL);
+	removal->result = engine_region_remove(removal->regions, removal->region);
 	return NULL;
 }
 
@@ -696,7 +773,7 @@ static void removing_a_region_wakes_no_worker(void **state)
 	for (unsigned i = 0; i < 100; i++) {
 		assert_int_equal(engine_region_add(regions, memory, sizeof memory, true, &region),
 				 0);
-		assert_int_equal(engine_region_remove(regions, region, NULL), 0);
+		assert_int_equal(engine_region_remove(regions, region), 0);
 	}
 	raw_put(&ring, &nop);
 	raw_bell(&ring);
@@ -714,6 +791,9 @@ int main(void)
 		cmocka_unit_test(a_large_overlapping_move_keeps_its_meaning),
 		cmocka_unit_test(a_fence_sees_all_earlier_bytes),
 		cmocka_unit_test(I6_no_wakeup_is_lost),
+		cmocka_unit_test(I6_what_was_submitted_before_a_ring_is_added_is_served),
+		cmocka_unit_test(I7_an_empty_ring_wakes_no_worker_when_it_is_added),
+		cmocka_unit_test(I6_a_producer_may_begin_while_its_ring_is_added),
 		cmocka_unit_test(bytes_in_flight_are_limited),
 		cmocka_unit_test(bytes_are_shared_by_weight_between_accounts),
 		cmocka_unit_test(what_is_interrupted_is_completed),

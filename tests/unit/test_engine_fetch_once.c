@@ -89,7 +89,7 @@ static int tear_down(void **state)
 {
 	struct attack *a = *state;
 
-	engine_queue_remove(a->queue, NULL, NULL);
+	engine_queue_remove(a->queue, NULL);
 	engine_memory_delete(a->regions);
 	engine_account_delete(a->account);
 	engine_delete(a->engine);

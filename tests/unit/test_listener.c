@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #include "proto/control.h"
+#include "proto/passing.h"
 
 static char directory[] = "/tmp/vdmd-test-listener.XXXXXX";
 static char path[64], lock[80];
@@ -44,6 +45,33 @@ static void it_is_for_user_and_group_and_removed_at_the_end(void **state)
 	assert_int_equal(status.st_mode, S_IFSOCK | 0660);
 	listener_close(&listener);
 	assert_int_equal(access(path, F_OK), -1);
+}
+
+/* Nothing is slow to close then of a client that is refused, or that nobody accepts. */
+static void clients_cannot_send_descriptors_yet(void **state)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct listener listener;
+	int client = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), fd = STDIN_FILENO, accepted;
+
+	(void)state;
+	strcpy(address.sun_path, path);
+	assert_int_equal(open_listener(&listener), 0);
+	if (passing_allows_fds(listener.fd)) {
+		listener_close(&listener);
+		close(client);
+		skip();
+	}
+	assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof address), 0);
+	assert_int_equal(passing_send(client, "", 1, &fd, 1, 0), -EPERM);
+	accepted = accept4(listener.fd, NULL, NULL, SOCK_CLOEXEC);
+	assert_false(passing_allows_fds(accepted));
+	assert_int_equal(passing_send(client, "", 1, &fd, 1, 0), -EPERM);
+	passing_allow_fds(accepted, true);
+	assert_int_equal(passing_send(client, "", 1, &fd, 1, 0), 0);
+	close(accepted);
+	close(client);
+	listener_close(&listener);
 }
 
 static void a_second_daemon_is_refused(void **state)
@@ -320,6 +348,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_is_for_user_and_group_and_removed_at_the_end),
+		cmocka_unit_test(clients_cannot_send_descriptors_yet),
 		cmocka_unit_test(a_second_daemon_is_refused),
 		cmocka_unit_test(what_a_killed_one_left_is_replaced),
 		cmocka_unit_test(of_daemons_that_start_at_once_one_stays),

@@ -98,7 +98,7 @@ static void descriptors_of_malformed_messages_are_the_callers_too(void **state)
 		assert_int_equal(vdm_packet_receive(ends[1], &packet, 1), -EMSGSIZE);
 		assert_int_equal(packet.fd_count, fds);
 		vdm_packet_close(&packet);
-		send_raw(&message, 16, fds); /* longer than the header says */
+		send_raw(&message, 24, fds); /* longer than the header says */
 		assert_int_equal(vdm_packet_receive(ends[1], &packet, 1), -EMSGSIZE);
 		assert_int_equal(packet.fd_count, fds);
 		vdm_packet_close(&packet);

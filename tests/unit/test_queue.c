@@ -501,8 +501,8 @@ static void a_removed_region_is_not_found_again(void **state)
 	(void)state;
 	start(&f, 1, 50, 16, 0);
 	d = copy_of(&f, 64);
-	assert_int_equal(engine_region_remove(f.regions, f.readonly, NULL), 0);
-	assert_int_equal(engine_region_remove(f.regions, f.readonly, NULL), -ENOENT);
+	assert_int_equal(engine_region_remove(f.regions, f.readonly), 0);
+	assert_int_equal(engine_region_remove(f.regions, f.readonly), -ENOENT);
 	assert_int_equal(result_of(&f, &d), -EFAULT);
 	/* the slot's next tenant has another id */
 	assert_int_equal(engine_region_add(f.regions, f.constant, BYTES, false, &again), 0);

@@ -15,23 +15,22 @@
 
 #include <cmocka.h>
 
-#include "daemon/prefault.h"
-
 #define BYTES 65536u
 
-static struct prefault *prefault;
+static struct populate_list populating = TAILQ_HEAD_INITIALIZER(populating);
+static int process; /* this one plays the porter, too */
 
 static int set_up(void **state)
 {
 	(void)state;
-	return prefault_new(&prefault);
+	process = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return process < 0;
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
-	prefault_free(prefault);
-	return 0;
+	return close(process);
 }
 
 static int memory_file(unsigned flags, int allocate)
@@ -47,12 +46,27 @@ static int memory_file(unsigned flags, int allocate)
 	return fd;
 }
 
+/* Open and check a file as for a region. Returns a descriptor or a negative errno. */
+static int admit(int fd, uint64_t size, uint32_t flags, struct region *region,
+		 char text[VDM_REFUSAL_TEXT])
+{
+	const struct passed passed = {process, fd, fcntl(fd, F_GETFL)};
+	int opened = region_open(&passed, size, flags, text);
+	int result = opened < 0 ? opened : region_check(opened, size, flags, region, text);
+
+	if (result >= 0)
+		return opened;
+	if (opened >= 0)
+		close(opened);
+	return result;
+}
+
 /* Check a file, close it, and see that it is refused with a sentence that has `word` in it. */
 static void refused(int fd, uint64_t size, uint32_t flags, int error, const char *word)
 {
 	char text[VDM_REFUSAL_TEXT] = "";
 	struct region region;
-	int result = region_check(fd, size, flags, &region, text);
+	int result = admit(fd, size, flags, &region, text);
 
 	if (result != error || !strstr(text, word))
 		print_message("%d, %s; expected %d, %s\n", result, text, error, word);
@@ -66,12 +80,29 @@ static void an_honest_memfd_is_admitted(void **state)
 	int fd = memory_file(MFD_ALLOW_SEALING, 1);
 	char text[VDM_REFUSAL_TEXT];
 	struct region region;
+	int opened = admit(fd, BYTES, 0, &region, text);
 
 	(void)state;
-	assert_int_equal(region_check(fd, BYTES, 0, &region, text), 0);
-	assert_int_equal(region_map(&region, prefault, -1, fd, BYTES, 0, text), 0);
+	assert_true(opened >= 0);
+	assert_int_equal(region_map(&region, &populating, -1, opened, BYTES, 0, text), 0);
 	memset(region.base, 1, BYTES);
-	region_dispose(&region, prefault, NULL, NULL);
+	region_unmap(&region, &populating);
+	assert_int_equal(fcntl(opened, F_GETFD), -1);
+	close(fd);
+}
+
+/* The file is opened anew: what its client does to its own open file is not done to ours. */
+static void the_open_file_is_our_own(void **state)
+{
+	int fd = memory_file(MFD_ALLOW_SEALING, 1);
+	char text[VDM_REFUSAL_TEXT];
+	struct region region;
+	int opened = admit(fd, BYTES, 0, &region, text);
+
+	(void)state;
+	assert_int_equal(lseek(fd, 100, SEEK_SET), 100);
+	assert_int_equal(lseek(opened, 0, SEEK_CUR), 0);
+	close(opened);
 	close(fd);
 }
 
@@ -95,18 +126,14 @@ static void what_is_no_memfd_is_refused(void **state)
 
 	unlink(path);
 	assert_int_equal(ftruncate(file, BYTES), 0);
-	if (fcntl(file, F_GET_SEALS) < 0)
-		refused(file, BYTES, 0, -EMEDIUMTYPE, "memfd_create");
-	else /* on tmpfs, whose files are like memfds that cannot be sealed */
-		refused(file, BYTES, 0, -EPERM, "MFD_ALLOW_SEALING");
+	refused(file, BYTES, 0, -EMEDIUMTYPE, "memfd_create");
 	snprintf(path, sizeof path, "/vdmd-test-region.%d", (int)getpid());
 	file = shm_open(path, O_CREAT | O_EXCL | O_RDWR, 0600);
 	if (file >= 0)
 		shm_unlink(path);
-	if (file >= 0 && fcntl(file, F_GET_SEALS) >= 0) {
-		/* where /dev/shm is the tmpfs that it should be */
+	if (file >= 0) { /* on a tmpfs, but not on that of the memfds */
 		assert_int_equal(ftruncate(file, BYTES), 0);
-		refused(file, BYTES, 0, -EPERM, "MFD_ALLOW_SEALING");
+		refused(file, BYTES, 0, -EMEDIUMTYPE, "memfd_create");
 	}
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
 	refused(ends[0], BYTES, 0, -EMEDIUMTYPE, "memfd_create");
@@ -151,13 +178,15 @@ static void read_only_files_make_read_only_regions(void **state)
 	refused(open(link, O_WRONLY | O_CLOEXEC), BYTES, 0, -EACCES, "for reading");
 
 	int read_only = open(link, O_RDONLY | O_CLOEXEC);
+	int opened = admit(read_only, BYTES, VDM_REGION_READ_ONLY, &region, text);
 
-	assert_int_equal(region_check(read_only, BYTES, VDM_REGION_READ_ONLY, &region, text), 0);
-	assert_int_equal(region_map(&region, prefault, -1, read_only, BYTES, VDM_REGION_READ_ONLY,
+	assert_true(opened >= 0);
+	assert_int_equal(fcntl(opened, F_GETFL) & O_ACCMODE, O_RDONLY);
+	assert_int_equal(region_map(&region, &populating, -1, opened, BYTES, VDM_REGION_READ_ONLY,
 				    text),
 			 0);
 	assert_int_equal(((char *)region.base)[BYTES - 1], 0);
-	region_dispose(&region, prefault, NULL, NULL);
+	region_unmap(&region, &populating);
 	close(read_only);
 
 	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
@@ -180,6 +209,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_honest_memfd_is_admitted),
+		cmocka_unit_test(the_open_file_is_our_own),
 		cmocka_unit_test(sizes_are_whole_pages_within_the_file),
 		cmocka_unit_test(what_is_no_memfd_is_refused),
 		cmocka_unit_test(what_could_shrink_is_refused),

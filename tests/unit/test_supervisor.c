@@ -22,8 +22,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "engine/parts.h"
 #include "raw_ring.h"
+#include "removal.h"
 
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
@@ -282,19 +282,11 @@ static void workers_come_and_go(void **state)
 	stop(&f);
 }
 
-static void note(void *context)
-{
-	*(bool *)context = true;
-}
-
-/* Removing what a worker is at need not wait: the waiter is called when it is time to try again. */
-static void removing_need_not_wait(void **state)
+/* A worker that is stuck at a ring is not in the way of the account's other rings and regions. */
+static void what_no_worker_is_at_comes_and_goes(void **state)
 {
 	struct fixture f;
 	struct client *slow = &f.slow;
-	bool ring_told = false, region_told = false;
-	const struct engine_waiter ring_waiter = {note, &ring_told},
-				   region_waiter = {note, &region_told};
 	uint32_t other;
 
 	(void)state;
@@ -302,71 +294,12 @@ static void removing_need_not_wait(void **state)
 		skip();
 	set(slow, 0, 0, f.page);
 	await_stuck(&f, &slow->ring[0]);
-	/* what it is not at can be added and removed */
 	assert_int_equal(engine_region_add(slow->regions, slow->memory, f.page, true, &other), 0);
-	assert_int_equal(engine_queue_remove(slow->ring[1].queue, &ring_waiter, NULL), 0);
-	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter),
-			 -EAGAIN);
-	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter),
-			 -EAGAIN);
-	assert_int_equal(engine_queue_remove(slow->ring[0].queue, &ring_waiter, NULL), -EAGAIN);
-	supervise(&f, 50);
-	assert_false(ring_told || region_told);
+	raw_ring_close(&slow->ring[1], NULL);
+	raw_ring_open(&slow->ring[1], f.engine, slow->account, slow->regions, 8, 0);
+	assert_false(is_done(&slow->ring[0]));
 	let_pages_come(&f);
-	for (int ms = 0; ms < HANG_MS && !(ring_told && region_told); ms++)
-		supervise(&f, 1);
-	assert_true(ring_told && region_told);
-	assert_true(is_done(&slow->ring[0]));
-	assert_int_equal(engine_queue_remove(slow->ring[0].queue, &ring_waiter, NULL), 0);
-	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter), 0);
-	assert_int_equal(engine_region_remove(slow->regions, slow->region, &region_waiter),
-			 -ENOENT);
-	/* and its slot is free again */
-	assert_int_equal(engine_region_add(slow->regions, slow->memory, f.page, true,
-					   &slow->region),
-			 0);
-	for (unsigned i = 0; i < 2; i++) {
-		raw_ring_free(&slow->ring[i]);
-		raw_ring_open(&slow->ring[i], f.engine, slow->account, slow->regions, 8, 0);
-	}
 	stop(&f);
-}
-
-struct removal {
-	struct client *client;
-	_Atomic bool done; /* release by the thread; acquire by the test */
-};
-
-static void *remove_region(void *argument)
-{
-	struct removal *removal = argument;
-	struct client *client = removal->client;
-
-	if (engine_region_remove(client->regions, client->region, NULL) < 0)
-		abort();
-	atomic_store_explicit(&removal->done, true, memory_order_release);
-	return NULL;
-}
-
-static void *remove_ring(void *argument)
-{
-	struct removal *removal = argument;
-
-	if (engine_queue_remove(removal->client->ring[0].queue, NULL, NULL) < 0)
-		abort();
-	atomic_store_explicit(&removal->done, true, memory_order_release);
-	return NULL;
-}
-
-/* How often a thread was told that it may go on with a removal; `waiting`: how many wait. */
-static uint64_t times_told(struct fixture *f, const struct wait *wait, unsigned *waiting)
-{
-	crew_lock(&f->engine->crew);
-	uint64_t told = wait->told;
-
-	*waiting = wait->threads;
-	crew_unlock(&f->engine->crew);
-	return told;
 }
 
 /* Threads that wait for a worker to let go of something are left alone until it does. */
@@ -374,39 +307,41 @@ static void a_removal_that_waits_is_nothing_to_others(void **state)
 {
 	for (unsigned of_ring = 0; of_ring <= 1; of_ring++) {
 		struct fixture f;
-		struct removal removal = {.client = &f.slow};
 		unsigned waiting = 0;
-		pthread_t thread;
 
 		(void)state;
 		if (!start(&f, 1))
 			skip();
-		const struct wait *wait =
-			of_ring ? &f.slow.ring[0].queue->wait : &f.slow.regions->wait;
+		struct removal removal = {.queue = of_ring ? f.slow.ring[0].queue : NULL,
+					  .regions = f.slow.regions,
+					  .region = f.slow.region};
+		const struct wait *wait = of_ring ? &removal.queue->wait : &removal.regions->wait;
 
 		set(&f.slow, 0, 0, f.page);
 		await_stuck(&f, &f.slow.ring[0]);
-		assert_int_equal(pthread_create(&thread, NULL,
-						of_ring ? remove_ring : remove_region, &removal),
-				 0);
-		while (times_told(&f, wait, &waiting) == 0 && waiting == 0)
+		removal_begin(&removal);
+		while (removals_told(f.engine, wait, &waiting) == 0 && waiting == 0)
 			supervise(&f, 1);
 		for (unsigned i = 0; i < 100; i++) {
 			set(&f.quick, 0, 0, f.page);
 			assert_true(supervise_until_done(&f, &f.quick.ring[0], HANG_MS));
 			f.quick.ring[0].cq++;
 		}
-		assert_int_equal(times_told(&f, wait, &waiting), 0);
+		assert_int_equal(removals_told(f.engine, wait, &waiting), 0);
 		assert_int_equal(waiting, 1);
-		assert_false(atomic_load_explicit(&removal.done, memory_order_acquire));
+		assert_false(removal_is_done(&removal));
 		let_pages_come(&f);
-		while (!atomic_load_explicit(&removal.done, memory_order_acquire))
+		while (!removal_is_done(&removal))
 			supervise(&f, 1);
-		pthread_join(thread, NULL);
+		removal_end(&removal);
+		assert_true(is_done(&f.slow.ring[0]));
 		if (of_ring) {
 			raw_ring_free(&f.slow.ring[0]);
 			raw_ring_open(&f.slow.ring[0], f.engine, f.slow.account, f.slow.regions, 8,
 				      0);
+		} else {
+			assert_int_equal(engine_region_remove(f.slow.regions, f.slow.region),
+					 -ENOENT);
 		}
 		stop(&f);
 	}
@@ -483,7 +418,7 @@ int main(void)
 		cmocka_unit_test(waiting_for_a_page_is_healthy),
 		cmocka_unit_test(looks_at_a_stuck_worker_open_no_file),
 		cmocka_unit_test(workers_come_and_go),
-		cmocka_unit_test(removing_need_not_wait),
+		cmocka_unit_test(what_no_worker_is_at_comes_and_goes),
 		cmocka_unit_test(a_removal_that_waits_is_nothing_to_others),
 		cmocka_unit_test(an_engine_that_is_not_supervised_says_so),
 	};

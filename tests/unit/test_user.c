@@ -96,7 +96,7 @@ static int set_up(void **state)
 	config_defaults(&config);
 	if (engine_new(&options, &engine) < 0)
 		return -1;
-	users_init(&users, engine, &config);
+	users_init(&users, &config);
 	return 0;
 }
 
@@ -124,8 +124,11 @@ static void the_configuration_decides_whose_turn_it_is(void **state)
 {
 	struct user_config section = {.uid = 5, .weight = 300, .priority = CONFIG_PRIORITY_HIGH};
 	struct user *user = get(5);
+	struct engine_account *account;
 
 	(void)state;
+	assert_int_equal(engine_account_new(engine, &account), 0);
+	user_set_account(user, account);
 	assert_int_equal(user->account->weight, 100);
 	assert_int_equal(user->account->priority, ENGINE_PRIORITY_NORMAL);
 	config.users = &section;
@@ -138,6 +141,9 @@ static void the_configuration_decides_whose_turn_it_is(void **state)
 	assert_int_equal(user->account->priority, ENGINE_PRIORITY_LOW);
 	config.users = NULL;
 	config.user_count = 0;
+	user_set_account(user, NULL);
+	engine_account_delete(account);
+	users_configure(&users); /* without an account there is nothing to be told */
 	user_put(user);
 }
 

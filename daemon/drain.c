@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "drain.h"
+
+#include <sys/socket.h>
+
+#include "proto/passing.h"
+
+/*
+ * An empty message may bring descriptors, and looks like the end of the connection. With
+ * SO_PASSCRED each message has a control message, too, for which there is no room here, and that is
+ * reported (unix(7), recvmsg(2)).
+ */
+bool drain_finds_messages(int socket)
+{
+	struct msghdr message = {0};
+
+	return setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int)) < 0 ||
+	       recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT) != 0 ||
+	       (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC));
+}
+
+static int receive_one(int socket)
+{
+	char byte;
+	struct passing passing = {.bytes = &byte, .size = sizeof byte};
+
+	return passing_receive(socket, &passing, MSG_DONTWAIT);
+}
+
+void drain(int socket)
+{
+	while (drain_finds_messages(socket) && receive_one(socket) == 0)
+		;
+}
+
+/* Whether there is something behind the first 8 bytes, SO_PEEK_OFF of socket(7). */
+static bool has_second(int socket)
+{
+	char byte;
+
+	return setsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &(int){8}, sizeof(int)) == 0 &&
+	       recv(socket, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+void drain_but_one(int socket)
+{
+	while (has_second(socket) && receive_one(socket) == 0)
+		;
+	/* or drain_finds_messages() would look behind the one that is left */
+	setsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &(int){-1}, sizeof(int));
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "import.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "refusal.h"
+
+/*
+ * The mount that a descriptor's file is on, or a negative errno. Linux tells that without asking
+ * the file system, which statx(2) and fstatfs(2) do not.
+ */
+static int mount_of(int fd)
+{
+	char path[64], text[512];
+	const char *found;
+
+	snprintf(path, sizeof path, "/proc/thread-self/fdinfo/%d", fd);
+
+	int info = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (info < 0)
+		return -errno;
+	ssize_t length = read(info, text, sizeof text - 1);
+
+	close(info); /* no client can open that file, so none has locks on it */
+	if (length <= 0)
+		return -EIO;
+	text[length] = '\0';
+	found = strstr(text, "mnt_id:");
+	return found ? atoi(found + strlen("mnt_id:")) : -EIO;
+}
+
+static int mount_of_new_memfd(unsigned flags)
+{
+	int fd = memfd_create("vdm-mount", MFD_CLOEXEC | flags);
+	int result = fd < 0 ? -errno : mount_of(fd);
+
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
+static int memfds, huge_memfds; /* mounts; negative: there is none */
+
+static void find_mounts(void)
+{
+	memfds = mount_of_new_memfd(0);
+	huge_memfds = mount_of_new_memfd(MFD_HUGETLB);
+}
+
+static int refuse_kind(int mount, char text[VDM_REFUSAL_TEXT])
+{
+	if (huge_memfds >= 0 && mount == huge_memfds)
+		return refuse(
+			text, -EOPNOTSUPP,
+			"the memfd is of huge pages (MFD_HUGETLB), which this daemon does not "
+			"support");
+	return refuse(text, -EMEDIUMTYPE,
+		      "the descriptor is not a memfd: only memory made with memfd_create(2) can be "
+		      "shared with vdmd");
+}
+
+/*
+ * What O_PATH opens is not used but named: neither this nor closing it asks the file system. The
+ * name stays the same file, whatever the porter does meanwhile.
+ */
+static int open_name(int process, int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof path, "fd/%d", fd);
+
+	int name = openat(process, path, O_PATH | O_CLOEXEC);
+
+	return name < 0 ? -errno : name;
+}
+
+/* A lease of the client's does not hold us up with O_NONBLOCK, open(2). */
+static int open_named(int name, bool writable)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/thread-self/fd/%d", name);
+
+	int fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_memfd(int name, bool writable, char text[VDM_REFUSAL_TEXT])
+{
+	/* all memfds are files of one mount, that of the kernel's own tmpfs, for good */
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	const int mount = mount_of(name);
+	int fd;
+
+	pthread_once(&once, find_mounts);
+	if (mount < 0 || memfds < 0)
+		return refuse(
+			text, mount < 0 ? mount : memfds,
+			"vdmd cannot tell whether the descriptor is a memfd: proc(5) is needed");
+	if (mount != memfds)
+		return refuse_kind(mount, text);
+	fd = open_named(name, writable);
+	if (fd == -EACCES)
+		return refuse(
+			text, fd,
+			"the mode of the memfd does not let vdmd open it for %s: fchmod(2) it "
+			"to %s",
+			writable ? "writing" : "reading", writable ? "0666" : "0444");
+	if (fd < 0)
+		return refuse(text, fd, "vdmd cannot open the memfd: %s", strerror(-fd));
+	return fd;
+}
+
+int import_memfd(int process, int fd, bool writable, char text[VDM_REFUSAL_TEXT])
+{
+	int name = open_name(process, fd), opened;
+
+	if (name < 0)
+		return refuse(text, name, "vdmd cannot take the descriptor over: %s",
+			      strerror(-name));
+	opened = open_memfd(name, writable, text);
+	close(name);
+	return opened;
+}

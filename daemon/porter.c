@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "porter.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "drain.h"
+#include "outbox.h"
+#include "porter_jail.h"
+#include "proto/passing.h"
+#include "visit.h"
+
+/* Messages of the daemon that are handled before other events have their turn. */
+#define MESSAGES_AT_ONCE 16
+
+/* How soon to try again when the kernel has no memory. */
+#define RETRY_MS 10
+
+#define BUCKETS 256
+
+struct porter {
+	sd_event *event;
+	struct outbox outbox;
+	LIST_HEAD(, visit) visits[BUCKETS];
+};
+
+sd_event *porter_event(const struct porter *porter)
+{
+	return porter->event;
+}
+
+/* The event loop would call again at once. */
+static void wait_for_memory(int result)
+{
+	if (passing_may_retry(result))
+		poll(NULL, 0, RETRY_MS);
+}
+
+static struct visit *find(struct porter *porter, uint64_t session)
+{
+	struct visit *visit;
+
+	LIST_FOREACH(visit, &porter->visits[session % BUCKETS], entry)
+		if (visit->session == session)
+			return visit;
+	return NULL;
+}
+
+static void begin(struct porter *porter, const struct porter_message *message, int *fds)
+{
+	struct visit *visit = visit_begin(porter->event, &porter->outbox, message, fds);
+
+	if (!visit)
+		outbox_give_up();
+	LIST_INSERT_HEAD(&porter->visits[message->session % BUCKETS], visit, entry);
+	fds[PORTER_VISITOR_SOCKET] = fds[PORTER_VISITOR_LEASE] = -1;
+}
+
+static void obey(struct porter *porter, const struct porter_message *message, int *fds,
+		 unsigned count)
+{
+	struct visit *visit = find(porter, message->session);
+
+	switch (message->type) {
+	case PORTER_VISITOR:
+		begin(porter, message, fds);
+		break;
+	case PORTER_REFUSE:
+		vdm_packet_send(fds[0], &message->refused.header, NULL, 0);
+		shutdown(fds[0], SHUT_RDWR);
+		drain(fds[0]); /* for the daemon may have it open still, and close it last */
+		break;
+	case PORTER_ANSWER:
+		if (visit)
+			visit_answer(visit, &message->message, fds, count);
+		break;
+	case PORTER_HANG_UP:
+		if (visit)
+			visit_hang_up(visit);
+		break;
+	case PORTER_BELL:
+		if (message->value)
+			drain(fds[0]);
+		else
+			drain_but_one(fds[0]);
+		break;
+	}
+}
+
+/* There is no room for the descriptors that come with a message: it concerns one client alone. */
+static void do_without(struct porter *porter, const struct porter_message *message)
+{
+	const struct porter_message gone = {.type = PORTER_GONE, .session = message->session};
+	struct visit *visit = find(porter, message->session);
+
+	if (message->type == PORTER_VISITOR)
+		outbox_tell(&porter->outbox, &gone);
+	else if (visit)
+		visit_give_up(visit);
+}
+
+static int receive(struct porter *porter)
+{
+	int fds[VDM_MESSAGE_MAX_FDS];
+	struct porter_message message = {0};
+	struct passing passing = {.bytes = &message,
+				  .size = sizeof message,
+				  .fds = fds,
+				  .fd_count = VDM_MESSAGE_MAX_FDS};
+	int result = passing_receive(porter->outbox.daemon, &passing, MSG_DONTWAIT);
+
+	wait_for_memory(result);
+	if (result == -EAGAIN || passing_may_retry(result))
+		return result;
+	if (result || passing.size == 0)
+		outbox_give_up(); /* the daemon has ended */
+	if (passing.flags & MSG_CTRUNC)
+		do_without(porter, &message);
+	else
+		obey(porter, &message, fds, passing.fd_count);
+	for (unsigned i = 0; i < passing.fd_count; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return 0;
+}
+
+static int on_daemon(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+	struct porter *porter = context;
+
+	(void)source;
+	(void)fd;
+	if (events & EPOLLOUT)
+		wait_for_memory(outbox_send_rest(&porter->outbox));
+	for (unsigned i = 0; i < MESSAGES_AT_ONCE && receive(porter) == 0; i++)
+		;
+	return 0;
+}
+
+struct porter *porter_new(int daemon)
+{
+	struct porter *porter = calloc(1, sizeof *porter);
+	sd_event_source *source;
+
+	if (!porter)
+		return NULL;
+	if (sd_event_new(&porter->event) < 0 ||
+	    sd_event_add_io(porter->event, &source, daemon, EPOLLIN, on_daemon, porter) < 0) {
+		sd_event_unref(porter->event);
+		free(porter);
+		return NULL;
+	}
+	outbox_init(&porter->outbox, daemon, source);
+	/* the first timer of an event loop takes a descriptor: now, before the system call filter */
+	if (sd_event_add_time(porter->event, &source, CLOCK_MONOTONIC, UINT64_MAX, 0, NULL, NULL) >=
+	    0)
+		sd_event_source_disable_unref(source);
+	return porter;
+}
+
+_Noreturn void porter_main(int daemon)
+{
+	struct porter *porter;
+
+	prctl(PR_SET_NAME, "vdmd-porter");
+	porter = porter_new(daemon);
+	if (!porter || porter_jail() < 0)
+		outbox_give_up();
+	while (sd_event_loop(porter->event) == -ENOMEM)
+		wait_for_memory(-ENOMEM); /* then what is level-triggered comes again */
+	outbox_give_up();
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "spawner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "porter.h"
+#include "proto/passing.h"
+#include "proto/porter.h"
+
+/* Children that hang up at a time. */
+#define MOST_REFUSALS 32
+
+/* How soon to try again when there are as many processes as there may be, or no memory. */
+#define RETRY_MS 10
+
+/* The spawner's end of both sockets. */
+struct ends {
+	int porters, refusals;
+};
+
+static pid_t fork_patiently(void)
+{
+	pid_t child;
+
+	while ((child = fork()) < 0)
+		poll(NULL, 0, RETRY_MS);
+	return child;
+}
+
+/*
+ * Have the kernel end this process with its parent, which has only one thread or has called this in
+ * its first (prctl(2)): also a porter that its user has taken over, or that is stopped, and a
+ * spawner that waits to fork.
+ */
+static void end_with(pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(EXIT_FAILURE);
+}
+
+/* Close all descriptors but the standard ones and two others, which may be the same. */
+static void close_all_but(int one, int other)
+{
+	const unsigned low = (unsigned)(one < other ? one : other),
+		       high = (unsigned)(one < other ? other : one);
+
+	if (low > STDERR_FILENO + 1)
+		syscall(SYS_close_range, STDERR_FILENO + 1, low - 1, 0);
+	if (high > low + 1)
+		syscall(SYS_close_range, low + 1, high - 1, 0);
+	syscall(SYS_close_range, high + 1, ~0u, 0);
+}
+
+/* Wait until the parent has closed its end of a pipe. */
+static void await_end(int pipe_end)
+{
+	char byte;
+
+	while (read(pipe_end, &byte, 1) < 0 && errno == EINTR)
+		;
+}
+
+/* Tell the daemon where its new porter is found. Returns whether that has succeeded. */
+static bool announce(int socket, pid_t porter)
+{
+	const struct porter_message born = {.type = PORTER_BORN, .value = porter};
+	char path[32];
+
+	snprintf(path, sizeof path, "/proc/%d", (int)porter);
+
+	int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (directory < 0)
+		return false;
+
+	int result = passing_send(socket, &born, sizeof born, &directory, 1, MSG_DONTWAIT);
+
+	close(directory);
+	return result == 0;
+}
+
+static void new_porter(int socket)
+{
+	const pid_t spawner = getpid();
+	int go[2];
+
+	while (pipe2(go, O_CLOEXEC) < 0)
+		poll(NULL, 0, RETRY_MS);
+
+	pid_t child = fork_patiently();
+
+	if (child == 0) {
+		end_with(spawner);
+		close(go[1]);
+		close_all_but(socket, go[0]);
+		await_end(go[0]);
+		close(go[0]);
+		porter_main(socket);
+	}
+	/* before the porter can say anything */
+	if (!announce(socket, child))
+		kill(child, SIGKILL);
+	close(socket);
+	close(go[0]);
+	close(go[1]);
+}
+
+/* The parent closes its copy of the socket first, so that the child's is the last one. */
+static pid_t refuse_client(int socket, const struct vdm_message_refused *refused)
+{
+	int go[2];
+	pid_t child;
+
+	while (pipe2(go, O_CLOEXEC) < 0)
+		poll(NULL, 0, RETRY_MS);
+	child = fork_patiently();
+	if (child == 0) {
+		close(go[1]);
+		vdm_packet_send(socket, &refused->header, NULL, 0);
+		shutdown(socket, SHUT_RDWR);
+		await_end(go[0]);
+		_exit(EXIT_SUCCESS);
+	}
+	close(socket);
+	close(go[0]);
+	close(go[1]);
+	return child;
+}
+
+/* Exits when the daemon has ended. Returns the descriptor that came, or -1. */
+static int receive(int from, void *bytes, size_t size)
+{
+	int fd = -1;
+	struct passing passing = {.bytes = bytes, .size = size, .fds = &fd, .fd_count = 1};
+	int result = passing_receive(from, &passing, MSG_DONTWAIT);
+
+	if (passing_may_retry(result))
+		poll(NULL, 0, RETRY_MS);
+	if (result == -EAGAIN || passing_may_retry(result))
+		return -1;
+	if (result || passing.size == 0)
+		_exit(EXIT_SUCCESS);
+	return passing.fd_count > 0 ? fd : -1;
+}
+
+/* The children that hang up; 0: a free place. */
+static pid_t refusing[MOST_REFUSALS];
+
+static pid_t *find_place(pid_t child)
+{
+	for (unsigned i = 0; i < MOST_REFUSALS; i++)
+		if (refusing[i] == child)
+			return &refusing[i];
+	return NULL;
+}
+
+static void bury_children(void)
+{
+	pid_t child, *place;
+
+	while ((child = waitpid(-1, NULL, WNOHANG)) > 0)
+		if ((place = find_place(child)))
+			*place = 0;
+}
+
+/* `quiet`: a mask that lets SIGCHLD interrupt the wait. */
+static void serve(const struct ends *ends, const sigset_t *quiet)
+{
+	struct vdm_message_refused refused;
+	int client = -1; /* that is to be told so */
+
+	for (;;) {
+		struct pollfd events[] = {{.fd = ends->porters, .events = POLLIN},
+					  {.fd = ends->refusals, .events = POLLIN}};
+		struct vdm_message_refused message;
+		pid_t *place;
+		char byte;
+		int fd;
+
+		bury_children();
+		place = find_place(0);
+		if (ppoll(events, place ? 2 : 1, NULL, quiet) <= 0)
+			continue;
+		if (events[0].revents && (fd = receive(ends->porters, &byte, 1)) >= 0)
+			new_porter(fd);
+		if (!place || !events[1].revents)
+			continue;
+		fd = receive(ends->refusals, &message, sizeof message);
+		if (fd >= 0) {
+			client = fd;
+			refused = message;
+		} else if (client >= 0) { /* go: the daemon has closed its own descriptor */
+			*place = refuse_client(client, &refused);
+			client = -1;
+		}
+	}
+}
+
+static void on_child(int signal)
+{
+	(void)signal;
+}
+
+static _Noreturn void spawner_main(const struct ends *ends)
+{
+	const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE};
+	const struct sigaction child = {.sa_handler = on_child};
+	sigset_t none, children;
+
+	/* it ends with the daemon, also where signals go to the whole group */
+	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+		signal(ignored[i], SIG_IGN);
+	sigaction(SIGCHLD, &child, NULL);
+	sigemptyset(&none);
+	sigemptyset(&children);
+	sigaddset(&children, SIGCHLD);
+	sigprocmask(SIG_SETMASK, &children, NULL);
+	prctl(PR_SET_NAME, "vdmd-spawner");
+	close_all_but(ends->porters, ends->refusals);
+	serve(ends, &none);
+	abort();
+}
+
+static int open_pair(int *ours, int *theirs)
+{
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return -errno;
+	*ours = ends[0];
+	*theirs = ends[1];
+	return 0;
+}
+
+int spawner_start(struct spawner *spawner)
+{
+	const pid_t daemon = getpid();
+	struct ends ends = {-1, -1};
+	pid_t child = -1;
+	int result;
+
+	*spawner = (struct spawner){.porters = -1, .refusals = -1};
+	result = open_pair(&spawner->porters, &ends.porters);
+	if (!result)
+		result = open_pair(&spawner->refusals, &ends.refusals);
+	if (!result) {
+		child = fork();
+		result = child < 0 ? -errno : 0;
+	}
+	if (child == 0) {
+		end_with(daemon);
+		spawner_main(&ends);
+	}
+	if (ends.porters >= 0)
+		close(ends.porters);
+	if (ends.refusals >= 0)
+		close(ends.refusals);
+	if (result)
+		spawner_stop(spawner);
+	return result;
+}
+
+void spawner_stop(struct spawner *spawner)
+{
+	if (spawner->porters >= 0)
+		close(spawner->porters);
+	if (spawner->refusals >= 0)
+		close(spawner->refusals);
+	*spawner = (struct spawner){.porters = -1, .refusals = -1};
+}
+
+int spawner_new_porter(const struct spawner *spawner, int socket)
+{
+	return passing_send(spawner->porters, "", 1, &socket, 1, MSG_DONTWAIT);
+}
+
+int spawner_flush(struct spawner *spawner)
+{
+	const struct vdm_message_refused go = {0};
+
+	if (spawner->owes_go &&
+	    passing_send(spawner->refusals, &go, sizeof go, NULL, 0, MSG_DONTWAIT) == -EAGAIN)
+		return -EAGAIN;
+	spawner->owes_go = false;
+	return 0;
+}
+
+int spawner_refuse(struct spawner *spawner, int socket, const struct vdm_message_refused *refused)
+{
+	int result = spawner_flush(spawner);
+
+	if (!result)
+		result = passing_send(spawner->refusals, refused, sizeof *refused, &socket, 1,
+				      MSG_DONTWAIT);
+	if (result)
+		return result;
+	close(socket); /* the spawner waits for this, so ours is not the last one */
+	spawner->owes_go = true;
+	spawner_flush(spawner);
+	return 0;
+}

@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "visit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "drain.h"
+#include "log.h"
+#include "outbox.h"
+#include "proto/passing.h"
+#include "refusal.h"
+
+/* Linux 6.5; older C libraries do not know it. */
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+/* Messages of one client that are handled before other events have their turn. */
+#define MESSAGES_AT_ONCE 16
+
+/*
+ * SIOCOUTQ counts the kernel's buffer of an unread answer, which is larger than this. An answer
+ * that is being read at this moment may still count one byte, when its event has come already
+ * (sock_wfree in net/core of Linux's source).
+ */
+#define SMALLEST_ANSWER 256
+
+/* How long a client that has connected may take to say what it is. */
+#define GREETING_US (10 * 1000000ull)
+
+/* Open a pidfd of the process that connected. Returns -1 if that fails or the process has ended. */
+static int open_peer(int socket, pid_t pid)
+{
+	socklen_t size = sizeof(int);
+	int fd;
+
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) == 0)
+		return fd;
+	/*
+	 * Before Linux 6.5, by its number, which another process can only have if this one has
+	 * ended.
+	 */
+	return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+static void close_if_open(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* Enter a state, with the sources of events that it needs. Returns 0 or a negative errno. */
+static int set_state(struct visit *visit, enum visit_state state)
+{
+#define TO(state) (1u << VISIT_##state)
+	static const struct {
+		unsigned next; /* states that may follow */
+		bool listens;
+	} states[] = {
+		[VISIT_GREETING] = {TO(OPEN) | TO(LEAVING) | TO(UNREAD) | TO(GONE), true},
+		[VISIT_OPEN] = {TO(ASKED) | TO(LEAVING) | TO(UNREAD) | TO(GONE), true},
+		[VISIT_ASKED] = {TO(OPEN) | TO(LEAVING) | TO(UNREAD) | TO(GONE), true},
+		[VISIT_LEAVING] = {TO(UNREAD) | TO(GONE), false},
+		[VISIT_UNREAD] = {TO(GONE), true},
+		[VISIT_GONE] = {0, false},
+	};
+#undef TO
+
+	if (!(states[visit->state].next & 1u << state)) {
+		log_message(LOG_CRIT, NULL, "a visit goes from state %d to %d", visit->state,
+			    state);
+		abort();
+	}
+	visit->state = state;
+	visit->on_silence = sd_event_source_disable_unref(visit->on_silence);
+	if (state >= VISIT_LEAVING) {
+		visit->on_peer_end = sd_event_source_disable_unref(visit->on_peer_end);
+		close_if_open(&visit->peer_fd);
+	}
+	if (!visit->on_socket)
+		return state == VISIT_UNREAD ? -ENOMEM : 0;
+
+	int result =
+		sd_event_source_set_enabled(visit->on_socket,
+					    states[state].listens ? SD_EVENT_ON : SD_EVENT_OFF);
+
+	return result < 0 ? result : 0;
+}
+
+static void tell(const struct visit *visit, enum porter_message_type type, int32_t value)
+{
+	const struct porter_message message = {
+		.type = type, .session = visit->session, .value = value};
+
+	outbox_tell(visit->outbox, &message);
+}
+
+static void leave(struct visit *visit, enum porter_reason reason)
+{
+	set_state(visit, VISIT_LEAVING);
+	tell(visit, PORTER_LEFT, (int32_t)reason);
+}
+
+/*
+ * Whether the client has left an answer unread. Descriptors in unread messages count as those of
+ * the sender's user id (unix(7), ETOOMANYREFS), so a client that let them pile up would use up what
+ * all clients share.
+ */
+static bool has_unread_answers(const struct visit *visit)
+{
+	int bytes;
+
+	return ioctl(visit->socket, SIOCOUTQ, &bytes) < 0 || bytes >= SMALLEST_ANSWER;
+}
+
+static void answer(struct visit *visit, const struct vdm_message_header *message, const int *fds,
+		   unsigned count)
+{
+	if (vdm_packet_send(visit->socket, message, fds, count))
+		leave(visit, PORTER_CLIENT_DEAF);
+}
+
+static void refuse_greeting(struct visit *visit, int error, const char *text)
+{
+	if (refusal_send(visit->socket, VDM_MESSAGE_HELLO, error, text))
+		leave(visit, PORTER_CLIENT_DEAF);
+}
+
+/* Whether a library of another version greets. Its greeting may have another size. */
+static bool greets_in_another_version(const struct vdm_packet *packet)
+{
+	const struct vdm_message_hello *hello = &packet->message.hello;
+
+	return hello->header.type == VDM_MESSAGE_HELLO &&
+	       packet->size >= offsetof(struct vdm_message_hello, reserved) &&
+	       hello->magic == VDM_PROTOCOL_MAGIC && hello->version != VDM_PROTOCOL_VERSION;
+}
+
+static void refuse_version(struct visit *visit, uint32_t version)
+{
+	char text[VDM_REFUSAL_TEXT];
+
+	refuse(text, 0,
+	       "vdmd %s speaks version %d of the protocol and the client's library version %u: "
+	       "install libvdm and vdmd of one release, and restart the one that is older",
+	       VDM_VERSION, VDM_PROTOCOL_VERSION, version);
+	refuse_greeting(visit, -EPROTONOSUPPORT, text);
+}
+
+static void greet(struct visit *visit, const struct vdm_message_hello *hello)
+{
+	struct porter_message opened = {.type = PORTER_OPENED, .session = visit->session};
+	const uint64_t missing = hello->features & ~visit->welcome.features;
+	char text[VDM_REFUSAL_TEXT];
+
+	if (visit->state != VISIT_GREETING) {
+		leave(visit, PORTER_GREETED_TWICE);
+		return;
+	}
+	if (hello->magic != VDM_PROTOCOL_MAGIC || hello->reserved) {
+		leave(visit, PORTER_BAD_GREETING);
+		return;
+	}
+	if (missing) {
+		refuse(text, 0, "vdmd %s does not have the features 0x%llx that the client needs",
+		       VDM_VERSION, (unsigned long long)missing);
+		refuse_greeting(visit, -EOPNOTSUPP, text);
+		return;
+	}
+	set_state(visit, VISIT_OPEN);
+	answer(visit, &visit->welcome.header, &visit->lease, VDM_WELCOME_FD_COUNT);
+	close_if_open(&visit->lease);
+	memcpy(opened.command, hello->command, sizeof opened.command);
+	outbox_tell(visit->outbox, &opened);
+}
+
+/* Pass a request on, and keep its descriptor until the answer. */
+static void ask(struct visit *visit, struct vdm_packet *packet)
+{
+	struct porter_message message = {
+		.type = PORTER_REQUEST, .session = visit->session, .value = -1};
+
+	if (packet->fd_count > 0) {
+		message.value = visit->passed = vdm_packet_take(packet, 0);
+		message.mode = (uint32_t)fcntl(visit->passed, F_GETFL);
+	}
+	memcpy(&message.message, &packet->message, packet->size);
+	set_state(visit, VISIT_ASKED);
+	outbox_tell(visit->outbox, &message);
+}
+
+static enum porter_reason what_is_wrong(const struct visit *visit, const struct vdm_packet *packet)
+{
+	const struct vdm_request *request = vdm_request(packet->message.header.type);
+
+	if (!request)
+		return PORTER_UNKNOWN_TYPE;
+	if (packet->size != request->size)
+		return PORTER_WRONG_SIZE;
+	if (visit->state == VISIT_GREETING && packet->message.header.type != VDM_MESSAGE_HELLO)
+		return PORTER_NO_GREETING;
+	if (request->answers_with_fds && has_unread_answers(visit))
+		return PORTER_UNREAD_ANSWER;
+	if (!packet->truncated && packet->fd_count != request->fds)
+		return PORTER_WRONG_DESCRIPTORS;
+	return PORTER_CLIENT_LEFT; /* nothing */
+}
+
+static void handle(struct visit *visit, struct vdm_packet *packet)
+{
+	enum porter_reason wrong;
+
+	if (visit->state == VISIT_GREETING && greets_in_another_version(packet)) {
+		refuse_version(visit, packet->message.hello.version);
+		return;
+	}
+	wrong = what_is_wrong(visit, packet);
+	if (wrong)
+		leave(visit, wrong);
+	else if (packet->truncated) {
+		if (refusal_send(visit->socket, packet->message.header.type, -EMFILE,
+				 "vdmd is out of descriptors (LimitNOFILE)"))
+			leave(visit, PORTER_CLIENT_DEAF);
+	} else if (packet->message.header.type == VDM_MESSAGE_HELLO)
+		greet(visit, &packet->message.hello);
+	else
+		ask(visit, packet);
+}
+
+/* Returns whether there may be another message to receive. */
+static bool receive(struct visit *visit)
+{
+	struct vdm_packet packet;
+	int result = vdm_packet_receive(visit->socket, &packet, 0);
+
+	if (result == -EAGAIN)
+		return false;
+	if (result == 0 || result == -EMFILE)
+		handle(visit, &packet);
+	else
+		leave(visit, result == -EPROTO || result == -EMSGSIZE ? PORTER_MALFORMED
+								      : PORTER_CLIENT_LEFT);
+	vdm_packet_close(&packet);
+	return visit->state <= VISIT_OPEN;
+}
+
+/*
+ * Discard a message that came after the end. It may hold the client's own end of the socket, which
+ * would stay open, with the unread answers. Returns 1 if there was one, 0 if not, or the error of
+ * receiving it.
+ */
+static int discard_message(struct visit *visit)
+{
+	struct vdm_packet packet;
+
+	if (!drain_finds_messages(visit->socket))
+		return 0;
+
+	int result = vdm_packet_receive(visit->socket, &packet, 0);
+
+	vdm_packet_close(&packet);
+	if (result == -EAGAIN)
+		return 0;
+	return result == 0 || result == -EMSGSIZE || result == -EPROTO || result == -EMFILE ||
+			       result == -ENOTCONN
+		       ? 1
+		       : result;
+}
+
+/*
+ * Ask for an event now, and for one whenever the client reads an answer or closes its end: Linux
+ * then wakes those that poll for room in our end (unix_write_space in net/unix of its source).
+ * Level-triggered, that would be ready all the time.
+ */
+static int watch_reader(struct visit *visit)
+{
+	return sd_event_source_set_io_events(visit->on_socket, EPOLLOUT | EPOLLET);
+}
+
+static void end(struct visit *visit)
+{
+	set_state(visit, VISIT_GONE);
+	visit->on_socket = sd_event_source_disable_unref(visit->on_socket);
+	drain(visit->socket); /* for the daemon may have it open still, and close it last */
+	close(visit->socket);
+	close_if_open(&visit->lease);
+	close_if_open(&visit->passed);
+	tell(visit, PORTER_GONE, 0);
+	LIST_REMOVE(visit, entry);
+	free(visit);
+}
+
+/* An event of that kind has come. */
+static void look_at_reader(struct visit *visit)
+{
+	int result = 1;
+
+	for (unsigned i = 0; i < MESSAGES_AT_ONCE && result > 0; i++)
+		result = discard_message(visit);
+	/* What cannot be received may be the client's last end: no event would come for that. Our
+	 * end is closed with it. */
+	bool wait =
+		result > 0 ? watch_reader(visit) >= 0 : result == 0 && has_unread_answers(visit);
+
+	if (!wait)
+		end(visit);
+}
+
+static int on_socket(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+	struct visit *visit = context;
+
+	(void)source;
+	(void)fd;
+	(void)events;
+	if (visit->state == VISIT_UNREAD) {
+		look_at_reader(visit);
+		return 0;
+	}
+	if (visit->state == VISIT_ASKED) {
+		/* few clients send anything before they have their answer */
+		sd_event_source_set_enabled(visit->on_socket, SD_EVENT_OFF);
+		return 0;
+	}
+	for (unsigned i = 0; i < MESSAGES_AT_ONCE && receive(visit); i++)
+		;
+	return 0;
+}
+
+static int on_peer_end(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+	(void)source;
+	(void)fd;
+	(void)events;
+	leave(context, PORTER_CLIENT_LEFT);
+	return 0;
+}
+
+static int on_silence(sd_event_source *source, uint64_t usec, void *context)
+{
+	(void)source;
+	(void)usec;
+	leave(context, PORTER_SILENT);
+	return 0;
+}
+
+static int watch(struct visit *visit)
+{
+	sd_event *event = visit->event;
+	int result =
+		sd_event_add_io(event, &visit->on_socket, visit->socket, EPOLLIN, on_socket, visit);
+
+	if (result >= 0 && visit->state == VISIT_GREETING)
+		result = sd_event_add_time_relative(event, &visit->on_silence, CLOCK_MONOTONIC,
+						    GREETING_US, 1000000, on_silence, visit);
+	if (result >= 0)
+		result = sd_event_add_io(event, &visit->on_peer_end, visit->peer_fd, EPOLLIN,
+					 on_peer_end, visit);
+	return result < 0 ? result : 0;
+}
+
+struct visit *visit_begin(sd_event *event, struct outbox *outbox,
+			  const struct porter_message *visitor, const int fds[PORTER_VISITOR_FDS])
+{
+	struct visit *visit = calloc(1, sizeof *visit);
+
+	if (!visit)
+		return NULL;
+	visit->event = event;
+	visit->outbox = outbox;
+	visit->session = visitor->session;
+	visit->socket = fds[PORTER_VISITOR_SOCKET];
+	visit->lease = fds[PORTER_VISITOR_LEASE];
+	visit->passed = -1;
+	visit->welcome = visitor->welcome;
+	/* there is no session without a descriptor that tells when the process ends */
+	visit->peer_fd = open_peer(visit->socket, visitor->value);
+	passing_allow_fds(visit->socket, true); /* unlike the listener's */
+	if (visit->peer_fd >= 0)
+		receive(visit); /* most clients have sent their greeting already */
+	if (visit->state < VISIT_LEAVING && (visit->peer_fd < 0 || watch(visit) < 0)) {
+		refusal_send(visit->socket, VDM_MESSAGE_HELLO, -EMFILE,
+			     "vdmd is out of memory or descriptors");
+		leave(visit, PORTER_NO_DESCRIPTORS);
+	}
+	return visit;
+}
+
+void visit_answer(struct visit *visit, const union vdm_message *message, const int *fds,
+		  unsigned count)
+{
+	close_if_open(&visit->passed);
+	if (visit->state != VISIT_ASKED)
+		return;                       /* it is leaving, and the daemon did not know */
+	if (set_state(visit, VISIT_OPEN) < 0) /* no other request would ever be received */
+		leave(visit, PORTER_NO_DESCRIPTORS);
+	else if (message->header.size > 0)
+		answer(visit, &message->header, fds, count);
+}
+
+void visit_give_up(struct visit *visit)
+{
+	if (visit->state < VISIT_LEAVING)
+		leave(visit, PORTER_NO_DESCRIPTORS);
+}
+
+void visit_hang_up(struct visit *visit)
+{
+	if (visit->state >= VISIT_UNREAD)
+		return;
+	close_if_open(&visit->passed); /* the client may have passed its own end */
+	shutdown(visit->socket, SHUT_RDWR);
+	if (!has_unread_answers(visit) || watch_reader(visit) < 0 ||
+	    set_state(visit, VISIT_UNREAD) < 0)
+		end(visit);
+}
