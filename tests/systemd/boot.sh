@@ -49,12 +49,15 @@ DESTDIR=$root cmake --install "$build" >"$work"/install.log || {
 	exit 1
 }
 mkdir "$root"/vdmd-test || exit 1
-cp "$build"/install_manifest.txt "$here"/../../cmake/uninstall.cmake "$here"/inside.sh "$here"/hold_thread.c "$examples"/README_example.c "$root"/vdmd-test
+cp "$build"/install_manifest.txt "$here"/../../cmake/uninstall.cmake "$here"/inside.sh "$here"/processes.sh "$build"/tests/bin/hang_porter "$here"/hold_thread.c "$examples"/README_example.c "$root"/vdmd-test
 # a machine of its own, and nothing that this one starts by itself
 rm -f "$root"/etc/machine-id "$root"/etc/vdmd.conf
 : >"$root"/etc/machine-id
 
-systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --console=pipe \
+fuse=
+[ ! -c /dev/fuse ] || fuse=--bind=/dev/fuse
+# shellcheck disable=SC2086
+systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --console=pipe $fuse \
 	--private-network --machine=vdmd-test systemd.unit=basic.target \
 	</dev/null >"$work"/console.log 2>&1 &
 container=$!
