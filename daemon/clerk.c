@@ -492,8 +492,6 @@ static void clerk_free(struct clerk *clerk)
 	if (clerk->porter >= 0)
 		close(clerk->porter);
 	notes_close(&clerk->notes);
-	if (clerk->account)
-		engine_account_delete(clerk->account);
 	free(clerk);
 }
 
@@ -524,8 +522,10 @@ static void *clerk_main(void *argument)
 		work(clerk);
 	forget_all(clerk);
 	end_porter(clerk);
+	if (clerk->account)
+		engine_account_delete(clerk->account);
 	house_lock(house);
-	LIST_REMOVE(clerk, entry);
+	LIST_REMOVE(clerk, entry); /* from now on, the house and its engine may go */
 	clerk->user->clerks--;
 	user_put(clerk->user);
 	pthread_cond_signal(&house->clerk_gone);

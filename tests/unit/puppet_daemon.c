@@ -203,7 +203,7 @@ void puppet_start(struct puppet_daemon *puppet)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 	memset(puppet, 0, sizeof *puppet);
-	puppet->socket = puppet->lease = -1;
+	puppet->socket = puppet->lease = puppet->dropped = -1;
 	pthread_mutex_init(&puppet->lock, NULL);
 	pthread_cond_init(&puppet->changed, NULL);
 	strcpy(puppet->directory, "/tmp/vdm-puppet.XXXXXX");
@@ -226,6 +226,8 @@ void puppet_stop(struct puppet_daemon *puppet)
 	pthread_mutex_unlock(&puppet->lock);
 	shutdown(puppet->listener, SHUT_RDWR);
 	pthread_join(puppet->thread, NULL);
+	if (puppet->dropped >= 0)
+		close(puppet->dropped);
 	close(puppet->listener);
 	unlink(puppet->path);
 	rmdir(puppet->directory);
@@ -260,7 +262,7 @@ void puppet_drop_socket(struct puppet_daemon *puppet)
 {
 	pthread_mutex_lock(&puppet->lock);
 	shutdown(puppet->socket, SHUT_RDWR); /* wakes the thread, which may be receiving */
-	close(puppet->socket);
+	puppet->dropped = puppet->socket;
 	puppet->socket = -1;
 	pthread_cond_broadcast(&puppet->changed);
 	pthread_mutex_unlock(&puppet->lock);

@@ -24,6 +24,7 @@ struct puppet_daemon {
 	/* Guarded by the lock: */
 	int socket;               /* of the client's session; -1: none */
 	int lease;                /* our end of it; -1: none */
+	int dropped;              /* that of a session whose porter has died; -1: none */
 	bool silent;              /* requests are read, and not answered */
 	bool greets;              /* the greeting is answered, whatever else is */
 	bool has_socket_doorbell; /* of a ring, instead of an eventfd */
