@@ -15,6 +15,7 @@
 #include "daemon/log.h"
 #include "daemon/porter.h"
 #include "proto/passing.h"
+#include "proto/porter.h"
 
 #define CLIENTS    4
 #define MOST_STEPS 100
