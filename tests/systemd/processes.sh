@@ -11,8 +11,9 @@ load() {
 	until_true has_ring "$1" || fail "no load of $1"
 }
 
+# As the user, who may be the only one with a porter.
 has_ring() {
-	vdmctl status | awk -v uid="$(id -u "$1")" '$2 == uid && $4 > 0 { found = 1 } END { exit !found }'
+	runuser -u "$1" vdmctl status | awk -v uid="$(id -u "$1")" '$2 == uid && $4 > 0 { found = 1 } END { exit !found }'
 }
 
 stop_load() {
@@ -156,8 +157,8 @@ first_porter() {
 	pgrep -o -x vdmd-porter
 }
 
-has_session() {
-	vdmctl status | grep -q "^ *[0-9]* *$(id -u "$1") "
+bob_sees_session_of() {
+	runuser -u bob vdmctl status | grep -q "^ *[0-9]* *$(id -u "$1") "
 }
 
 porter_is_killed() {
@@ -169,7 +170,7 @@ porter_is_killed() {
 	load bob
 	bob=$load
 	kill -KILL "$(first_porter)"
-	until_false has_session alice || fail "alice's sessions outlive her porter"
+	until_false bob_sees_session_of alice || fail "alice's sessions outlive her porter"
 	served alice || fail "alice, after her porter was killed"
 	has_ring bob || fail "bob's ring ended with alice's porter"
 	[ "$(property MainPID)" = "$pid" ] || fail "the daemon ended with a porter"
