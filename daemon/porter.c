@@ -158,7 +158,7 @@ struct porter *porter_new(int daemon)
 		return NULL;
 	}
 	outbox_init(&porter->outbox, daemon, source);
-	/* the first timer of an event loop takes a descriptor: now, before the system call filter */
+	/* the first timer of an event loop takes a descriptor that stays: have it now */
 	if (sd_event_add_time(porter->event, &source, CLOCK_MONOTONIC, UINT64_MAX, 0, NULL, NULL) >=
 	    0)
 		sd_event_source_disable_unref(source);
