@@ -196,9 +196,20 @@ static void on_violation(void *context)
 /* The porter does that: there may be descriptors in them. */
 static void receive_bells(struct ring *ring, bool last)
 {
-	const struct porter_message bell = {.type = PORTER_BELL, .value = last};
+	const struct porter_message bell = {
+		.type = PORTER_BELL,
+		.session = ring->session->number,
+		.value = last ? 0 : (int32_t)ring->id,
+	};
 
-	tell(ring->session->clerk, &bell, &ring->doorbell_fd, 1);
+	int result = tell(ring->session->clerk, &bell, &ring->doorbell_fd, 1);
+
+	if (last)
+		return;
+	if (result) /* there may be too many descriptors on their way, unix(7) */
+		end_session(ring->session->clerk, ring->session);
+	else
+		ring->receptions++;
 }
 
 static void on_over_limit(void *context)
@@ -306,6 +317,17 @@ static void admit_arrivals(struct clerk *clerk)
 	house_unlock(house);
 }
 
+/* The porter has emptied a doorbell. If that was full, the client may have rung in vain. */
+static void look_at_ring(const struct session *session, uint32_t id)
+{
+	struct ring *ring = session_find_ring(session, id);
+
+	if (!ring || ring->receptions == 0)
+		return;
+	ring->receptions--;
+	engine_queue_look(ring->queue);
+}
+
 static void serve(struct clerk *clerk, struct session *session,
 		  const struct porter_message *message, size_t size)
 {
@@ -323,6 +345,9 @@ static void serve(struct clerk *clerk, struct session *session,
 			violated(clerk, session, reason_text(message->value));
 		else
 			end_session(clerk, session);
+		break;
+	case PORTER_RECEIVED:
+		look_at_ring(session, (uint32_t)message->value);
 		break;
 	case PORTER_GONE:
 		forget(clerk, session);

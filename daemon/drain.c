@@ -32,20 +32,3 @@ void drain(int socket)
 	while (drain_finds_messages(socket) && receive_one(socket) == 0)
 		;
 }
-
-/* Whether there is something behind the first 8 bytes, SO_PEEK_OFF of socket(7). */
-static bool has_second(int socket)
-{
-	char byte;
-
-	return setsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &(int){8}, sizeof(int)) == 0 &&
-	       recv(socket, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT) > 0;
-}
-
-void drain_but_one(int socket)
-{
-	while (has_second(socket) && receive_one(socket) == 0)
-		;
-	/* or drain_finds_messages() would look behind the one that is left */
-	setsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &(int){-1}, sizeof(int));
-}

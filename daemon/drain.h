@@ -13,7 +13,4 @@ bool drain_finds_messages(int socket);
  */
 void drain(int socket);
 
-/* The same, but leave one of 8 bytes, if there are any such. */
-void drain_but_one(int socket);
-
 #endif

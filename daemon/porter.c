@@ -63,6 +63,15 @@ static void begin(struct porter *porter, const struct porter_message *message, i
 	fds[PORTER_VISITOR_SOCKET] = fds[PORTER_VISITOR_LEASE] = -1;
 }
 
+static void tell_received(struct porter *porter, const struct porter_message *bell)
+{
+	const struct porter_message received = {
+		.type = PORTER_RECEIVED, .session = bell->session, .value = bell->value};
+
+	if (bell->value)
+		outbox_tell(&porter->outbox, &received);
+}
+
 static void obey(struct porter *porter, const struct porter_message *message, int *fds,
 		 unsigned count)
 {
@@ -86,10 +95,8 @@ static void obey(struct porter *porter, const struct porter_message *message, in
 			visit_hang_up(visit);
 		break;
 	case PORTER_BELL:
-		if (message->value)
-			drain(fds[0]);
-		else
-			drain_but_one(fds[0]);
+		drain(fds[0]);
+		tell_received(porter, message);
 		break;
 	}
 }
@@ -102,6 +109,8 @@ static void do_without(struct porter *porter, const struct porter_message *messa
 
 	if (message->type == PORTER_VISITOR)
 		outbox_tell(&porter->outbox, &gone);
+	else if (message->type == PORTER_BELL)
+		tell_received(porter, message); /* it is as full as before, and is looked after */
 	else if (visit)
 		visit_give_up(visit);
 }

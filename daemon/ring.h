@@ -31,6 +31,7 @@ struct ring {
 	int files[RING_FILES];      /* submission, completion; -1 when the ring has been started */
 	int doorbell_fd;            /* our end of it */
 	struct note bell_note;      /* its bells are to be received */
+	unsigned receptions;        /* the porter has been told to, and has not said that it did */
 	int signal_fd;              /* our end of the event channel */
 	struct note signal_note;    /* a signal is to be sent */
 	struct engine_queue *queue; /* NULL until the ring is started */

@@ -52,7 +52,7 @@ struct session {
 
 	struct clerk *clerk; /* and what of it the session uses: */
 	struct engine_account *account;
-	/* Have what is in a ring's doorbell received: all of it, if it is the `last` time. */
+	/* Have what is in a ring's doorbell received, and the ring looked at unless it is going. */
 	void (*receive_bells)(struct ring *ring, bool last);
 	struct notes *notes;
 	struct populate_list *populating;

@@ -59,8 +59,7 @@ static void answer(struct scheduler *scheduler, struct engine_queue *queue, uint
 	scheduler_notice(queue);
 	/* also of a queue that is polled: its bell has been taken all the same */
 	scheduler_charge_account(queue->account, DOORBELL_COST);
-	if (++queue->bells_answered % ENGINE_UNREAD_BELLS == 0 && queue->bell_unread)
-		queue->bell_unread(queue->context);
+	queue->bells_answered++;
 }
 
 static void release_account(struct engine *engine, struct engine_account *account)

@@ -100,7 +100,7 @@ static void poll_if_submitted(struct engine *engine, struct engine_queue *queue)
 {
 	const struct next_slot next = consumer_next(&queue->consumer);
 
-	if (next_slot_is_empty(&next))
+	if (queue->turn.polled || queue->leased || next_slot_is_empty(&next))
 		return;
 	scheduler_poll(&engine->scheduler, queue, monotonic_ns());
 	supervisor_wake(&engine->crew, &engine->doorbells);
@@ -142,6 +142,17 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 	}
 	*queue = q;
 	return 0;
+}
+
+void engine_queue_look(struct engine_queue *queue)
+{
+	struct engine *engine = queue->account->engine;
+
+	/* what a producer published before it rang in vain */
+	barrier_for_all();
+	crew_lock(&engine->crew);
+	poll_if_submitted(engine, queue);
+	crew_unlock(&engine->crew);
 }
 
 /* End what is in progress. Returns what has to be waited for before the next attempt, or NULL. */

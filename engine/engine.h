@@ -138,10 +138,10 @@ struct engine_queue_options {
 	/* Called by a worker when it refuses an operation because the account has too many bytes in
 	 * flight. May be NULL. */
 	void (*over_limit)(void *context);
-	/* Called by a worker once in ENGINE_UNREAD_BELLS bells that it answers, so that another
-	 * thread reads the doorbell. It may only pass that on: the engine's lock is held. The
-	 * reader has to leave the last message there, because epoll(7) forgets a bell that is read
-	 * before a worker has looked. NULL for an eventfd, which can be rung unread for ever. */
+	/* Called by a worker each ENGINE_UNREAD_BELLS times that it leaves the ring to its doorbell,
+	 * so that another thread reads that and then calls engine_queue_look(). It may only pass
+	 * that on: the engine's lock is held. NULL for an eventfd, which can be rung unread for
+	 * ever. */
 	void (*bell_unread)(void *context);
 	/* Called by a worker when the client is to be signalled and signals of this account have
 	 * taken long lately, so that another thread calls engine_queue_signal(). It may only pass
@@ -167,6 +167,12 @@ void engine_queue_remove(struct engine_queue *queue, struct engine_counters *cou
  * it.
  */
 int engine_queue_signal(struct engine_queue *queue);
+
+/*
+ * Look whether something has been submitted, for a doorbell that has been read. It may have been
+ * full, and epoll(7) forgets a bell that is read before a worker has looked.
+ */
+void engine_queue_look(struct engine_queue *queue);
 
 void engine_queue_counters(struct engine_queue *queue, struct engine_counters *counters);
 

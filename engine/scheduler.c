@@ -402,6 +402,10 @@ static void announce_quiet(struct scheduler *scheduler, struct queue_list *list,
 			TAILQ_INSERT_TAIL(retiring, queue, turn.entry);
 			consumer_want_doorbell(&queue->consumer, true);
 			scheduler_charge_account(queue->account, RETIRE_COST);
+			/* a producer rings once for each time, so no more bells are unread */
+			if (queue->bell_unread &&
+			    queue->consumer.retirements % ENGINE_UNREAD_BELLS == 0)
+				queue->bell_unread(queue->context);
 		} else if (rotated) {
 			move_to_tail(list, queue);
 		}

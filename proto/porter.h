@@ -23,16 +23,15 @@ enum porter_message_type {
 	PORTER_REFUSE,      /* the same, but tell it `refused` and hang up: with its socket */
 	PORTER_ANSWER,      /* to its request: pass it on with its descriptors, unless empty */
 	PORTER_HANG_UP,     /* the session holds nothing any more: hang up */
-	/* A doorbell's end: receive all messages but the last, or all if `value` is not zero. (A
-	 * worker that has not noticed the last one yet would not find it, epoll(7).) */
-	PORTER_BELL,
+	PORTER_BELL,        /* a doorbell's end: receive what is in it */
 
 	/* To the daemon: */
 	PORTER_BORN, /* the first message, from the porter's parent: with /proc/PID of the porter */
-	PORTER_OPENED,  /* the client has greeted: `command` */
-	PORTER_REQUEST, /* answered once; no other of the session comes before the answer */
-	PORTER_LEFT,    /* the client has gone or has to go; answered with PORTER_HANG_UP */
-	PORTER_GONE,    /* after PORTER_HANG_UP: the socket is closed, the session has no trace */
+	PORTER_OPENED,   /* the client has greeted: `command` */
+	PORTER_REQUEST,  /* answered once; no other of the session comes before the answer */
+	PORTER_LEFT,     /* the client has gone or has to go; answered with PORTER_HANG_UP */
+	PORTER_RECEIVED, /* after PORTER_BELL, with its `value`, unless that is zero */
+	PORTER_GONE,     /* after PORTER_HANG_UP: the socket is closed, the session has no trace */
 };
 
 enum porter_visitor_fd {
@@ -62,7 +61,8 @@ struct porter_message {
 	uint32_t type; /* enum porter_message_type */
 	/*
 	 * PORTER_VISITOR: the client's process id; PORTER_REQUEST: the descriptor that came with
-	 * it, in the porter's table, or -1; PORTER_LEFT: enum porter_reason.
+	 * it, in the porter's table, or -1; PORTER_LEFT: enum porter_reason; PORTER_BELL: the
+	 * ring's number, or zero if it is going.
 	 */
 	int32_t value;
 	uint64_t session;  /* its number; zero where there is none */

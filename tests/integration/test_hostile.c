@@ -6,10 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -453,6 +456,72 @@ static void i5_every_operation_completes_once_with_its_user_data(void **state)
 	raw_close(&session);
 }
 
+/* The only child of a process, proc(5); or the last one. */
+static pid_t child_of(pid_t parent)
+{
+	char path[64];
+	int child = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+
+	FILE *file = fopen(path, "re");
+
+	while (file && fscanf(file, "%d", &child) == 1)
+		;
+	if (file)
+		fclose(file);
+	return child;
+}
+
+/* Publish one operation when the daemon has left the ring, and ring. Returns what send(2) does. */
+static ssize_t wake_daemon(struct raw_ring *ring)
+{
+	const struct vdm_daemon_line *line = ring->completion;
+	uint32_t wanted;
+
+	/* and no worker is at its last look any more, most likely */
+	while (!(wanted = atomic_load(&line->doorbell_wanted)) || usleep(1000) < 0)
+		sched_yield();
+	ring->rung = wanted; /* or raw_publish() would ring */
+	raw_entry(ring)->opcode = VDM_OPCODE_NOP;
+	raw_publish(ring);
+	return send(ring->fds[VDM_RING_FD_DOORBELL], "doorbell", 8, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/*
+ * A porter receives what is in the doorbells, and may be slow at that. One that is full takes no
+ * more, but what was published for it is not forgotten (I6).
+ */
+static void i6_a_full_doorbell_is_heard_when_it_is_emptied(void **state)
+{
+	const pid_t porter = child_of(child_of((pid_t)atoi(getenv("VDM_DAEMON_PID"))));
+	struct vdm_completion completion;
+	struct raw_session session;
+	struct raw_ring ring;
+
+	(void)state;
+	if (porter == 0) {
+		print_message("this kernel does not tell the children of a process\n");
+		skip();
+	}
+	raw_open(&session);
+	assert_int_equal(raw_ring_create(&session, 64, 0, &ring), 0);
+	/* the porter has to pass on that the ring is started */
+	raw_entry(&ring)->opcode = VDM_OPCODE_NOP;
+	raw_publish(&ring);
+	assert_true(raw_await(&session, &ring, &completion));
+	for (unsigned rounds = 0; rounds < 3; rounds++) {
+		kill(porter, SIGSTOP);
+		while (wake_daemon(&ring) > 0)
+			assert_true(raw_await(&session, &ring, &completion));
+		assert_int_equal(errno, EAGAIN);
+		kill(porter, SIGCONT);
+		assert_true(raw_await(&session, &ring, &completion));
+	}
+	raw_ring_forget(&ring);
+	raw_close(&session);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -463,6 +532,7 @@ int main(void)
 		cmocka_unit_test(punched_pages_of_a_read_only_file_stay_missing),
 		cmocka_unit_test(i4_a_sequence_jump_ends_that_session_alone),
 		cmocka_unit_test(i5_every_operation_completes_once_with_its_user_data),
+		cmocka_unit_test(i6_a_full_doorbell_is_heard_when_it_is_emptied),
 	};
 
 	guard_against_hanging(90);

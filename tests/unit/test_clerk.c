@@ -416,8 +416,8 @@ static void what_an_honest_porter_does(void **state)
 	hold_something();
 	tell(&alice, PORTER_LEFT, of_alice.session, PORTER_CLIENT_LEFT);
 	/* the messages in the ring's doorbell are the porter's to receive */
-	expect(&alice, PORTER_BELL, 0, &message);
-	assert_int_equal(message.value, 1);
+	expect(&alice, PORTER_BELL, of_alice.session, &message);
+	assert_int_equal(message.value, 0);
 	expect(&alice, PORTER_HANG_UP, of_alice.session, &message);
 	assert_true(is_hung_up(of_alice.lease));
 	assert_int_equal(held(RESOURCE_RINGS), 0);

@@ -170,28 +170,9 @@ static void call_reader(void *context)
 	((struct socket_bell *)context)->calls++;
 }
 
-/* What a reader of it does. */
-static void read_all_but_one(struct socket_bell *socket)
+/* Have the modest one's ring served with such a doorbell, too. */
+static struct engine_queue *add_queue(struct fixture *f, struct socket_bell *socket)
 {
-	uint64_t message;
-	int left;
-
-	for (;;) {
-		assert_int_equal(ioctl(socket->ends[1], FIONREAD, &left), 0);
-		if (left <= (int)sizeof message)
-			return;
-		assert_int_equal(recv(socket->ends[1], &message, sizeof message, MSG_DONTWAIT),
-				 sizeof message);
-	}
-}
-
-/* The engine reads no doorbell, but says now and then that it is time to. A bell that it has not
- * seen by then is not lost. */
-static void unread_bells_are_passed_on(void **state)
-{
-	struct fixture *f = *state;
-	struct engine_queue *queue;
-	struct socket_bell socket = {.calls = 0};
 	struct engine_queue_options options = {
 		.account = f->modest,
 		.memory = f->regions,
@@ -200,27 +181,97 @@ static void unread_bells_are_passed_on(void **state)
 		.entries = f->one.entries,
 		.signal_fd = f->one.signal,
 		.bell_unread = call_reader,
-		.context = &socket,
+		.context = socket,
 	};
-	const uint64_t message = 1;
+	struct engine_queue *queue;
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socket.ends), 0);
-	options.doorbell_fd = socket.ends[1];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socket->ends), 0);
+	options.doorbell_fd = socket->ends[1];
 	assert_int_equal(engine_queue_add(&f->engine, &options, &queue), 0);
-	for (unsigned i = 0; i < 20 * ENGINE_UNREAD_BELLS; i++) {
-		const unsigned calls = socket.calls;
+	return queue;
+}
 
-		assert_int_equal(send(socket.ends[0], &message, sizeof message, MSG_DONTWAIT),
-				 sizeof message);
-		if (i % 3 == 0)
-			read_all_but_one(&socket);
-		look(f);
-		assert_int_equal(queue->bells_answered, i + 1);
-		assert_int_equal(socket.calls - calls, (i + 1) % ENGINE_UNREAD_BELLS == 0);
-	}
+static void remove_queue(struct engine_queue *queue, const struct socket_bell *socket)
+{
 	engine_queue_remove(queue, NULL);
-	close(socket.ends[0]);
-	close(socket.ends[1]);
+	close(socket->ends[0]);
+	close(socket->ends[1]);
+}
+
+/* Returns whether there was room for it. */
+static bool ring_socket(const struct socket_bell *socket)
+{
+	return send(socket->ends[0], "doorbell", 8, MSG_DONTWAIT) > 0;
+}
+
+static void read_all(const struct socket_bell *socket)
+{
+	char message[8];
+
+	while (recv(socket->ends[1], message, sizeof message, MSG_DONTWAIT) > 0)
+		;
+}
+
+/* Leave it to its doorbell, as a worker does. */
+static void retire(struct fixture *f, const struct engine_queue *queue)
+{
+	crew_lock(&f->engine.crew);
+	while (queue->turn.polled)
+		scheduler_retire_quiet(&f->engine.scheduler,
+				       f->engine.scheduler.retire_after + 1000000000);
+	crew_unlock(&f->engine.crew);
+}
+
+/*
+ * The engine reads no doorbell, but says now and then that it is time to: by how often it has left
+ * the ring, for no producer rings more often than that.
+ */
+static void unread_bells_are_passed_on(void **state)
+{
+	struct fixture *f = *state;
+	struct socket_bell socket = {.calls = 0};
+	struct engine_queue *queue = add_queue(f, &socket);
+
+	for (unsigned i = 0; i < 5 * ENGINE_UNREAD_BELLS; i++) {
+		const unsigned calls = socket.calls;
+		const uint32_t left = queue->consumer.retirements;
+
+		assert_true(ring_socket(&socket));
+		look(f);
+		assert_true(queue->turn.polled);
+		retire(f, queue);
+		assert_int_equal(queue->consumer.retirements, left + 1);
+		assert_int_equal(socket.calls - calls, (left + 1) % ENGINE_UNREAD_BELLS == 0);
+		if (socket.calls > calls)
+			read_all(&socket);
+	}
+	remove_queue(queue, &socket);
+}
+
+/* A doorbell that is full does not ring. When it has been read, the ring is looked at. */
+static void what_is_published_for_a_full_doorbell_is_found(void **state)
+{
+	struct fixture *f = *state;
+	const struct vdm_descriptor nop = {.opcode = VDM_OPCODE_NOP};
+	struct socket_bell socket = {.calls = 0};
+	struct engine_queue *queue = add_queue(f, &socket);
+
+	while (ring_socket(&socket))
+		;
+	look(f);
+	retire(f, queue);
+	engine_queue_look(queue);
+	assert_false(queue->turn.polled); /* there is nothing */
+	raw_put(&f->one, &nop);
+	assert_false(ring_socket(&socket));
+	read_all(&socket);
+	look(f);
+	assert_false(queue->turn.polled);
+	engine_queue_look(queue);
+	assert_true(queue->turn.polled);
+	engine_queue_look(queue); /* nothing changes */
+	assert_ptr_equal(scheduler_pick(&f->engine.scheduler), queue);
+	remove_queue(queue, &socket);
 }
 
 /* An event that was taken before its queue or its account was removed finds neither, and nothing of
@@ -390,6 +441,7 @@ int main(void)
 		TEST(accounts_are_heard_in_turns),
 		TEST(every_bell_is_charged),
 		TEST(unread_bells_are_passed_on),
+		TEST(what_is_published_for_a_full_doorbell_is_found),
 		TEST(what_is_gone_has_no_bells),
 		TEST(places_are_used_again),
 		cmocka_unit_test(a_flood_of_bells_takes_few_of_the_workers_steps),

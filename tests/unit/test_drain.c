@@ -88,10 +88,8 @@ static void a_socket_without_messages_is_left_alone(void **state)
 {
 	(void)state;
 	drain(ours);
-	drain_but_one(ours);
 	hang_up();
 	drain(ours);
-	drain_but_one(ours);
 	assert_false(drain_finds_messages(ours));
 }
 
@@ -129,64 +127,6 @@ static void what_a_client_sent_before_it_hung_up_is_received(void **state)
 	assert_false(drain_finds_messages(ours));
 }
 
-static void the_last_of_many_bells_is_left(void **state)
-{
-	struct pollfd event = {.fd = ours, .events = POLLIN};
-
-	(void)state;
-	for (unsigned i = 0; i < 5; i++)
-		ring(8);
-	drain_but_one(ours);
-	assert_int_equal(poll(&event, 1, 0), 1);
-	drain_but_one(ours);
-	assert_int_equal(count(), 1);
-}
-
-static void one_bell_is_left(void **state)
-{
-	(void)state;
-	ring(8);
-	drain_but_one(ours);
-	assert_int_equal(count(), 1);
-}
-
-/* No client of ours sends such messages. What is left of them is received at the end. */
-static void messages_of_other_sizes_are_drained_in_the_end(void **state)
-{
-	static const size_t messages[][4] = {
-		{8, 0, 0, 8},   {0, 0, 0, 0}, {1, 1, 1, 1},
-		{64, 8, 0, 64}, {7, 0, 7, 8}, {9, 0, 0, 0},
-	};
-
-	(void)state;
-	for (unsigned i = 0; i < sizeof messages / sizeof *messages; i++) {
-		for (unsigned k = 0; k < 4; k++)
-			ring(messages[i][k]);
-		ring_with_descriptor(messages[i][0]);
-		drain_but_one(ours);
-		drain_but_one(ours);
-		drain(ours);
-		assert_true(descriptor_is_closed());
-		assert_int_equal(count(), 0);
-		close(watched);
-		watched = -1;
-	}
-}
-
-/* Else the engine's process would close what is in it, with the socket. */
-static void what_is_left_is_received_after_the_client_has_hung_up(void **state)
-{
-	(void)state;
-	for (unsigned i = 0; i < 3; i++)
-		ring(8);
-	ring_with_descriptor(8);
-	drain_but_one(ours);
-	assert_false(descriptor_is_closed());
-	hang_up();
-	drain(ours);
-	assert_true(descriptor_is_closed());
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,10 +135,6 @@ int main(void)
 		TEST(all_messages_are_received),
 		TEST(descriptors_in_an_empty_message_are_closed),
 		TEST(what_a_client_sent_before_it_hung_up_is_received),
-		TEST(the_last_of_many_bells_is_left),
-		TEST(one_bell_is_left),
-		TEST(messages_of_other_sizes_are_drained_in_the_end),
-		TEST(what_is_left_is_received_after_the_client_has_hung_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
