@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <seccomp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -93,12 +94,18 @@ int prctl(int option, ...)
 	return (int)kernel()(SYS_prctl, (long)option, a[0], a[1], a[2], a[3]);
 }
 
+/*
+ * This process makes a filter of system calls. libseccomp allocates memory hundreds of times for
+ * that. So the filter as a whole fails, in seccomp_load().
+ */
+static bool makes_filter;
+
 /* Returns whether this call has to fail, with errno set. */
 static bool fails(enum inject_function function)
 {
 	struct inject_control *control = inject_control;
 
-	if (!control->armed || control->function != (uint32_t)function)
+	if (makes_filter || !control->armed || control->function != (uint32_t)function)
 		return false;
 
 	uint32_t call = ++control->count;
@@ -331,12 +338,45 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
-	return fails(INJECT_SENDMSG) ? -1 : kernel()(SYS_sendmsg, fd, message, flags);
+	return fails(INJECT_SENDMSG) ||
+			       (message->msg_controllen > 0 && fails(INJECT_SENDMSG_RIGHTS))
+		       ? -1
+		       : kernel()(SYS_sendmsg, fd, message, flags);
 }
 
 ssize_t send(int fd, const void *bytes, size_t length, int flags)
 {
 	return fails(INJECT_SEND) ? -1 : kernel()(SYS_sendto, fd, bytes, length, flags, NULL, 0l);
+}
+
+scmp_filter_ctx seccomp_init(uint32_t action)
+{
+	scmp_filter_ctx (*real)(uint32_t);
+
+	makes_filter = true;
+	*(void **)&real = dlsym(RTLD_NEXT, "seccomp_init");
+	return real(action);
+}
+
+int seccomp_load(scmp_filter_ctx filter)
+{
+	int (*real)(scmp_filter_ctx);
+
+	makes_filter = false;
+	if (fails(INJECT_SECCOMP_LOAD))
+		return -errno;
+	makes_filter = true;
+	*(void **)&real = dlsym(RTLD_NEXT, "seccomp_load");
+	return real(filter);
+}
+
+void seccomp_release(scmp_filter_ctx filter)
+{
+	void (*real)(scmp_filter_ctx);
+
+	*(void **)&real = dlsym(RTLD_NEXT, "seccomp_release");
+	real(filter);
+	makes_filter = false;
 }
 
 pid_t fork(void)

@@ -30,8 +30,10 @@ enum inject_function {
 	INJECT_RECVMSG,
 	INJECT_RECVMSG_TRUNCATED, /* a message with descriptors arrives without them, MSG_CTRUNC */
 	INJECT_SENDMSG,
+	INJECT_SENDMSG_RIGHTS, /* of a message with descriptors */
 	INJECT_SEND,
 	INJECT_FORK,
+	INJECT_SECCOMP_LOAD,
 	INJECT_THREAD, /* pthread_create */
 	INJECT_FUNCTIONS
 };

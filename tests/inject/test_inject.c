@@ -11,6 +11,7 @@
  * test_inject [--verbose] [--fresh] [NAME]: only the row NAME of the table below; with --fresh,
  * each failure has a daemon of its own that has had no client.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -90,9 +91,10 @@ static const struct fault faults[] = {
 	{"sendmsg", INJECT_SENDMSG, ENOBUFS, 1, D | S | P | L},
 	{"sendmsg", INJECT_SENDMSG, ENOMEM, 1, D | S | P | L},
 	{"sendmsg", INJECT_SENDMSG, EINTR, 1, D | S | P | L},
-	{"sendmsg", INJECT_SENDMSG, ETOOMANYREFS, 1, D | S | P | L},
+	{"sendmsg of descriptors", INJECT_SENDMSG_RIGHTS, ETOOMANYREFS, 1, D | S | P | L},
 	{"send", INJECT_SEND, ENOBUFS, 1, D | L},
 	{"fork", INJECT_FORK, EAGAIN, 1, S},
+	{"seccomp_load", INJECT_SECCOMP_LOAD, ENOMEM, 1, P},
 	{"pthread_create", INJECT_THREAD, EAGAIN, 1, D | L},
 };
 #define FAULTS (sizeof faults / sizeof *faults)
@@ -444,52 +446,6 @@ static bool lived_well(const struct life *life)
 	return false;
 }
 
-/* What a daemon without clients has. */
-struct holdings {
-	unsigned fds, memory_files;
-	int64_t blocks;
-};
-
-static struct holdings daemon_holdings(void)
-{
-	return (struct holdings){count_fds(daemon_pid()), count_memfd_mappings(daemon_pid()),
-				 controls[DAEMON]->blocks};
-}
-
-static bool is_more(struct holdings now, struct holdings before)
-{
-	return now.fds > before.fds || now.memory_files > before.memory_files ||
-	       now.blocks > before.blocks;
-}
-
-/* The daemon closes things in the background: give it time. */
-static struct holdings settled_holdings(struct holdings before, uint64_t ms)
-{
-	struct holdings now = daemon_holdings();
-
-	for (uint64_t i = 0; i < 4 * ms && is_more(now, before); i++) {
-		nanosleep(&(struct timespec){.tv_nsec = 250000}, NULL);
-		now = daemon_holdings();
-	}
-	return now;
-}
-
-static void check_daemon_lives(const struct life *life)
-{
-	char path[64], line[256] = "";
-
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)daemon_pid());
-	FILE *file = fopen(path, "re");
-	const char *after_name = file && fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
-
-	if (file)
-		fclose(file);
-	if (after_name && after_name[2] != 'Z')
-		return;
-	complain(life, "the daemon has died");
-	exit(1);
-}
-
 /* Of a process whose first thread alone forks; 0: it has none. */
 static pid_t first_child(pid_t parent)
 {
@@ -518,6 +474,75 @@ static void kill_porters(void)
 			kill(porter, SIGKILL);
 		nap();
 	}
+}
+
+/* Without the timer of its event loop, which it has once a client has been slow to greet. */
+static unsigned count_porter_fds(pid_t porter)
+{
+	char path[64], link[320], name[64];
+	unsigned count = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)porter);
+	DIR *directory = opendir(path);
+
+	if (!directory)
+		return 0; /* it has ended */
+	for (struct dirent *e; (e = readdir(directory));) {
+		snprintf(link, sizeof link, "%s/%s", path, e->d_name);
+		ssize_t length = readlink(link, name, sizeof name - 1);
+
+		name[length < 0 ? 0 : length] = '\0';
+		count += length > 0 && !strstr(name, "timerfd");
+	}
+	closedir(directory);
+	return count;
+}
+
+/* What a daemon without clients has, and its porter. */
+struct holdings {
+	unsigned fds, memory_files, porter_fds;
+	int64_t blocks;
+};
+
+static struct holdings daemon_holdings(void)
+{
+	return (struct holdings){count_fds(daemon_pid()), count_memfd_mappings(daemon_pid()),
+				 count_porter_fds(first_child(first_child(daemon_pid()))),
+				 controls[DAEMON]->blocks};
+}
+
+static bool is_more(struct holdings now, struct holdings before)
+{
+	return now.fds > before.fds || now.memory_files > before.memory_files ||
+	       now.porter_fds > before.porter_fds || now.blocks > before.blocks;
+}
+
+/* The daemon closes things in the background: give it time. */
+static struct holdings settled_holdings(struct holdings before, uint64_t ms)
+{
+	struct holdings now = daemon_holdings();
+
+	for (uint64_t i = 0; i < 4 * ms && is_more(now, before); i++) {
+		nanosleep(&(struct timespec){.tv_nsec = 250000}, NULL);
+		now = daemon_holdings();
+	}
+	return now;
+}
+
+static void check_daemon_lives(const struct life *life)
+{
+	char path[64], line[256] = "";
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)daemon_pid());
+	FILE *file = fopen(path, "re");
+	const char *after_name = file && fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
+
+	if (file)
+		fclose(file);
+	if (after_name && after_name[2] != 'Z')
+		return;
+	complain(life, "the daemon has died");
+	exit(1);
 }
 
 static struct holdings base;
@@ -565,7 +590,7 @@ static void check_nothing_is_left(const struct life *life)
 {
 	struct holdings before = base, now = settled_holdings(base, SETTLE_MS);
 	unsigned more = 0;
-	char text[160];
+	char text[200];
 
 	while (is_more(now, before) && more++ < REPETITIONS) {
 		if (life->fault)
@@ -575,11 +600,12 @@ static void check_nothing_is_left(const struct life *life)
 		now = settled_holdings(before, more < REPETITIONS ? SETTLE_MS : HANG_S * 1000);
 	}
 	if (more > REPETITIONS) {
-		snprintf(
-			text, sizeof text,
-			"the daemon has %u descriptors (%u), %u memory files (%u), %lld blocks (%lld)",
-			now.fds, base.fds, now.memory_files, base.memory_files,
-			(long long)now.blocks, (long long)base.blocks);
+		snprintf(text, sizeof text,
+			 "the daemon has %u descriptors (%u), %u memory files (%u), %lld blocks "
+			 "(%lld), its porter %u descriptors (%u)",
+			 now.fds, base.fds, now.memory_files, base.memory_files,
+			 (long long)now.blocks, (long long)base.blocks, now.porter_fds,
+			 base.porter_fds);
 		complain(life, text);
 	}
 	base = now;
@@ -683,11 +709,35 @@ static void find_base(void)
 	base = daemon_holdings();
 }
 
-/* Functions that a daemon calls more often for its first client than for later ones. */
+/* Functions that are called more often for a daemon's first client, or when a porter is made. */
 static bool more_when_fresh(enum inject_function function)
 {
-	return function == INJECT_MALLOC || function == INJECT_EPOLL_CTL ||
-	       function == INJECT_THREAD;
+	switch (function) {
+	case INJECT_MALLOC:
+	case INJECT_EPOLL_CREATE:
+	case INJECT_EPOLL_CTL:
+	case INJECT_PIPE:
+	case INJECT_SOCKETPAIR:
+	case INJECT_RECVMSG_TRUNCATED:
+	case INJECT_SENDMSG_RIGHTS:
+	case INJECT_FORK:
+	case INJECT_SECCOMP_LOAD:
+	case INJECT_THREAD:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/*
+ * No call is interrupted for ever, or told for ever that the peer has gone. And a client's calls
+ * fail until it gives up, which it does not while it rings a doorbell: nobody else would.
+ */
+static bool may_last(const struct life *life)
+{
+	return life->fault->span == 1 && !life->fault->then && life->fault->error != EINTR &&
+	       life->fault->error != ECONNABORTED &&
+	       !(life->side == LIBRARY && life->fault->function == INJECT_SEND);
 }
 
 /* One call at a time, and then all from one on. Returns how many there are. */
@@ -699,9 +749,7 @@ static unsigned try_life(struct life life)
 		life.warm = true;
 		fail_each(life);
 	}
-	/* no call is interrupted for ever, or told for ever that the peer has gone */
-	if (life.fault->span == 1 && !life.fault->then && life.fault->error != EINTR &&
-	    life.fault->error != ECONNABORTED) {
+	if (may_last(&life)) {
 		life.lasting = true;
 		fail_each(life);
 	}
@@ -749,13 +797,9 @@ int main(int argc, char **argv)
 		if (only ? strcmp(only, faults[i].name) != 0
 			 : fresh && !more_when_fresh(faults[i].function))
 			continue;
-		for (enum side side = DAEMON; side <= (fresh ? DAEMON : LIBRARY); side++) {
-			/* new ones are born meanwhile, so their calls have no end: one by one */
-			if (!only && (side == SPAWNER || side == PORTER))
-				continue;
+		for (enum side side = DAEMON; side <= (fresh ? PORTER : LIBRARY); side++)
 			if (faults[i].on & 1u << side)
 				try_fault(&faults[i], side);
-		}
 	}
 	if (complaints)
 		printf("%u complaints\n", complaints);
