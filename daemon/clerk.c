@@ -44,6 +44,7 @@ struct clerk {
 	struct user *user;
 	int porter;  /* socket */
 	int process; /* the porter's directory of proc(5); -1: it has not been born */
+	int pidfd;   /* the porter's */
 	struct engine_account *account;
 	LIST_HEAD(, session) sessions[BUCKETS]; /* guarded by the house's lock */
 	unsigned session_count;                 /* guarded by the house's lock */
@@ -228,7 +229,7 @@ static void answer_request(struct clerk *clerk, struct session *session,
 	const struct request request = {
 		.message = &message->message,
 		.size = size,
-		.passed = {clerk->process, message->value, (int)message->mode},
+		.passed = {clerk->process, message->value},
 	};
 	struct porter_message answer = {.type = PORTER_ANSWER, .session = session->number};
 	struct answer content = {.message = &answer.message};
@@ -355,24 +356,25 @@ static void serve(struct clerk *clerk, struct session *session,
 	}
 }
 
-/* The porter's birth: its parent tells it, with a descriptor, before the porter can speak. */
+/* The porter's birth: its parent tells it, with descriptors, before the porter can speak. */
 static int receive_birth(struct clerk *clerk)
 {
 	struct porter_message message = {0};
-	int fd = -1;
+	int fds[PORTER_BORN_FDS];
 	struct passing passing = {
-		.bytes = &message, .size = sizeof message, .fds = &fd, .fd_count = 1};
+		.bytes = &message, .size = sizeof message, .fds = fds, .fd_count = PORTER_BORN_FDS};
 	int result = passing_receive(clerk->porter, &passing, MSG_DONTWAIT);
 
 	if (result)
 		return result;
-	if (message.type == PORTER_BORN && fd >= 0) {
-		clerk->process = fd;
+	if (message.type == PORTER_BORN && passing.fd_count == PORTER_BORN_FDS) {
+		clerk->process = fds[PORTER_BORN_DIRECTORY];
+		clerk->pidfd = fds[PORTER_BORN_PIDFD];
 		passing_allow_fds(clerk->porter, false);
 		return 0;
 	}
-	if (fd >= 0)
-		close(fd);
+	for (unsigned i = 0; i < passing.fd_count; i++)
+		close(fds[i]);
 	return -ENOTCONN;
 }
 
@@ -492,10 +494,21 @@ static void forget_all(struct clerk *clerk)
 	}
 }
 
+/* It may hang in the kernel, in closing what a client has passed. */
+static void await_porter_end(struct clerk *clerk)
+{
+	struct pollfd events[] = {{.fd = clerk->pidfd, .events = POLLIN},
+				  {.fd = clerk->notes.fd, .events = POLLIN}};
+
+	while (!is_stopping(clerk) && (poll(events, 2, -1) < 0 || !events[0].revents))
+		notes_take(&clerk->notes); /* there are none: it was clerks_stop() */
+}
+
 /*
  * The porter ends when it is hung up on, unless its user has taken it over: and could let one after
- * the other go on, until there are as many processes as there may be. A directory of proc(5) is as
- * good as a pidfd. What a porter may have sent is closed with the socket, which may take long.
+ * the other go on, until there are as many processes as there may be. So could one that hangs: its
+ * clerk stays as long, and there are MOST_CLERKS at most. What a porter may have sent is closed
+ * with the socket, which may take long.
  */
 static void end_porter(struct clerk *clerk)
 {
@@ -504,12 +517,15 @@ static void end_porter(struct clerk *clerk)
 
 	clerk->porter = -1; /* clerks_stop() looks at it */
 	house_unlock(clerk->house);
-	if (clerk->process >= 0) {
-		syscall(SYS_pidfd_send_signal, clerk->process, SIGKILL, NULL, 0);
-		close(clerk->process);
-	}
+	if (clerk->process >= 0)
+		syscall(SYS_pidfd_send_signal, clerk->pidfd, SIGKILL, NULL, 0);
 	if (porter >= 0)
 		close(porter);
+	if (clerk->process >= 0) {
+		await_porter_end(clerk);
+		close(clerk->process);
+		close(clerk->pidfd);
+	}
 }
 
 static void clerk_free(struct clerk *clerk)
@@ -546,9 +562,9 @@ static void *clerk_main(void *argument)
 	else
 		work(clerk);
 	forget_all(clerk);
-	end_porter(clerk);
 	if (clerk->account)
 		engine_account_delete(clerk->account);
+	end_porter(clerk);
 	house_lock(house);
 	LIST_REMOVE(clerk, entry); /* from now on, the house and its engine may go */
 	clerk->user->clerks--;
@@ -582,7 +598,7 @@ int clerk_start(struct house *house, struct user *user, struct clerk **out)
 		return -ENOMEM;
 	clerk->house = house;
 	clerk->user = user;
-	clerk->porter = clerk->process = -1;
+	clerk->porter = clerk->process = clerk->pidfd = -1;
 	STAILQ_INIT(&clerk->arrivals);
 	TAILQ_INIT(&clerk->populating);
 

@@ -12,39 +12,68 @@
 
 #include "refusal.h"
 
-/*
- * The mount that a descriptor's file is on, or a negative errno. Linux tells that without asking
- * the file system, which statx(2) and fstatfs(2) do not.
- */
-static int mount_of(int fd)
+/* What Linux tells of an open file, proc_pid_fdinfo(5), without asking the file system. */
+struct fdinfo {
+	uint64_t flags; /* of open(2) */
+	uint64_t mount, inode;
+};
+
+/* Stores the value of a line, in that base. Returns whether there is one. */
+static bool find_value(const char *text, const char *key, int base, uint64_t *value)
 {
-	char path[64], text[512];
-	const char *found;
+	const char *found = strstr(text, key);
 
-	snprintf(path, sizeof path, "/proc/thread-self/fdinfo/%d", fd);
+	if (found)
+		*value = strtoull(found + strlen(key), NULL, base);
+	return found;
+}
 
-	int info = open(path, O_RDONLY | O_CLOEXEC);
+/*
+ * Of descriptor `fd` of the process with that directory of proc(5). Returns 0 or a negative errno.
+ */
+static int read_fdinfo(int process, int fd, struct fdinfo *info)
+{
+	char path[32], text[512];
 
-	if (info < 0)
+	snprintf(path, sizeof path, "fdinfo/%d", fd);
+
+	int file = openat(process, path, O_RDONLY | O_CLOEXEC);
+
+	if (file < 0)
 		return -errno;
-	ssize_t length = read(info, text, sizeof text - 1);
+	ssize_t length = read(file, text, sizeof text - 1);
 
-	close(info); /* no client can open that file, so none has locks on it */
+	close(file); /* no client can open that file, so none has locks on it */
 	if (length <= 0)
 		return -EIO;
 	text[length] = '\0';
-	found = strstr(text, "mnt_id:");
-	return found ? atoi(found + strlen("mnt_id:")) : -EIO;
+	return find_value(text, "flags:", 8, &info->flags) &&
+			       find_value(text, "mnt_id:", 10, &info->mount) &&
+			       find_value(text, "ino:", 10, &info->inode)
+		       ? 0
+		       : -EIO;
+}
+
+/* Of a descriptor of this thread's. */
+static int read_own_fdinfo(int fd, struct fdinfo *info)
+{
+	int self = open("/proc/thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int result = self < 0 ? -errno : read_fdinfo(self, fd, info);
+
+	if (self >= 0)
+		close(self);
+	return result;
 }
 
 static int mount_of_new_memfd(unsigned flags)
 {
 	int fd = memfd_create("vdm-mount", MFD_CLOEXEC | flags);
-	int result = fd < 0 ? -errno : mount_of(fd);
+	struct fdinfo info;
+	int result = fd < 0 ? -errno : read_own_fdinfo(fd, &info);
 
 	if (fd >= 0)
 		close(fd);
-	return result;
+	return result ? result : (int)info.mount;
 }
 
 static int memfds, huge_memfds; /* mounts; negative: there is none */
@@ -55,9 +84,9 @@ static void find_mounts(void)
 	huge_memfds = mount_of_new_memfd(MFD_HUGETLB);
 }
 
-static int refuse_kind(int mount, char text[VDM_REFUSAL_TEXT])
+static int refuse_kind(uint64_t mount, char text[VDM_REFUSAL_TEXT])
 {
-	if (huge_memfds >= 0 && mount == huge_memfds)
+	if (huge_memfds >= 0 && mount == (uint64_t)huge_memfds)
 		return refuse(
 			text, -EOPNOTSUPP,
 			"the memfd is of huge pages (MFD_HUGETLB), which this daemon does not "
@@ -94,21 +123,51 @@ static int open_named(int name, bool writable)
 	return fd < 0 ? -errno : fd;
 }
 
-static int open_memfd(int name, bool writable, char text[VDM_REFUSAL_TEXT])
+/* Whether a named file is a memfd. Stores what is told of it. */
+static int check_kind(int name, struct fdinfo *info, char text[VDM_REFUSAL_TEXT])
 {
 	/* all memfds are files of one mount, that of the kernel's own tmpfs, for good */
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	const int mount = mount_of(name);
-	int fd;
+	int result = read_own_fdinfo(name, info);
 
 	pthread_once(&once, find_mounts);
-	if (mount < 0 || memfds < 0)
+	if (!result && memfds < 0)
+		result = memfds;
+	if (result)
 		return refuse(
-			text, mount < 0 ? mount : memfds,
+			text, result,
 			"vdmd cannot tell whether the descriptor is a memfd: proc(5) is needed");
-	if (mount != memfds)
-		return refuse_kind(mount, text);
-	fd = open_named(name, writable);
+	return info->mount == (uint64_t)memfds ? 0 : refuse_kind(info->mount, text);
+}
+
+/*
+ * Whether the client's descriptor allows what is asked for. The porter may have put another file in
+ * its place meanwhile: so what counts is a descriptor of the named file.
+ */
+static int check_mode(const struct passed *passed, const struct fdinfo *named, bool writable,
+		      char text[VDM_REFUSAL_TEXT])
+{
+	struct fdinfo info;
+	int result = read_fdinfo(passed->process, passed->fd, &info);
+
+	if (!result && (info.mount != named->mount || info.inode != named->inode))
+		result = -EBADF;
+	if (result)
+		return refuse(text, result, "vdmd cannot take the descriptor over: %s",
+			      strerror(-result));
+	if ((info.flags & O_ACCMODE) == O_WRONLY || (info.flags & O_PATH))
+		return refuse(text, -EACCES, "the descriptor is not open for reading");
+	if (writable && (info.flags & O_ACCMODE) != O_RDWR)
+		return refuse(text, -EACCES,
+			      "the descriptor is open for reading only: add it as a "
+			      "read-only region, or open it for both");
+	return 0;
+}
+
+static int open_memfd(int name, bool writable, char text[VDM_REFUSAL_TEXT])
+{
+	int fd = open_named(name, writable);
+
 	if (fd == -EACCES)
 		return refuse(
 			text, fd,
@@ -120,14 +179,19 @@ static int open_memfd(int name, bool writable, char text[VDM_REFUSAL_TEXT])
 	return fd;
 }
 
-int import_memfd(int process, int fd, bool writable, char text[VDM_REFUSAL_TEXT])
+int import_memfd(const struct passed *passed, bool writable, char text[VDM_REFUSAL_TEXT])
 {
-	int name = open_name(process, fd), opened;
+	int name = open_name(passed->process, passed->fd), result;
+	struct fdinfo info;
 
 	if (name < 0)
 		return refuse(text, name, "vdmd cannot take the descriptor over: %s",
 			      strerror(-name));
-	opened = open_memfd(name, writable, text);
+	result = check_kind(name, &info, text);
+	if (!result)
+		result = check_mode(passed, &info, writable, text);
+	if (!result)
+		result = open_memfd(name, writable, text);
 	close(name);
-	return opened;
+	return result;
 }

@@ -11,11 +11,17 @@
 
 #include "proto/control.h"
 
+/* A descriptor that a client has passed, and that a porter holds. */
+struct passed {
+	int process; /* the porter's directory of proc(5) */
+	int fd;      /* in the porter's table */
+};
+
 /*
- * Open the memfd that is descriptor `fd` of the process with that directory of proc(5), for reading
- * and, if `writable`, for writing. Returns a descriptor of an open file of our own; or a negative
- * errno with a sentence. By a thread that only that client's user waits for.
+ * Open the memfd that a client has passed, for reading and, if `writable`, for writing: if that is
+ * what the client's own descriptor allows. Returns a descriptor of an open file of our own; or a
+ * negative errno with a sentence. By a thread that only that client's user waits for.
  */
-int import_memfd(int process, int fd, bool writable, char text[VDM_REFUSAL_TEXT]);
+int import_memfd(const struct passed *passed, bool writable, char text[VDM_REFUSAL_TEXT]);
 
 #endif

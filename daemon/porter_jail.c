@@ -35,14 +35,17 @@ static const int allowed[] = {
 	SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_pwait2),
 	SCMP_SYS(epoll_create1), SCMP_SYS(timerfd_create), SCMP_SYS(timerfd_settime),
 	SCMP_SYS(read), SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(getpid),
-	SCMP_SYS(gettid), SCMP_SYS(getrandom), SCMP_SYS(fcntl), SCMP_SYS(restart_syscall),
-	SCMP_SYS(poll), SCMP_SYS(ppoll),
+	SCMP_SYS(gettid), SCMP_SYS(getrandom), SCMP_SYS(restart_syscall), SCMP_SYS(poll),
+	SCMP_SYS(ppoll),
 	/* memory */
 	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(futex),
 	/* messages to stderr, and the end */
 	SCMP_SYS(write), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(exit),
 	SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask),
 	SCMP_SYS(rt_sigaction)};
+
+/* Of fcntl(2). */
+static const int commands[] = {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL};
 
 static int add_rules(scmp_filter_ctx filter)
 {
@@ -55,6 +58,10 @@ static int add_rules(scmp_filter_ctx filter)
 			seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2,
 					 SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
 					 SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS));
+	/* no locks and no leases, which would make files of others slow */
+	for (size_t i = 0; !result && i < sizeof commands / sizeof *commands; i++)
+		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+					  SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)commands[i]));
 	if (!result) /* abort(3) */
 		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
 					  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));

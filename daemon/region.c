@@ -10,22 +10,8 @@
 #include <unistd.h>
 
 #include "holes.h"
-#include "import.h"
 #include "memfd.h"
 #include "refusal.h"
-
-static int check_mode(int mode, uint32_t flags, char text[VDM_REFUSAL_TEXT])
-{
-	if ((mode & O_ACCMODE) == O_WRONLY || (mode & O_PATH))
-		return refuse(text, -EACCES, "the descriptor is not open for reading");
-	if (flags & VDM_REGION_READ_ONLY)
-		return 0;
-	if ((mode & O_ACCMODE) != O_RDWR)
-		return refuse(text, -EACCES,
-			      "the descriptor is open for reading only: add it as a "
-			      "read-only region, or open it for both");
-	return 0;
-}
 
 static int check_seals(int seals, uint32_t flags, char text[VDM_REFUSAL_TEXT])
 {
@@ -58,9 +44,6 @@ int region_open(const struct passed *passed, uint64_t size, uint32_t flags,
 		char text[VDM_REFUSAL_TEXT])
 {
 	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	const bool writable =
-		!(flags & VDM_REGION_READ_ONLY) && (passed->mode & O_ACCMODE) == O_RDWR;
-	int fd, result;
 
 	if (size == 0 || size % page != 0)
 		return refuse(text, -EINVAL,
@@ -69,15 +52,7 @@ int region_open(const struct passed *passed, uint64_t size, uint32_t flags,
 	if (flags & VDM_REGION_FILE)
 		return refuse(text, -EOPNOTSUPP,
 			      "file-backed regions are not supported by this daemon");
-	fd = import_memfd(passed->process, passed->fd, writable, text);
-	if (fd < 0)
-		return fd;
-	result = check_mode(passed->mode, flags, text);
-	if (result) {
-		close(fd);
-		return result;
-	}
-	return fd;
+	return import_memfd(passed, !(flags & VDM_REGION_READ_ONLY), text);
 }
 
 int region_map(struct region *region, struct populate_list *populating, int holes_fd, int fd,

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "books.h"
+#include "import.h"
 #include "populate.h"
 #include "proto/control.h"
 
@@ -18,13 +19,6 @@ struct region {
 	dev_t device; /* of the file, so that it is not added twice */
 	ino_t inode;
 	struct charge charge;
-};
-
-/* A descriptor that a client has passed, and that a porter holds. */
-struct passed {
-	int process; /* the porter's directory of proc(5) */
-	int fd;      /* in the porter's table */
-	int mode;    /* of F_GETFL */
 };
 
 /*

@@ -76,19 +76,21 @@ static void await_end(int pipe_end)
 static bool announce(int socket, pid_t porter)
 {
 	const struct porter_message born = {.type = PORTER_BORN, .value = porter};
+	int fds[PORTER_BORN_FDS];
 	char path[32];
 
 	snprintf(path, sizeof path, "/proc/%d", (int)porter);
+	fds[PORTER_BORN_DIRECTORY] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fds[PORTER_BORN_PIDFD] = (int)syscall(SYS_pidfd_open, porter, 0);
 
-	int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool told =
+		fds[0] >= 0 && fds[1] >= 0 &&
+		passing_send(socket, &born, sizeof born, fds, PORTER_BORN_FDS, MSG_DONTWAIT) == 0;
 
-	if (directory < 0)
-		return false;
-
-	int result = passing_send(socket, &born, sizeof born, &directory, 1, MSG_DONTWAIT);
-
-	close(directory);
-	return result == 0;
+	for (unsigned i = 0; i < PORTER_BORN_FDS; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return told;
 }
 
 static void new_porter(int socket)
@@ -139,20 +141,24 @@ static pid_t refuse_client(int socket, const struct vdm_message_refused *refused
 	return child;
 }
 
-/* Exits when the daemon has ended. Returns the descriptor that came, or -1. */
-static int receive(int from, void *bytes, size_t size)
+/*
+ * Exits when the daemon has ended. Returns whether there was a message, and stores the descriptor
+ * that came with it, or -1.
+ */
+static bool receive(int from, void *bytes, size_t size, int *fd)
 {
-	int fd = -1;
-	struct passing passing = {.bytes = bytes, .size = size, .fds = &fd, .fd_count = 1};
+	struct passing passing = {.bytes = bytes, .size = size, .fds = fd, .fd_count = 1};
 	int result = passing_receive(from, &passing, MSG_DONTWAIT);
 
 	if (passing_may_retry(result))
 		poll(NULL, 0, RETRY_MS);
 	if (result == -EAGAIN || passing_may_retry(result))
-		return -1;
+		return false;
 	if (result || passing.size == 0)
 		_exit(EXIT_SUCCESS);
-	return passing.fd_count > 0 ? fd : -1;
+	if (passing.fd_count == 0)
+		*fd = -1;
+	return true;
 }
 
 /* The children that hang up; 0: a free place. */
@@ -193,11 +199,11 @@ static void serve(const struct ends *ends, const sigset_t *quiet)
 		place = find_place(0);
 		if (ppoll(events, place ? 2 : 1, NULL, quiet) <= 0)
 			continue;
-		if (events[0].revents && (fd = receive(ends->porters, &byte, 1)) >= 0)
+		if (events[0].revents && receive(ends->porters, &byte, 1, &fd) && fd >= 0)
 			new_porter(fd);
-		if (!place || !events[1].revents)
+		if (!place || !events[1].revents ||
+		    !receive(ends->refusals, &message, sizeof message, &fd))
 			continue;
-		fd = receive(ends->refusals, &message, sizeof message);
 		if (fd >= 0) {
 			client = fd;
 			refused = message;

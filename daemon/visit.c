@@ -2,7 +2,6 @@
 #include "visit.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/sockios.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -190,10 +189,8 @@ static void ask(struct visit *visit, struct vdm_packet *packet)
 	struct porter_message message = {
 		.type = PORTER_REQUEST, .session = visit->session, .value = -1};
 
-	if (packet->fd_count > 0) {
+	if (packet->fd_count > 0)
 		message.value = visit->passed = vdm_packet_take(packet, 0);
-		message.mode = (uint32_t)fcntl(visit->passed, F_GETFL);
-	}
 	memcpy(&message.message, &packet->message, packet->size);
 	set_state(visit, VISIT_ASKED);
 	outbox_tell(visit->outbox, &message);

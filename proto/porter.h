@@ -26,7 +26,7 @@ enum porter_message_type {
 	PORTER_BELL,        /* a doorbell's end: receive what is in it */
 
 	/* To the daemon: */
-	PORTER_BORN, /* the first message, from the porter's parent: with /proc/PID of the porter */
+	PORTER_BORN,     /* the first message, from the porter's parent: PORTER_BORN_FDS */
 	PORTER_OPENED,   /* the client has greeted: `command` */
 	PORTER_REQUEST,  /* answered once; no other of the session comes before the answer */
 	PORTER_LEFT,     /* the client has gone or has to go; answered with PORTER_HANG_UP */
@@ -38,6 +38,12 @@ enum porter_visitor_fd {
 	PORTER_VISITOR_SOCKET,
 	PORTER_VISITOR_LEASE, /* for the client, with the welcome */
 	PORTER_VISITOR_FDS
+};
+
+enum porter_born_fd {
+	PORTER_BORN_DIRECTORY, /* of the porter's process in proc(5) */
+	PORTER_BORN_PIDFD,
+	PORTER_BORN_FDS
 };
 
 /* Why a session has to end. */
@@ -65,9 +71,7 @@ struct porter_message {
 	 * ring's number, or zero if it is going.
 	 */
 	int32_t value;
-	uint64_t session;  /* its number; zero where there is none */
-	uint32_t mode;     /* PORTER_REQUEST: that of the descriptor, of F_GETFL; else zero */
-	uint32_t reserved; /* zero */
+	uint64_t session; /* its number; zero where there is none */
 	union {
 		union vdm_message message; /* PORTER_REQUEST, PORTER_ANSWER */
 		struct vdm_message_welcome welcome;
@@ -75,7 +79,7 @@ struct porter_message {
 		char command[VDM_COMMAND_TEXT];
 	};
 };
-static_assert(sizeof(struct porter_message) == 24 + sizeof(union vdm_message), "no padding");
+static_assert(sizeof(struct porter_message) == 16 + sizeof(union vdm_message), "no padding");
 
 /* Bytes of it that are sent. Those that are not are zero for the receiver. */
 static inline size_t porter_message_size(const struct porter_message *message)

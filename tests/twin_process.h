@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -19,10 +20,11 @@
 #endif
 
 /*
- * Start a process that has the descriptors of this one, and does nothing. Returns a descriptor of
- * its directory in proc(5), or -1. Those that have been killed are waited for by the next call.
+ * Start a process that has the descriptors of this one, and does nothing. Stores a descriptor of
+ * its directory in proc(5), and a pidfd. Returns whether that has succeeded. Those that have been
+ * killed are waited for by the next call.
  */
-static inline int twin_process_start(void)
+static inline bool twin_process_start(int fds[2])
 {
 	char path[32];
 	pid_t child;
@@ -35,10 +37,10 @@ static inline int twin_process_start(void)
 		for (;;)
 			syscall(SYS_ppoll, NULL, 0, NULL, NULL, 0);
 	}
-	if (child < 0)
-		return -1;
 	snprintf(path, sizeof path, "/proc/%d", (int)child);
-	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fds[0] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fds[1] = (int)syscall(SYS_pidfd_open, child, 0);
+	return fds[0] >= 0 && fds[1] >= 0;
 }
 
 #endif

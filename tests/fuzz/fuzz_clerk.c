@@ -260,15 +260,16 @@ static void be_born(struct porter_end *porter)
 {
 	const struct porter_message born = {.type = PORTER_BORN, .value = getpid()};
 	int socket = receive_as_spawner(spawner_end);
-	int process;
+	int twin[PORTER_BORN_FDS];
 
 	if (socket < 0)
 		return;
 	hang_up(porter);
 	porter->socket = socket;
-	process = twin_process_start();
-	REQUIRE(process >= 0 && say(porter, &born, sizeof born, process, 1));
-	close(process);
+	REQUIRE(twin_process_start(twin) &&
+		passing_send(socket, &born, sizeof born, twin, PORTER_BORN_FDS, 0) == 0);
+	close(twin[0]);
+	close(twin[1]);
 }
 
 /* A client connects. */
@@ -303,12 +304,9 @@ static int32_t choose_fd(uint8_t how, struct input *input)
 
 static void request(uint64_t session, struct input *input)
 {
-	static const uint32_t modes[] = {O_RDWR, O_RDONLY, O_WRONLY, O_PATH};
 	const uint8_t how = take_byte(input);
-	struct porter_message message = {.type = PORTER_REQUEST,
-					 .session = session,
-					 .value = choose_fd(how, input),
-					 .mode = modes[how % 4]};
+	struct porter_message message = {
+		.type = PORTER_REQUEST, .session = session, .value = choose_fd(how, input)};
 	const size_t size = take_message(input, how, &message.message);
 
 	say(&hostile, &message, offsetof(struct porter_message, message) + size, files[0],
@@ -424,10 +422,8 @@ static void take_step(unsigned step, unsigned which, struct input *input)
 static void ask_as_neighbour(const void *request, size_t size, uint32_t answer_type,
 			     struct porter_message *answer)
 {
-	struct porter_message message = {.type = PORTER_REQUEST,
-					 .session = neighbour.visits[0].session,
-					 .value = files[0],
-					 .mode = O_RDWR};
+	struct porter_message message = {
+		.type = PORTER_REQUEST, .session = neighbour.visits[0].session, .value = files[0]};
 	struct pollfd event = {.fd = neighbour.socket, .events = POLLIN};
 
 	memcpy(&message.message, request, size);

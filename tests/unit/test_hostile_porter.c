@@ -71,12 +71,14 @@ static int connect_client(void)
 static int become_porter(void)
 {
 	struct porter_message born = {.type = PORTER_BORN};
-	int fd = -1, process = twin_process_start();
+	int fd = -1, twin[PORTER_BORN_FDS];
 	struct passing passing = {.bytes = &(char){0}, .size = 1, .fds = &fd, .fd_count = 1};
 
+	assert_true(twin_process_start(twin));
 	if (passing_receive(spawner, &passing, MSG_DONTWAIT) == 0)
-		assert_int_equal(passing_send(fd, &born, sizeof born, &process, 1, 0), 0);
-	close(process);
+		assert_int_equal(passing_send(fd, &born, sizeof born, twin, PORTER_BORN_FDS, 0), 0);
+	close(twin[0]);
+	close(twin[1]);
 	return fd;
 }
 

@@ -16,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,7 +31,7 @@ static pid_t spawner_pid;
 
 /* A porter, as its clerk has it. */
 struct porter_end {
-	int socket, directory;
+	int socket, directory, pidfd;
 	pid_t pid;
 };
 
@@ -103,18 +104,26 @@ static void begin(struct porter_end *porter, int *client)
 	close(clients[1]);
 	close(leases[0]);
 	close(leases[1]);
-	*porter = (struct porter_end){.socket = ends[0], .directory = -1};
+	*porter = (struct porter_end){.socket = ends[0], .directory = -1, .pidfd = -1};
 	*client = clients[0];
 }
 
 static void receive_birth(struct porter_end *porter)
 {
 	struct porter_message message;
+	int fds[PORTER_BORN_FDS];
+	struct passing passing = {
+		.bytes = &message, .size = sizeof message, .fds = fds, .fd_count = PORTER_BORN_FDS};
 
-	assert_int_equal(receive(porter->socket, &message, &porter->directory), 0);
+	assert_true(await_input(porter->socket));
+	assert_int_equal(passing_receive(porter->socket, &passing, MSG_DONTWAIT), 0);
 	assert_int_equal(message.type, PORTER_BORN);
-	assert_true(porter->directory >= 0);
+	assert_int_equal(passing.fd_count, PORTER_BORN_FDS);
+	porter->directory = fds[PORTER_BORN_DIRECTORY];
+	porter->pidfd = fds[PORTER_BORN_PIDFD];
 	porter->pid = message.value;
+	/* a pidfd of that process, which lives */
+	assert_int_equal(syscall(SYS_pidfd_send_signal, porter->pidfd, 0, NULL, 0), 0);
 }
 
 /* Hang up on it, and wait for its end. */
@@ -122,6 +131,8 @@ static void end(const struct porter_end *porter)
 {
 	close(porter->socket);
 	close(porter->directory);
+	assert_true(await_input(porter->pidfd)); /* the end of its process */
+	close(porter->pidfd);
 	AWAIT(kill(porter->pid, 0) < 0 && errno == ESRCH);
 }
 

@@ -2,11 +2,15 @@
 /* Connecting: again and again, with descriptors, without a greeting, up to every limit. */
 #include "attacks.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <libvdm.h>
 
+#include "integration/check.h"
 #include "wire.h"
 
 /* More than a user may have, so that its own limit is reached. */
@@ -102,14 +106,18 @@ static void hold_sessions(unsigned count)
 /* Many sessions end at the same moment: the user must not be refused for that. */
 void crowd_leaves(unsigned index)
 {
-	enum { SESSIONS_OF_A_PROCESS = 100 };
+	struct rlimit files;
 
 	(void)index;
+	/* 100 of each process, or as many as half of the daemon's descriptors are enough for */
+	CHECK(getrlimit(RLIMIT_NOFILE, &files) == 0, "%s", strerror(errno));
+	const unsigned sessions = files.rlim_max < 40000 ? (unsigned)files.rlim_max / 400 : 100;
+
 	for (;;) {
 		pid_t child = attack_fork();
 
 		if (child == 0) {
-			hold_sessions(SESSIONS_OF_A_PROCESS);
+			hold_sessions(sessions);
 			_exit(0);
 		}
 		attack_pause_ms(1000);
