@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 #include "proto/control.h"
-#include "region.h"
+#include "import.h"
 
 struct session;
 

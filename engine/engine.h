@@ -138,10 +138,10 @@ struct engine_queue_options {
 	/* Called by a worker when it refuses an operation because the account has too many bytes in
 	 * flight. May be NULL. */
 	void (*over_limit)(void *context);
-	/* Called by a worker each ENGINE_UNREAD_BELLS times that it leaves the ring to its doorbell,
-	 * so that another thread reads that and then calls engine_queue_look(). It may only pass
-	 * that on: the engine's lock is held. NULL for an eventfd, which can be rung unread for
-	 * ever. */
+	/* Called by a worker each ENGINE_UNREAD_BELLS times that it leaves the ring to its
+	 * doorbell, so that another thread reads that and then calls engine_queue_look(). It may
+	 * only pass that on: the engine's lock is held. NULL for an eventfd, which can be rung
+	 * unread for ever. */
 	void (*bell_unread)(void *context);
 	/* Called by a worker when the client is to be signalled and signals of this account have
 	 * taken long lately, so that another thread calls engine_queue_signal(). It may only pass
