@@ -68,7 +68,7 @@ static int read_own_fdinfo(int fd, struct fdinfo *info)
 static int mount_of_new_memfd(unsigned flags)
 {
 	int fd = memfd_create("vdm-mount", MFD_CLOEXEC | flags);
-	struct fdinfo info;
+	struct fdinfo info = {0};
 	int result = fd < 0 ? -errno : read_own_fdinfo(fd, &info);
 
 	if (fd >= 0)
@@ -147,7 +147,7 @@ static int check_kind(int name, struct fdinfo *info, char text[VDM_REFUSAL_TEXT]
 static int check_mode(const struct passed *passed, const struct fdinfo *named, bool writable,
 		      char text[VDM_REFUSAL_TEXT])
 {
-	struct fdinfo info;
+	struct fdinfo info = {0};
 	int result = read_fdinfo(passed->process, passed->fd, &info);
 
 	if (!result && (info.mount != named->mount || info.inode != named->inode))
@@ -182,7 +182,7 @@ static int open_memfd(int name, bool writable, char text[VDM_REFUSAL_TEXT])
 int import_memfd(const struct passed *passed, bool writable, char text[VDM_REFUSAL_TEXT])
 {
 	int name = open_name(passed->process, passed->fd), result;
-	struct fdinfo info;
+	struct fdinfo info = {0};
 
 	if (name < 0)
 		return refuse(text, name, "vdmd cannot take the descriptor over: %s",

@@ -95,12 +95,18 @@ static unsigned most_flights(const struct engine *engine, uint32_t entries)
 	return most < entries ? most : entries;
 }
 
-/* Holding the crew's lock. */
-static void poll_if_submitted(struct engine *engine, struct engine_queue *queue)
+/* Only while it is not leased. */
+static bool is_empty(const struct engine_queue *queue)
 {
 	const struct next_slot next = consumer_next(&queue->consumer);
 
-	if (queue->turn.polled || queue->leased || next_slot_is_empty(&next))
+	return next_slot_is_empty(&next);
+}
+
+/* Holding the crew's lock. */
+static void poll_if_submitted(struct engine *engine, struct engine_queue *queue)
+{
+	if (queue->turn.polled || (!queue->leased && is_empty(queue)))
 		return;
 	scheduler_poll(&engine->scheduler, queue, monotonic_ns());
 	supervisor_wake(&engine->crew, &engine->doorbells);
