@@ -54,7 +54,11 @@ void engine_account_delete(struct engine_account *account)
 
 int engine_memory_new(struct engine *engine, uint32_t max_regions, struct engine_memory **memory)
 {
-	return memory_new(engine, max_regions, memory);
+	int result = memory_new(engine, max_regions, memory);
+
+	if (!result)
+		(*memory)->has_backend = engine->backend;
+	return result;
 }
 
 void engine_memory_delete(struct engine_memory *memory)

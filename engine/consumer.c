@@ -80,11 +80,11 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 			      memory_order_relaxed);
 }
 
-void consumer_complete(struct consumer *consumer, const struct operation *operation, int32_t error)
+static inline void complete(struct consumer *consumer, const struct operation *operation,
+			    int32_t error, uint64_t value)
 {
 	struct vdm_completion *slot =
 		&consumer->completions[consumer->tail & (consumer->entries - 1)];
-	const uint64_t value = error ? 0 : operation_value(operation);
 	uint32_t position = consumer->tail++;
 
 	if (error) {
@@ -101,6 +101,17 @@ void consumer_complete(struct consumer *consumer, const struct operation *operat
 	/* release; partner: the client's collecting of completions, acquire: it sees the bytes that
 	 * were moved and this entry */
 	atomic_store_explicit(&slot->sequence, position + 1, memory_order_release);
+}
+
+void consumer_complete(struct consumer *consumer, const struct operation *operation, int32_t error)
+{
+	complete(consumer, operation, error, error ? 0 : operation_value(operation));
+}
+
+void consumer_fail(struct consumer *consumer, const struct operation *operation, int32_t error,
+		   uint64_t value)
+{
+	complete(consumer, operation, error, value);
 }
 
 void consumer_note_in_flight(struct consumer *consumer)

@@ -59,6 +59,10 @@ bool consumer_claim(struct consumer *consumer, uint32_t position);
 /* Post the completion of an operation. `error` is 0 or a negative errno. */
 void consumer_complete(struct consumer *consumer, const struct operation *operation, int32_t error);
 
+/* The same for one that has failed after it had stored so many bytes. */
+void consumer_fail(struct consumer *consumer, const struct operation *operation, int32_t error,
+		   uint64_t value);
+
 /* Call after a batch of completions: the counters say how many operations are in flight. */
 void consumer_note_in_flight(struct consumer *consumer);
 

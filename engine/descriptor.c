@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "descriptor.h"
 
+#include <errno.h>
+
 #include "memory.h"
 
 enum descriptor_state descriptor_state(const struct vdm_descriptor *slot, uint32_t position,
@@ -79,6 +81,8 @@ int descriptor_resolve(const struct vdm_descriptor *d, uint32_t position,
 
 	int result = operation_check(d);
 
+	if (result == -EOPNOTSUPP && memory->has_backend)
+		result = 0; /* it decides */
 	if (result || !(facts & OP_DESTINATION) || !names_range(d, facts))
 		return result;
 	result = resolve_ranges(d, memory, operation);

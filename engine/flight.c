@@ -34,6 +34,7 @@ void flight_begin(struct flights *flights, const struct operation *operation,
 	flights->active++;
 	flight->operation = *operation;
 	flight->backend = backend;
+	flight->request.done = 0;
 	flight->given = 0;
 	flight->workers = 0;
 	flight->submitted = false;

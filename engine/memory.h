@@ -38,6 +38,7 @@ struct memory_region {
 
 struct engine_memory {
 	struct engine *engine;
+	bool has_backend;      /* the engine asks one before the CPU */
 	pthread_mutex_t mutex; /* of the table, which a worker reads without it during a batch */
 	uint32_t first_free;   /* no slot below it is free, but the first */
 	/* Guarded by the crew's lock: */

@@ -123,7 +123,9 @@ static bool begin_flight(struct engine_queue *queue, const struct batch *batch,
 	}
 	if (backend && !backend->supports(backend, operation))
 		backend = NULL;
-	if (!backend && operation->length <= batch->whole)
+	if (!backend && (operation->flags & VDM_DESCRIPTOR_DURABLE))
+		operation->error = -EOPNOTSUPP;
+	if (!backend && (operation->length <= batch->whole || operation->error))
 		return false;
 	operation->error = account_charge(queue->account, operation->length);
 	if (operation->error) {
@@ -180,16 +182,27 @@ void queue_complete(struct engine_queue *queue, const struct operation *operatio
 	consumer_complete(&queue->consumer, operation, error);
 }
 
+static void complete_flight(struct engine_queue *queue, const struct flight *flight)
+{
+	const struct operation *operation = &flight->operation;
+
+	if (flight->error && flight->backend && (operation->facts & OP_WRITES)) {
+		order_completed(&queue->order, operation, flight->error);
+		consumer_fail(&queue->consumer, operation, flight->error, flight->request.done);
+	} else {
+		queue_complete(queue, operation, flight->error);
+	}
+	account_release(queue->account, operation->length);
+}
+
 bool queue_finish_flights(struct engine_queue *queue)
 {
 	struct flight *flight;
 
 	if (!queue->flights.finished || queue->leased)
 		return false;
-	while ((flight = flights_pop_finished(&queue->flights))) {
-		queue_complete(queue, &flight->operation, flight->error);
-		account_release(queue->account, flight->operation.length);
-	}
+	while ((flight = flights_pop_finished(&queue->flights)))
+		complete_flight(queue, flight);
 	consumer_note_in_flight(&queue->consumer);
 	return true;
 }

@@ -38,6 +38,9 @@ struct backend *files_backend(struct files *files);
 /* Whether io_uring is used. If not, stores why: a negative errno. */
 bool files_use_uring(const struct files *files, int *why);
 
+/* How often a file has been synced. Fewer than the operations that waited for that. */
+uint64_t files_syncs(struct files *files);
+
 enum files_flags {
 	FILES_WRITABLE = 1 << 0,
 	FILES_EXTEND =

@@ -9,15 +9,9 @@ const uint8_t opcode_facts[UINT8_MAX + 1] = {
 #undef FACTS
 };
 
-int operation_check(const struct vdm_descriptor *d)
+/* All but the flags. */
+static inline int check_fields(const struct vdm_descriptor *d, unsigned facts)
 {
-	const unsigned facts = opcode_facts[d->opcode];
-
-	/* all at once: mostly there is nothing wrong */
-	if (facts == 0 || d->priority | d->reserved0 | d->reserved1)
-		return -EINVAL;
-	if (d->flags & ~(VDM_DESCRIPTOR_VALID_FLAGS & ~VDM_DESCRIPTOR_DURABLE))
-		return d->flags & ~VDM_DESCRIPTOR_VALID_FLAGS ? -EINVAL : -EOPNOTSUPP;
 	if (!(facts & OP_SOURCE) && (d->source_region | d->source_offset))
 		return -EINVAL;
 	if (d->pattern && (d->pattern > UINT8_MAX || !(facts & OP_PATTERN)))
@@ -26,6 +20,20 @@ int operation_check(const struct vdm_descriptor *d)
 	    (d->destination_region | d->destination_offset | d->length))
 		return -EINVAL;
 	return 0;
+}
+
+int operation_check(const struct vdm_descriptor *d)
+{
+	const unsigned facts = opcode_facts[d->opcode];
+
+	/* all at once: mostly there is nothing wrong */
+	if (facts == 0 || d->priority | d->reserved0 | d->reserved1)
+		return -EINVAL;
+	if (d->flags & ~(VDM_DESCRIPTOR_VALID_FLAGS & ~VDM_DESCRIPTOR_DURABLE))
+		return d->flags & ~VDM_DESCRIPTOR_VALID_FLAGS || check_fields(d, facts)
+			       ? -EINVAL
+			       : -EOPNOTSUPP;
+	return check_fields(d, facts);
 }
 
 unsigned operation_kernel_flags(const struct operation *operation, const struct kernels *kernels)

@@ -32,7 +32,7 @@ struct operation {
 
 /*
  * Check a private copy of a descriptor for what can be said without its regions: 0, -EINVAL if it
- * is malformed, or -EOPNOTSUPP if it asks for a feature that was not agreed.
+ * is malformed, or -EOPNOTSUPP if it has to be durable, and is valid otherwise.
  */
 int operation_check(const struct vdm_descriptor *copy);
 

@@ -7,7 +7,7 @@
 # through sudo without a password). Otherwise it prints the command that would, and exits with 1.
 set -u
 
-build="gcc libc6-dev make cmake pkg-config libsystemd-dev libinih-dev libseccomp-dev libsubid-dev"
+build="gcc libc6-dev make cmake pkg-config libsystemd-dev libinih-dev libseccomp-dev libsubid-dev liburing-dev"
 check="$build g++ git libcmocka-dev clang clang-format clang-tidy spin mandoc systemd systemd-container dbus strace procps python3 valgrind"
 
 case ${1:-} in

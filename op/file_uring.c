@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "file_uring.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define ENTRIES 128
+
+/* Threads of the kernel, for what would wait; of each of its two kinds, io_uring_register(2). */
+#define MOST_WORKERS 4
+
+/* A read or write of more is made in steps of this size: Linux moves no more than 2 GiB at once. */
+#define MOST_BYTES ((size_t)1 << 30)
+
+int file_uring_open(struct file_uring *uring)
+{
+	unsigned workers[2] = {MOST_WORKERS, MOST_WORKERS};
+	int result;
+
+	*uring = (struct file_uring){.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+	if (uring->event_fd < 0)
+		return -errno;
+	result = io_uring_queue_init(ENTRIES, &uring->ring, 0);
+	if (result < 0) {
+		close(uring->event_fd);
+		uring->event_fd = -1;
+		return result;
+	}
+	/* Not only for what finishes later (IORING_REGISTER_EVENTFD_ASYNC): what a thread of the
+	 * kernel has done may be completed by the thread that submitted it, without an event. */
+	result = io_uring_register_eventfd(&uring->ring, uring->event_fd);
+	if (result == 0)
+		result = io_uring_register_iowq_max_workers(&uring->ring, workers);
+	if (result < 0)
+		file_uring_close(uring);
+	return result < 0 ? result : 0;
+}
+
+void file_uring_close(struct file_uring *uring)
+{
+	if (uring->event_fd < 0)
+		return;
+	io_uring_queue_exit(&uring->ring);
+	close(uring->event_fd);
+	uring->event_fd = -1;
+}
+
+bool file_uring_takes(const struct file_work *work)
+{
+	return work->action == FILE_READ || work->action == FILE_WRITE || work->action == FILE_SYNC;
+}
+
+void file_uring_flush(struct file_uring *uring)
+{
+	int result;
+
+	do
+		result = io_uring_submit(&uring->ring);
+	while (result == -EINTR);
+	if (result < 0 && !uring->unsubmitted)
+		eventfd_write(uring->event_fd, 1); /* whoever waits there tries again later */
+	uring->unsubmitted = result < 0;
+}
+
+int file_uring_begin(struct file_uring *uring, struct file_work *work)
+{
+	const unsigned size = (unsigned)(work->left < MOST_BYTES ? work->left : MOST_BYTES);
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
+
+	if (!sqe)
+		return -EAGAIN;
+	switch (work->action) {
+	case FILE_READ:
+		io_uring_prep_read(sqe, work->fd, work->memory, size, work->position);
+		break;
+	case FILE_WRITE:
+		io_uring_prep_write(sqe, work->fd, work->memory, size, work->position);
+		break;
+	default:
+		io_uring_prep_fsync(sqe, work->fd, IORING_FSYNC_DATASYNC);
+	}
+	io_uring_sqe_set_data(sqe, work);
+	uring->in_progress++;
+	file_uring_flush(uring);
+	return 0;
+}
+
+/* Returns whether it is finished. */
+static bool step(struct file_work *work, int result)
+{
+	if (work->action != FILE_SYNC)
+		return file_work_stepped(work, result);
+	if (result == -EINTR || result == -EAGAIN)
+		return false;
+	work->error = result < 0 ? result : 0;
+	return true;
+}
+
+void file_uring_reap(struct file_uring *uring, struct file_works *finished)
+{
+	struct io_uring_cqe *cqe;
+
+	while (io_uring_peek_cqe(&uring->ring, &cqe) == 0) {
+		struct file_work *work = io_uring_cqe_get_data(cqe);
+		const int result = cqe->res;
+
+		io_uring_cqe_seen(&uring->ring, cqe);
+		uring->in_progress--;
+		if (step(work, result)) {
+			STAILQ_INSERT_TAIL(finished, work, entry);
+		} else if (file_uring_begin(uring, work)) {
+			work->error = -EAGAIN; /* there is no room for the rest */
+			STAILQ_INSERT_TAIL(finished, work, entry);
+		}
+	}
+}

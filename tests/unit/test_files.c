@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* op/files.c: operations on files, by io_uring and by threads. */
+#include "op/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "op/backend.h"
+
+#define BYTES ((size_t)1 << 20)
+
+/* Of the calls that are wrapped. */
+static _Atomic int failing_sync, failing_submits, syncs, slow_syncs;
+
+int __wrap_fdatasync(int fd);
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd)
+{
+	syncs++;
+	while (slow_syncs)
+		usleep(1000);
+	if (failing_sync) {
+		errno = EIO;
+		return -1;
+	}
+	return __real_fdatasync(fd);
+}
+
+struct io_uring;
+int __wrap_io_uring_submit(struct io_uring *ring);
+int __real_io_uring_submit(struct io_uring *ring);
+int __wrap_io_uring_submit(struct io_uring *ring)
+{
+	if (failing_submits > 0) {
+		failing_submits--;
+		return -EAGAIN;
+	}
+	return __real_io_uring_submit(ring);
+}
+
+static struct files *files;
+static struct backend *backend;
+static bool with_uring;
+static char *memory;
+static uint8_t fill; /* of operations that have one */
+
+struct waiting {
+	struct backend_request request;
+	struct operation operation;
+	bool complete;
+};
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t completed = PTHREAD_COND_INITIALIZER;
+
+static void on_completed(struct backend_request *request)
+{
+	struct waiting *waiting = request->owner;
+
+	pthread_mutex_lock(&mutex);
+	waiting->complete = true;
+	pthread_cond_broadcast(&completed);
+	pthread_mutex_unlock(&mutex);
+}
+
+static void begin(struct waiting *waiting, uint8_t opcode, void *to, const void *from,
+		  size_t length, uint16_t flags)
+{
+	*waiting = (struct waiting){
+		.operation = {.opcode = opcode,
+			      .facts = opcode_facts[opcode],
+			      .destination = to,
+			      .source = from,
+			      .length = length,
+			      .fill = fill,
+			      .flags = flags},
+		.request = {.length = length, .completed = on_completed, .owner = waiting}};
+	waiting->request.operation = &waiting->operation;
+	assert_true(backend->supports(backend, &waiting->operation));
+
+	int result = backend->submit(backend, &waiting->request);
+
+	if (result != -EINPROGRESS) {
+		assert_int_equal(result, 0);
+		waiting->complete = true;
+	}
+}
+
+static int await(struct waiting *waiting)
+{
+	pthread_mutex_lock(&mutex);
+	while (!waiting->complete)
+		pthread_cond_wait(&completed, &mutex);
+	pthread_mutex_unlock(&mutex);
+	return waiting->request.error;
+}
+
+static int carry_out(uint8_t opcode, void *to, const void *from, size_t length, uint16_t flags)
+{
+	struct waiting waiting;
+
+	begin(&waiting, opcode, to, from, length, flags);
+	return await(&waiting);
+}
+
+static int set_to(void *to, uint8_t byte, size_t length)
+{
+	struct waiting waiting;
+
+	fill = byte;
+	begin(&waiting, VDM_OPCODE_MEMSET, to, NULL, length, 0);
+	return await(&waiting);
+}
+
+/* A new file of so many bytes, which has no name. */
+static int file_of(size_t bytes)
+{
+	char name[] = "./files-XXXXXX";
+	int fd = mkostemp(name, O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	unlink(name);
+	assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
+	return fd;
+}
+
+static char *add(int fd, uint64_t offset, uint64_t length, unsigned flags)
+{
+	void *base = NULL;
+
+	assert_int_equal(files_add(files, dup(fd), offset, length, flags, &base), 0);
+	assert_non_null(base);
+	return base;
+}
+
+static int set_up(void **state)
+{
+	const struct files_options options = {.without_uring = !with_uring, .threads = 3};
+	int why;
+
+	(void)state;
+	failing_sync = failing_submits = syncs = slow_syncs = 0;
+	assert_int_equal(files_new(&options, &files), 0);
+	if (with_uring && !files_use_uring(files, &why))
+		print_message("io_uring: %s: by threads\n", strerror(-why));
+	backend = files_backend(files);
+	memory = malloc(BYTES);
+	assert_non_null(memory);
+	for (size_t i = 0; i < BYTES; i++)
+		memory[i] = (char)(i * 31 + i / 251);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	files_delete(files);
+	free(memory);
+	return 0;
+}
+
+/* Whatever the alignment, and whichever side is a file: as in a model in memory. */
+static void bytes_are_moved(void **state)
+{
+	int fd = file_of(2 * BYTES);
+	char *file = add(fd, 4096, BYTES, FILES_WRITABLE);
+	char *model = calloc(1, BYTES), *read = malloc(BYTES);
+	unsigned seed = 1;
+
+	(void)state;
+	for (unsigned i = 0; i < 400; i++) {
+		const size_t length = (size_t)rand_r(&seed) % (i % 7 ? 9000 : BYTES / 2);
+		const size_t to = (size_t)rand_r(&seed) % (BYTES - length);
+		const size_t from = (size_t)rand_r(&seed) % (BYTES - length);
+
+		switch (i % 4) {
+		case 0:
+			assert_int_equal(carry_out(VDM_OPCODE_MEMCPY, file + to, memory + from,
+						   length, 0),
+					 0);
+			memcpy(model + to, memory + from, length);
+			break;
+		case 1:
+			assert_int_equal(set_to(file + to, (uint8_t)(i % 3 ? i : 0), length), 0);
+			memset(model + to, i % 3 ? (int)i : 0, length);
+			break;
+		case 2: /* also where they overlap */
+			assert_int_equal(carry_out(VDM_OPCODE_MEMMOVE, file + to, file + from,
+						   length, 0),
+					 0);
+			memmove(model + to, model + from, length);
+			break;
+		default:
+			assert_int_equal(carry_out(VDM_OPCODE_MEMCPY, read, file + from, length, 0),
+					 0);
+			assert_memory_equal(read, model + from, length);
+		}
+	}
+	assert_int_equal(pread(fd, read, BYTES, 4096), BYTES);
+	assert_memory_equal(read, model, BYTES);
+	/* nothing before it and nothing behind */
+	assert_int_equal(pread(fd, read, 4096, 0), 4096);
+	assert_true(read[0] == 0 && memcmp(read, read + 1, 4095) == 0);
+	assert_int_equal(pread(fd, read, BYTES - 4096, BYTES + 4096), BYTES - 4096);
+	assert_true(read[0] == 0 && memcmp(read, read + 1, BYTES - 4097) == 0);
+	files_remove(files, file);
+	free(model);
+	free(read);
+	close(fd);
+}
+
+static void many_operations_are_in_progress(void **state)
+{
+	enum { COUNT = 600 };
+	struct waiting *waiting = calloc(COUNT, sizeof *waiting);
+	int fd = file_of(BYTES);
+	char *file = add(fd, 0, BYTES, FILES_WRITABLE), *read = malloc(BYTES);
+	const size_t part = BYTES / COUNT;
+
+	(void)state;
+	for (unsigned i = 0; i < COUNT; i++)
+		begin(&waiting[i], VDM_OPCODE_MEMCPY, file + i * part, memory + i * part, part,
+		      i % 5 ? 0 : VDM_DESCRIPTOR_DURABLE);
+	for (unsigned i = 0; i < COUNT; i++) {
+		assert_int_equal(await(&waiting[i]), 0);
+		assert_int_equal(waiting[i].request.done, part);
+	}
+	assert_int_equal(pread(fd, read, COUNT * part, 0), COUNT * part);
+	assert_memory_equal(read, memory, COUNT * part);
+	files_remove(files, file);
+	free(read);
+	free(waiting);
+	close(fd);
+}
+
+static void what_cannot_be_added_is_refused(void **state)
+{
+	int fd = file_of(8192), directory = open(".", O_RDONLY | O_CLOEXEC);
+	void *base = NULL;
+
+	(void)state;
+	assert_int_equal(files_add(files, fd, 0, 8193, 0, &base), -EFBIG);
+	assert_int_equal(files_add(files, fd, 4096, 8192, FILES_WRITABLE, &base), -EFBIG);
+	assert_int_equal(files_add(files, fd, UINT64_MAX - 4095, 4096, FILES_EXTEND, &base),
+			 -EOVERFLOW);
+	assert_int_equal(files_add(files, directory, 0, 4096, 0, &base), -EMEDIUMTYPE);
+	assert_null(base);
+	close(directory);
+	close(fd);
+}
+
+static void only_what_is_a_files_is_supported(void **state)
+{
+	int fd = file_of(8192);
+	char *file = add(fd, 0, 8192, FILES_WRITABLE);
+	struct operation operation = {.opcode = VDM_OPCODE_MEMCPY,
+				      .destination = memory,
+				      .source = memory + 100,
+				      .length = 100};
+
+	(void)state;
+	assert_false(backend->supports(backend, &operation));
+	operation.destination = file + 8092;
+	assert_true(backend->supports(backend, &operation));
+	operation.destination = file + 8093; /* not wholly */
+	assert_false(backend->supports(backend, &operation));
+	operation.destination = memory;
+	operation.source = file;
+	assert_true(backend->supports(backend, &operation));
+	files_remove(files, file);
+	assert_false(backend->supports(backend, &operation));
+	close(fd);
+}
+
+static void the_end_of_a_truncated_file_is_told(void **state)
+{
+	int fd = file_of(BYTES);
+	char *file = add(fd, 0, BYTES, 0);
+	struct waiting waiting;
+
+	(void)state;
+	assert_int_equal(ftruncate(fd, 10000), 0);
+	begin(&waiting, VDM_OPCODE_MEMCPY, memory, file + 1000, 20000, 0);
+	assert_int_equal(await(&waiting), -ENODATA);
+	assert_int_equal(waiting.request.done, 9000);
+	files_remove(files, file);
+	close(fd);
+}
+
+static void a_file_that_is_read_only_is_not_written(void **state)
+{
+	int fd = file_of(4096);
+	char *file = add(fd, 0, 4096, 0);
+
+	(void)state;
+	assert_int_equal(carry_out(VDM_OPCODE_MEMCPY, file, memory, 10, 0), -EACCES);
+	assert_int_equal(set_to(file, 1, 10), -EACCES);
+	files_remove(files, file);
+	close(fd);
+}
+
+static void a_file_is_extended(void **state)
+{
+	int fd = file_of(0);
+	char *file = add(fd, 0, BYTES, FILES_WRITABLE | FILES_EXTEND);
+
+	(void)state;
+	assert_int_equal(carry_out(VDM_OPCODE_MEMCPY, file + 5000, memory, 300, 0), 0);
+	assert_int_equal(lseek(fd, 0, SEEK_END), 5300);
+	files_remove(files, file);
+	close(fd);
+}
+
+static void a_missing_page_of_memory_fails_the_operation(void **state)
+{
+	int fd = file_of(BYTES);
+	char *file = add(fd, 0, BYTES, FILES_WRITABLE);
+	char *hole = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct waiting waiting;
+
+	(void)state;
+	munmap(hole + 4096, 4096);
+	begin(&waiting, VDM_OPCODE_MEMCPY, file, hole, 8192, 0);
+	assert_int_equal(await(&waiting), -EFAULT);
+	assert_int_equal(waiting.request.done, 4096);
+	munmap(hole, 4096);
+	files_remove(files, file);
+	close(fd);
+}
+
+static void durable_operations_share_syncs(void **state)
+{
+	enum { COUNT = 32 };
+	struct waiting waiting[COUNT];
+	int fd = file_of(BYTES);
+	/* two parts of one file */
+	char *file[] = {add(fd, 0, BYTES, FILES_WRITABLE), add(fd, 0, BYTES, FILES_WRITABLE)};
+
+	(void)state;
+	slow_syncs = !with_uring;
+	for (unsigned i = 0; i < COUNT; i++)
+		begin(&waiting[i], VDM_OPCODE_MEMCPY, file[i % 2] + i * 4096, memory, 4096,
+		      VDM_DESCRIPTOR_DURABLE);
+	slow_syncs = 0;
+	for (unsigned i = 0; i < COUNT; i++)
+		assert_int_equal(await(&waiting[i]), 0);
+	assert_in_range(files_syncs(files), 1, with_uring ? COUNT / 2 : COUNT / 4);
+	/* a flush is one, and an operation that is not durable is none */
+	const uint64_t before = files_syncs(files);
+
+	assert_int_equal(carry_out(VDM_OPCODE_MEMCPY, file[0], memory, 4096, 0), 0);
+	assert_int_equal(files_syncs(files), before);
+	assert_int_equal(carry_out(VDM_OPCODE_FLUSH, file[0], NULL, 4096, 0), 0);
+	assert_int_equal(files_syncs(files), before + 1);
+	files_remove(files, file[0]);
+	files_remove(files, file[1]);
+	close(fd);
+}
+
+static void after_a_failed_sync_nothing_is_durable(void **state)
+{
+	int fd = file_of(BYTES);
+	char *file = add(fd, 0, BYTES, FILES_WRITABLE);
+
+	(void)state;
+	if (with_uring) {
+		files_remove(files, file);
+		close(fd);
+		skip(); /* no call to fail */
+	}
+	failing_sync = 1;
+	assert_int_equal(carry_out(VDM_OPCODE_FLUSH, file, NULL, 4096, 0), -EIO);
+	failing_sync = 0;
+	assert_int_equal(carry_out(VDM_OPCODE_MEMCPY, file, memory, 4096, VDM_DESCRIPTOR_DURABLE),
+			 -EIO);
+	assert_int_equal(carry_out(VDM_OPCODE_MEMCPY, file, memory, 4096, 0), 0);
+	files_remove(files, file);
+	file = add(fd, 0, BYTES, FILES_WRITABLE);
+	assert_int_equal(carry_out(VDM_OPCODE_MEMCPY, file, memory, 4096, VDM_DESCRIPTOR_DURABLE),
+			 0);
+	files_remove(files, file);
+	close(fd);
+}
+
+static void what_could_not_be_submitted_is_submitted_later(void **state)
+{
+	int fd = file_of(BYTES);
+	char *file = add(fd, 0, BYTES, FILES_WRITABLE);
+
+	(void)state;
+	failing_submits = 3;
+	assert_int_equal(carry_out(VDM_OPCODE_MEMCPY, file, memory, 5000, 0), 0);
+	assert_true(failing_submits == (with_uring ? 0 : 3));
+	files_remove(files, file);
+	close(fd);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(bytes_are_moved),
+		TEST(many_operations_are_in_progress),
+		TEST(what_cannot_be_added_is_refused),
+		TEST(only_what_is_a_files_is_supported),
+		TEST(the_end_of_a_truncated_file_is_told),
+		TEST(a_file_that_is_read_only_is_not_written),
+		TEST(a_file_is_extended),
+		TEST(a_missing_page_of_memory_fails_the_operation),
+		TEST(durable_operations_share_syncs),
+		TEST(after_a_failed_sync_nothing_is_durable),
+		TEST(what_could_not_be_submitted_is_submitted_later),
+	};
+	int failed = 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		with_uring = i == 0;
+		failed += cmocka_run_group_tests_name(with_uring ? "io_uring" : "threads", tests,
+						      NULL, NULL);
+	}
+	return failed;
+}
