@@ -11,7 +11,6 @@
 #include "config.h"
 #include "house.h"
 #include "log.h"
-#include "proto/passing.h"
 #include "refusal.h"
 #include "spawner.h"
 
@@ -66,15 +65,10 @@ static void turn_away(struct acceptor *acceptor, struct clerk *clerk, int socket
 	};
 	refuse(acceptor->refused.text, 0, "%s", text);
 	acceptor->house->refused++;
-	if (!passing_allows_fds(socket)) { /* so closing it is quick */
-		vdm_packet_send(socket, &acceptor->refused.header, NULL, 0);
-		close(socket);
+	/* not here: an answer wakes all that waits for the client's end, and so does its closing,
+	 * and the client decides how much that is */
+	if (clerk && clerk_refuse(clerk, socket, &acceptor->refused) == 0)
 		return;
-	}
-	if (clerk && clerk_refuse(clerk, socket, &acceptor->refused) == 0) {
-		close(socket); /* the porter has it, and empties it before it closes it */
-		return;
-	}
 	acceptor->pending_fd = socket;
 	acceptor->is_pending = !refuse_pending(acceptor);
 }
@@ -85,9 +79,6 @@ static int begin_session(struct house *house, struct user *user, const struct lo
 {
 	int result;
 
-	result = user_handshake(user, text);
-	if (result)
-		return result;
 	if (user->clerk && clerk_is_alone(user->clerk)) {
 		user->clerk = NULL;
 		user_set_account(user, NULL);
@@ -103,6 +94,10 @@ static int begin_session(struct house *house, struct user *user, const struct lo
 				      "vdmd cannot start a thread or a process for this user "
 				      "(TasksMax, LimitNOFILE)");
 	}
+	/* not before, since the clerk turns away whom this refuses */
+	result = user_handshake(user, text);
+	if (result)
+		return result;
 	return clerk_admit(user->clerk, peer, socket, text);
 }
 

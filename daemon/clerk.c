@@ -30,6 +30,9 @@
 /* One that serves, and one that ends: what keeps it from ending keeps its user from having more. */
 #define MOST_CLERKS 2
 
+/* Refused clients that may wait to be told so: when more do, the clerk is being held up. */
+#define MOST_REFUSED 64
+
 /* How soon to try again when the kernel has no memory. */
 #define RETRY_MS 10
 
@@ -37,6 +40,13 @@
 
 /* The memory of sessions that have ended is worth giving back when a quarter is left of so many. */
 #define MANY_SESSIONS 32
+
+/* A client that gets no session. */
+struct refused_client {
+	STAILQ_ENTRY(refused_client) entry;
+	int socket;
+	struct vdm_message_refused message;
+};
 
 struct clerk {
 	LIST_ENTRY(clerk) entry; /* house::clerks */
@@ -50,6 +60,10 @@ struct clerk {
 	unsigned session_count;                 /* guarded by the house's lock */
 	unsigned most_sessions;                 /* since memory was last given back to the kernel */
 	STAILQ_HEAD(, session) arrivals;        /* that the porter has not been told of; as above */
+	STAILQ_HEAD(, refused_client) refused;  /* to be told so; as above */
+	unsigned refused_count;                 /* as above */
+	/* One of these lists has become longer. relaxed: a hint, since the lists have their lock */
+	_Atomic bool arrived;
 	struct notes notes;
 	struct populate_list populating;
 };
@@ -76,14 +90,12 @@ static struct vdm_message_welcome welcome(const struct session *session)
 }
 
 static int send_message(const struct clerk *clerk, const struct porter_message *message,
-			const int *fds, unsigned count, int flags)
+			const int *fds, unsigned count)
 {
-	return passing_send(clerk->porter, message, porter_message_size(message), fds, count,
-			    flags);
+	return passing_send(clerk->porter, message, porter_message_size(message), fds, count, 0);
 }
 
-/* `flags` as of passing_send(). */
-static int send_visitor(const struct clerk *clerk, const struct session *session, int flags)
+static int send_visitor(const struct clerk *clerk, const struct session *session)
 {
 	const struct porter_message visitor = {.type = PORTER_VISITOR,
 					       .value = session->peer.pid,
@@ -92,12 +104,20 @@ static int send_visitor(const struct clerk *clerk, const struct session *session
 	const int fds[PORTER_VISITOR_FDS] = {[PORTER_VISITOR_SOCKET] = session->socket,
 					     [PORTER_VISITOR_LEASE] = session->clients_lease};
 
-	return send_message(clerk, &visitor, fds, PORTER_VISITOR_FDS, flags);
+	passing_allow_fds(session->socket, true); /* unlike the listener's */
+	return send_message(clerk, &visitor, fds, PORTER_VISITOR_FDS);
 }
 
 static void on_violation(void *context);
 static void on_over_limit(void *context);
 static void receive_bells(struct ring *ring, bool last);
+
+/* The clerk's thread tells the porter: what waits for the porter's socket is woken by who sends. */
+static void call_clerk(struct clerk *clerk)
+{
+	atomic_store_explicit(&clerk->arrived, true, memory_order_relaxed);
+	notes_wake(&clerk->notes);
+}
 
 bool clerk_is_alone(const struct clerk *clerk)
 {
@@ -122,19 +142,27 @@ int clerk_admit(struct clerk *clerk, const struct log_peer *peer, int socket,
 	session->over_limit_note = (struct note){.take = on_over_limit, .context = session};
 	LIST_INSERT_HEAD(&clerk->sessions[session->number % BUCKETS], session, of_clerk);
 	clerk->session_count++;
-	if (STAILQ_EMPTY(&clerk->arrivals) && send_visitor(clerk, session, MSG_DONTWAIT) == 0)
-		return 0;
 	STAILQ_INSERT_TAIL(&clerk->arrivals, session, arrival);
 	session->arrives = true;
-	notes_wake(&clerk->notes);
+	call_clerk(clerk);
 	return 0;
 }
 
-int clerk_refuse(struct clerk *clerk, int socket, const struct vdm_message_refused *refused)
+int clerk_refuse(struct clerk *clerk, int socket, const struct vdm_message_refused *message)
 {
-	const struct porter_message message = {.type = PORTER_REFUSE, .refused = *refused};
+	struct refused_client *client;
 
-	return send_message(clerk, &message, &socket, 1, MSG_DONTWAIT);
+	if (clerk->refused_count >= MOST_REFUSED)
+		return -EAGAIN;
+	client = malloc(sizeof *client);
+	if (!client)
+		return -ENOMEM;
+	client->socket = socket;
+	client->message = *message;
+	STAILQ_INSERT_TAIL(&clerk->refused, client, entry);
+	clerk->refused_count++;
+	call_clerk(clerk);
+	return 0;
 }
 
 /* All that follows is the clerk's own thread. */
@@ -160,8 +188,7 @@ static int tell(const struct clerk *clerk, const struct porter_message *message,
 {
 	int result;
 
-	while (passing_may_retry(result = send_message(clerk, message, fds, count, 0)) &&
-	       count == 0)
+	while (passing_may_retry(result = send_message(clerk, message, fds, count)) && count == 0)
 		poll(NULL, 0, RETRY_MS);
 	return result;
 }
@@ -310,12 +337,43 @@ static void admit_arrivals(struct clerk *clerk)
 		STAILQ_REMOVE_HEAD(&clerk->arrivals, arrival);
 		session->arrives = false;
 		house_unlock(house);
-		result = send_visitor(clerk, session, 0);
+		result = send_visitor(clerk, session);
 		if (result) /* there may be too many descriptors on their way, unix(7) */
 			forget(clerk, session);
 		house_lock(house);
 	}
 	house_unlock(house);
+}
+
+/*
+ * Tell a client that it gets no session, and hang up. If it can have sent descriptors, the porter
+ * does that, and receives them before.
+ */
+static void turn_away(struct clerk *clerk, const struct refused_client *client)
+{
+	const struct porter_message message = {.type = PORTER_REFUSE, .refused = client->message};
+
+	if (passing_allows_fds(client->socket))
+		tell(clerk, &message, &client->socket, 1);
+	else
+		vdm_packet_send(client->socket, &client->message.header, NULL, 0);
+	close(client->socket);
+}
+
+static void turn_away_refused(struct clerk *clerk)
+{
+	struct refused_client *client;
+
+	house_lock(clerk->house);
+	while ((client = STAILQ_FIRST(&clerk->refused))) {
+		STAILQ_REMOVE_HEAD(&clerk->refused, entry);
+		clerk->refused_count--;
+		house_unlock(clerk->house);
+		turn_away(clerk, client);
+		free(client);
+		house_lock(clerk->house);
+	}
+	house_unlock(clerk->house);
 }
 
 /* The porter has emptied a doorbell. If that was full, the client may have rung in vain. */
@@ -411,8 +469,10 @@ static int listen_to_porter(struct clerk *clerk)
 
 static void look_at_notes(struct clerk *clerk)
 {
+	atomic_store_explicit(&clerk->arrived, false, memory_order_relaxed);
 	notes_take(&clerk->notes);
 	admit_arrivals(clerk);
+	turn_away_refused(clerk);
 }
 
 /* Wait for something to do. Returns false when nothing came for a while. */
@@ -440,7 +500,7 @@ static bool is_idle(struct clerk *clerk)
 static bool retire(struct clerk *clerk, bool at_once)
 {
 	house_lock(clerk->house);
-	bool may = at_once || clerk->session_count == 0;
+	bool may = at_once || (clerk->session_count == 0 && clerk->refused_count == 0);
 
 	if (may && clerk->user->clerk == clerk) {
 		clerk->user->clerk = NULL;
@@ -462,6 +522,9 @@ static bool is_stopping(struct clerk *clerk)
 static void work(struct clerk *clerk)
 {
 	for (;;) {
+		if (atomic_load_explicit(&clerk->arrived, memory_order_relaxed))
+			look_at_notes(clerk);
+
 		int result = listen_to_porter(clerk);
 
 		if (result == 0)
@@ -492,6 +555,7 @@ static void forget_all(struct clerk *clerk)
 		while ((session = LIST_FIRST(&clerk->sessions[i])))
 			forget(clerk, session);
 	}
+	turn_away_refused(clerk);
 }
 
 /* It may hang in the kernel, in closing what a client has passed. */
@@ -600,6 +664,7 @@ int clerk_start(struct house *house, struct user *user, struct clerk **out)
 	clerk->user = user;
 	clerk->porter = clerk->process = clerk->pidfd = -1;
 	STAILQ_INIT(&clerk->arrivals);
+	STAILQ_INIT(&clerk->refused);
 	TAILQ_INIT(&clerk->populating);
 
 	int result = notes_open(&clerk->notes);

@@ -31,15 +31,15 @@ int clerk_start(struct house *house, struct user *user, struct clerk **clerk);
 bool clerk_is_alone(const struct clerk *clerk);
 
 /*
- * Begin a session for a client that has connected, and hand the socket to the porter. Returns 0,
- * and then the socket is the clerk's; or a negative errno with a sentence.
+ * Begin a session for a client that has connected. Returns 0, and then the socket is the clerk's,
+ * which hands it to the porter; or a negative errno with a sentence.
  */
 int clerk_admit(struct clerk *clerk, const struct log_peer *peer, int socket,
 		char text[VDM_REFUSAL_TEXT]);
 
 /*
- * Have the porter tell a client that it gets no session. The socket stays the caller's. Returns 0
- * or a negative errno.
+ * Have a client told that it gets no session, and hung up on. Returns 0, and then the socket is the
+ * clerk's; or a negative errno.
  */
 int clerk_refuse(struct clerk *clerk, int socket, const struct vdm_message_refused *refused);
 

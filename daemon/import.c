@@ -8,72 +8,44 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "refusal.h"
 
-/* What Linux tells of an open file, proc_pid_fdinfo(5), without asking the file system. */
-struct fdinfo {
-	uint64_t flags; /* of open(2) */
-	uint64_t mount, inode;
-};
-
-/* Stores the value of a line, in that base. Returns whether there is one. */
-static bool find_value(const char *text, const char *key, int base, uint64_t *value)
-{
-	const char *found = strstr(text, key);
-
-	if (found)
-		*value = strtoull(found + strlen(key), NULL, base);
-	return found;
-}
-
 /*
- * Of descriptor `fd` of the process with that directory of proc(5). Returns 0 or a negative errno.
+ * The mount that a descriptor's file is on, or a negative errno. Linux tells that without asking
+ * the file system, which statx(2) and fstatfs(2) do not.
  */
-static int read_fdinfo(int process, int fd, struct fdinfo *info)
+static int mount_of(int fd)
 {
-	char path[32], text[512];
+	char path[64], text[512];
+	const char *found;
 
-	snprintf(path, sizeof path, "fdinfo/%d", fd);
+	snprintf(path, sizeof path, "/proc/thread-self/fdinfo/%d", fd);
 
-	int file = openat(process, path, O_RDONLY | O_CLOEXEC);
+	int info = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (file < 0)
+	if (info < 0)
 		return -errno;
-	ssize_t length = read(file, text, sizeof text - 1);
+	ssize_t length = read(info, text, sizeof text - 1);
 
-	close(file); /* no client can open that file, so none has locks on it */
+	close(info); /* no client can open that file, so none has locks on it */
 	if (length <= 0)
 		return -EIO;
 	text[length] = '\0';
-	return find_value(text, "flags:", 8, &info->flags) &&
-			       find_value(text, "mnt_id:", 10, &info->mount) &&
-			       find_value(text, "ino:", 10, &info->inode)
-		       ? 0
-		       : -EIO;
-}
-
-/* Of a descriptor of this thread's. */
-static int read_own_fdinfo(int fd, struct fdinfo *info)
-{
-	int self = open("/proc/thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int result = self < 0 ? -errno : read_fdinfo(self, fd, info);
-
-	if (self >= 0)
-		close(self);
-	return result;
+	found = strstr(text, "mnt_id:");
+	return found ? atoi(found + strlen("mnt_id:")) : -EIO;
 }
 
 static int mount_of_new_memfd(unsigned flags)
 {
 	int fd = memfd_create("vdm-mount", MFD_CLOEXEC | flags);
-	struct fdinfo info = {0};
-	int result = fd < 0 ? -errno : read_own_fdinfo(fd, &info);
+	int result = fd < 0 ? -errno : mount_of(fd);
 
 	if (fd >= 0)
 		close(fd);
-	return result ? result : (int)info.mount;
+	return result;
 }
 
 static int memfds, huge_memfds; /* mounts; negative: there is none */
@@ -84,9 +56,9 @@ static void find_mounts(void)
 	huge_memfds = mount_of_new_memfd(MFD_HUGETLB);
 }
 
-static int refuse_kind(uint64_t mount, char text[VDM_REFUSAL_TEXT])
+static int refuse_kind(int mount, char text[VDM_REFUSAL_TEXT])
 {
-	if (huge_memfds >= 0 && mount == (uint64_t)huge_memfds)
+	if (huge_memfds >= 0 && mount == huge_memfds)
 		return refuse(
 			text, -EOPNOTSUPP,
 			"the memfd is of huge pages (MFD_HUGETLB), which this daemon does not "
@@ -123,41 +95,39 @@ static int open_named(int name, bool writable)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Whether a named file is a memfd. Stores what is told of it. */
-static int check_kind(int name, struct fdinfo *info, char text[VDM_REFUSAL_TEXT])
+/* Whether a named file is a memfd. */
+static int check_kind(int name, char text[VDM_REFUSAL_TEXT])
 {
 	/* all memfds are files of one mount, that of the kernel's own tmpfs, for good */
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	int result = read_own_fdinfo(name, info);
+	const int mount = mount_of(name);
 
 	pthread_once(&once, find_mounts);
-	if (!result && memfds < 0)
-		result = memfds;
-	if (result)
+	if (mount < 0 || memfds < 0)
 		return refuse(
-			text, result,
+			text, mount < 0 ? mount : memfds,
 			"vdmd cannot tell whether the descriptor is a memfd: proc(5) is needed");
-	return info->mount == (uint64_t)memfds ? 0 : refuse_kind(info->mount, text);
+	return mount == memfds ? 0 : refuse_kind(mount, text);
 }
 
 /*
- * Whether the client's descriptor allows what is asked for. The porter may have put another file in
- * its place meanwhile: so what counts is a descriptor of the named file.
+ * Whether the client's descriptor allows what is asked for: that is told by the link to it, which
+ * names no lock of the file. A porter that has been taken over can put another descriptor there
+ * meanwhile. Its user gains nothing: any process may open a memfd anew that it has a descriptor of,
+ * for what the file's own mode and seals allow.
  */
-static int check_mode(const struct passed *passed, const struct fdinfo *named, bool writable,
-		      char text[VDM_REFUSAL_TEXT])
+static int check_mode(const struct passed *passed, bool writable, char text[VDM_REFUSAL_TEXT])
 {
-	struct fdinfo info = {0};
-	int result = read_fdinfo(passed->process, passed->fd, &info);
+	struct stat link;
+	char path[32];
 
-	if (!result && (info.mount != named->mount || info.inode != named->inode))
-		result = -EBADF;
-	if (result)
-		return refuse(text, result, "vdmd cannot take the descriptor over: %s",
-			      strerror(-result));
-	if ((info.flags & O_ACCMODE) == O_WRONLY || (info.flags & O_PATH))
+	snprintf(path, sizeof path, "fd/%d", passed->fd);
+	if (fstatat(passed->process, path, &link, AT_SYMLINK_NOFOLLOW) < 0)
+		return refuse(text, -errno, "vdmd cannot take the descriptor over: %s",
+			      strerror(errno));
+	if (!(link.st_mode & S_IRUSR))
 		return refuse(text, -EACCES, "the descriptor is not open for reading");
-	if (writable && (info.flags & O_ACCMODE) != O_RDWR)
+	if (writable && !(link.st_mode & S_IWUSR))
 		return refuse(text, -EACCES,
 			      "the descriptor is open for reading only: add it as a "
 			      "read-only region, or open it for both");
@@ -182,14 +152,13 @@ static int open_memfd(int name, bool writable, char text[VDM_REFUSAL_TEXT])
 int import_memfd(const struct passed *passed, bool writable, char text[VDM_REFUSAL_TEXT])
 {
 	int name = open_name(passed->process, passed->fd), result;
-	struct fdinfo info = {0};
 
 	if (name < 0)
 		return refuse(text, name, "vdmd cannot take the descriptor over: %s",
 			      strerror(-name));
-	result = check_kind(name, &info, text);
+	result = check_kind(name, text);
 	if (!result)
-		result = check_mode(passed, &info, writable, text);
+		result = check_mode(passed, writable, text);
 	if (!result)
 		result = open_memfd(name, writable, text);
 	close(name);

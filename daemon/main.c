@@ -119,6 +119,8 @@ static void block_signals(void)
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	/* by default it ends the process, and whoever has the same user can have it sent, fcntl(2) */
+	signal(SIGIO, SIG_IGN);
 }
 
 /* Each session and each ring takes two descriptors, so use the hard limit. */

@@ -3,10 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <seccomp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /*
@@ -30,13 +33,12 @@
 static const int allowed[] = {
 	/* the sockets of clients and of the daemon, and what clients pass */
 	SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(close), SCMP_SYS(shutdown),
-	SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(ioctl), SCMP_SYS(pidfd_open),
-	/* the event loop */
+	SCMP_SYS(getsockopt), SCMP_SYS(pidfd_open),
+	/* the event loop, which has its descriptors already */
 	SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_pwait2),
-	SCMP_SYS(epoll_create1), SCMP_SYS(timerfd_create), SCMP_SYS(timerfd_settime),
-	SCMP_SYS(read), SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(getpid),
-	SCMP_SYS(gettid), SCMP_SYS(getrandom), SCMP_SYS(restart_syscall), SCMP_SYS(poll),
-	SCMP_SYS(ppoll),
+	SCMP_SYS(timerfd_settime), SCMP_SYS(read), SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday),
+	SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(getrandom), SCMP_SYS(restart_syscall),
+	SCMP_SYS(poll), SCMP_SYS(ppoll),
 	/* memory */
 	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(futex),
 	/* messages to stderr, and the end */
@@ -44,8 +46,18 @@ static const int allowed[] = {
 	SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask),
 	SCMP_SYS(rt_sigaction)};
 
-/* Of fcntl(2). */
-static const int commands[] = {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL};
+/*
+ * Calls whose second argument has to be a certain one: with another, ioctl(2) and fcntl(2) have the
+ * kernel signal a process of the same user, or put locks on files of others.
+ */
+static const struct {
+	int call;
+	unsigned argument;
+} allowed_with[] = {
+	{SCMP_SYS(ioctl), SIOCOUTQ},
+	{SCMP_SYS(fcntl), F_GETFD},
+	{SCMP_SYS(fcntl), F_GETFL},
+};
 
 static int add_rules(scmp_filter_ctx filter)
 {
@@ -58,10 +70,12 @@ static int add_rules(scmp_filter_ctx filter)
 			seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2,
 					 SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
 					 SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS));
-	/* no locks and no leases, which would make files of others slow */
-	for (size_t i = 0; !result && i < sizeof commands / sizeof *commands; i++)
-		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
-					  SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)commands[i]));
+	for (size_t i = 0; !result && i < sizeof allowed_with / sizeof *allowed_with; i++)
+		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed_with[i].call, 1,
+					  SCMP_A1(SCMP_CMP_EQ, allowed_with[i].argument));
+	if (!result) /* so that messages without bytes are told from the end, drain.c */
+		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 1,
+					  SCMP_A2(SCMP_CMP_EQ, SO_PASSCRED));
 	if (!result) /* abort(3) */
 		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
 					  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));

@@ -221,7 +221,7 @@ static void on_child(int signal)
 
 static _Noreturn void spawner_main(const struct ends *ends)
 {
-	const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE};
+	const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGIO};
 	const struct sigaction child = {.sa_handler = on_child};
 	sigset_t none, children;
 

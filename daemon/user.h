@@ -40,6 +40,7 @@ struct user {
 	struct book book;                   /* of its sessions */
 	uint64_t handshakes;                /* left as of handshakes_ns */
 	uint64_t handshakes_ns;
+	uint64_t totals_ns; /* when it was last told what all sessions have done */
 	struct log_limit log_limit;
 	struct user_config settings;    /* in force */
 	struct engine_account *account; /* the clerk's; NULL: there is none */

@@ -382,7 +382,6 @@ struct visit *visit_begin(sd_event *event, struct outbox *outbox,
 	visit->welcome = visitor->welcome;
 	/* there is no session without a descriptor that tells when the process ends */
 	visit->peer_fd = open_peer(visit->socket, visitor->value);
-	passing_allow_fds(visit->socket, true); /* unlike the listener's */
 	if (visit->peer_fd >= 0)
 		receive(visit); /* most clients have sent their greeting already */
 	if (visit->state < VISIT_LEAVING && (visit->peer_fd < 0 || watch(visit) < 0)) {

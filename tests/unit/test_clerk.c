@@ -559,6 +559,15 @@ static void requests_before_an_answer_are_answered_one_by_one(void **state)
 		expect(&alice, PORTER_ANSWER, of_alice.session, &answer);
 }
 
+/* What is answered without a pause, again and again. */
+static struct porter_message sessions_request(void)
+{
+	struct porter_message status = request(&of_alice, VDM_MESSAGE_STATUS);
+
+	status.message.status.after = 1;
+	return status;
+}
+
 /* Say it until there is no room, for the clerk waits for the porter to have room. */
 static void say_until_full(const struct porter_message *message)
 {
@@ -577,7 +586,7 @@ static void say_until_full(const struct porter_message *message)
 /* The clerk waits then, and its user with it, and nobody else. */
 static void a_porter_that_does_not_read_keeps_its_own_user_waiting(void **state)
 {
-	const struct porter_message status = request(&of_alice, VDM_MESSAGE_STATUS);
+	const struct porter_message status = sessions_request();
 
 	(void)state;
 	say_until_full(&status);
@@ -587,7 +596,7 @@ static void a_porter_that_does_not_read_keeps_its_own_user_waiting(void **state)
 
 static void the_daemon_ends_without_its_porters(void **state)
 {
-	const struct porter_message status = request(&of_alice, VDM_MESSAGE_STATUS);
+	const struct porter_message status = sessions_request();
 
 	(void)state;
 	say_until_full(&status);
@@ -645,8 +654,9 @@ static void read_answers(const struct porter_message *said)
 
 	while (poll(&event, 1, 200) == 1) {
 		assert_int_equal(receive(&alice, &message, fds, &count), 0);
-		assert_int_equal(count, 0);
-		assert_int_equal(message.type, PORTER_ANSWER);
+		for (unsigned i = 0; i < count; i++)
+			close(fds[i]);
+		assert_true(message.type == PORTER_ANSWER || message.type == PORTER_VISITOR);
 		if (said && passing_send(alice.socket, said, porter_message_size(said), NULL, 0,
 					 MSG_DONTWAIT) == 0)
 			return;
@@ -657,7 +667,7 @@ static void read_answers(const struct porter_message *said)
 /* By a porter that guesses the number. */
 static void a_visitor_may_be_gone_before_the_porter_knows_of_it(void **state)
 {
-	const struct porter_message status = request(&of_alice, VDM_MESSAGE_STATUS),
+	const struct porter_message status = sessions_request(),
 				    gone = {.type = PORTER_GONE, .session = of_bob.session + 1};
 	int client;
 
