@@ -291,6 +291,7 @@ static const char *reason_text(int32_t reason)
 			"it asked for descriptors without having read the answer before",
 		[PORTER_WRONG_DESCRIPTORS] =
 			"a message does not have the number of descriptors of its type",
+		[PORTER_CROWDED] = "so much waits for its socket that waking it takes too long",
 	};
 
 	return reason >= 0 && reason < PORTER_REASON_COUNT ? texts[reason] : NULL;

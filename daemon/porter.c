@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "drain.h"
 #include "outbox.h"
 #include "porter_jail.h"
@@ -72,6 +73,16 @@ static void tell_received(struct porter *porter, const struct porter_message *be
 		outbox_tell(&porter->outbox, &received);
 }
 
+/* That wakes what waits for room in the client's end. */
+static void receive_bells(struct visit *visit, int doorbell)
+{
+	const uint64_t begin = thread_cpu_ns();
+
+	drain(doorbell);
+	if (visit && thread_cpu_ns() - begin > MOST_WAKE_NS)
+		visit_give_up(visit, PORTER_CROWDED);
+}
+
 static void obey(struct porter *porter, const struct porter_message *message, int *fds,
 		 unsigned count)
 {
@@ -95,7 +106,7 @@ static void obey(struct porter *porter, const struct porter_message *message, in
 			visit_hang_up(visit);
 		break;
 	case PORTER_BELL:
-		drain(fds[0]);
+		receive_bells(visit, fds[0]);
 		tell_received(porter, message);
 		break;
 	}
@@ -112,7 +123,7 @@ static void do_without(struct porter *porter, const struct porter_message *messa
 	else if (message->type == PORTER_BELL)
 		tell_received(porter, message); /* it is as full as before, and is looked after */
 	else if (visit)
-		visit_give_up(visit);
+		visit_give_up(visit, PORTER_NO_DESCRIPTORS);
 }
 
 static int receive(struct porter *porter)

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "log.h"
+#include "proto/porter.h"
 #include "proto/ring.h"
 #include "refusal.h"
 #include "region.h"
@@ -98,8 +99,13 @@ static void on_bells(void *context)
 static void on_signal(void *context)
 {
 	struct ring *ring = context;
+	const uint64_t begin = thread_cpu_ns();
+	const int result = engine_queue_signal(ring->queue);
 
-	if (engine_queue_signal(ring->queue) == 0)
+	if (thread_cpu_ns() - begin > MOST_WAKE_NS)
+		session_note_violation(
+			ring, "so much waits for a ring's signals that waking it takes too long");
+	if (result == 0)
 		return;
 	/*
 	 * the kernel has no memory for it now: after a moment, and after what else there is to do

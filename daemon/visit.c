@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "drain.h"
 #include "log.h"
 #include "outbox.h"
@@ -122,17 +123,33 @@ static bool has_unread_answers(const struct visit *visit)
 	return ioctl(visit->socket, SIOCOUTQ, &bytes) < 0 || bytes >= SMALLEST_ANSWER;
 }
 
+/* An answer has been sent, or has not. `begin`: the CPU time of this thread before that. */
+static void has_answered(struct visit *visit, int result, uint64_t begin)
+{
+	if (result)
+		leave(visit, PORTER_CLIENT_DEAF);
+	else if (thread_cpu_ns() - begin > MOST_WAKE_NS)
+		leave(visit, PORTER_CROWDED);
+}
+
 static void answer(struct visit *visit, const struct vdm_message_header *message, const int *fds,
 		   unsigned count)
 {
-	if (vdm_packet_send(visit->socket, message, fds, count))
-		leave(visit, PORTER_CLIENT_DEAF);
+	const uint64_t begin = thread_cpu_ns();
+
+	has_answered(visit, vdm_packet_send(visit->socket, message, fds, count), begin);
+}
+
+static void refuse_request(struct visit *visit, uint32_t type, int error, const char *text)
+{
+	const uint64_t begin = thread_cpu_ns();
+
+	has_answered(visit, refusal_send(visit->socket, type, error, text), begin);
 }
 
 static void refuse_greeting(struct visit *visit, int error, const char *text)
 {
-	if (refusal_send(visit->socket, VDM_MESSAGE_HELLO, error, text))
-		leave(visit, PORTER_CLIENT_DEAF);
+	refuse_request(visit, VDM_MESSAGE_HELLO, error, text);
 }
 
 /* Whether a library of another version greets. Its greeting may have another size. */
@@ -224,11 +241,10 @@ static void handle(struct visit *visit, struct vdm_packet *packet)
 	wrong = what_is_wrong(visit, packet);
 	if (wrong)
 		leave(visit, wrong);
-	else if (packet->truncated) {
-		if (refusal_send(visit->socket, packet->message.header.type, -EMFILE,
-				 "vdmd is out of descriptors (LimitNOFILE)"))
-			leave(visit, PORTER_CLIENT_DEAF);
-	} else if (packet->message.header.type == VDM_MESSAGE_HELLO)
+	else if (packet->truncated)
+		refuse_request(visit, packet->message.header.type, -EMFILE,
+			       "vdmd is out of descriptors (LimitNOFILE)");
+	else if (packet->message.header.type == VDM_MESSAGE_HELLO)
 		greet(visit, &packet->message.hello);
 	else
 		ask(visit, packet);
@@ -404,10 +420,10 @@ void visit_answer(struct visit *visit, const union vdm_message *message, const i
 		answer(visit, &message->header, fds, count);
 }
 
-void visit_give_up(struct visit *visit)
+void visit_give_up(struct visit *visit, enum porter_reason reason)
 {
 	if (visit->state < VISIT_LEAVING)
-		leave(visit, PORTER_NO_DESCRIPTORS);
+		leave(visit, reason);
 }
 
 void visit_hang_up(struct visit *visit)

@@ -45,8 +45,8 @@ struct visit *visit_begin(sd_event *event, struct outbox *outbox,
 void visit_answer(struct visit *visit, const union vdm_message *answer, const int *fds,
 		  unsigned count);
 
-/* Have the client go: what it is to be given cannot be. */
-void visit_give_up(struct visit *visit);
+/* Have the client go. */
+void visit_give_up(struct visit *visit, enum porter_reason reason);
 
 /* The daemon has let go of all that the session held. */
 void visit_hang_up(struct visit *visit);

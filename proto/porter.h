@@ -40,6 +40,13 @@ enum porter_visitor_fd {
 	PORTER_VISITOR_FDS
 };
 
+/*
+ * Each message to a client wakes all that waits for the client's end of the socket, in the kernel and
+ * without giving up the CPU. A client for which that takes longer, in CPU time, has to go: some ten
+ * thousand threads can wait, but not a million entries of epolls.
+ */
+#define MOST_WAKE_NS 50000000
+
 enum porter_born_fd {
 	PORTER_BORN_DIRECTORY, /* of the porter's process in proc(5) */
 	PORTER_BORN_PIDFD,
@@ -60,6 +67,7 @@ enum porter_reason {
 	PORTER_BAD_GREETING,
 	PORTER_UNREAD_ANSWER,
 	PORTER_WRONG_DESCRIPTORS,
+	PORTER_CROWDED, /* so much waits for its sockets that waking it takes MOST_WAKE_NS */
 	PORTER_REASON_COUNT
 };
 

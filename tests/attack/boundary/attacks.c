@@ -30,6 +30,7 @@ const struct attack attacks[] = {
 	ALONE(waiters_session, 1, "three million waiters for a session's socket, and requests"),
 	ALONE(waiters_event, 1, "three million waiters for a ring's signals, and operations"),
 	ALONE(waiters_epoll, 1, "a million epolls wait for a ring's signals, and operations"),
+	ALONE(waiters_refused, 1, "a million epolls wait for sockets that are refused a session"),
 	ALONE(waiters_doorbell, 3,
 	      "half a million waiters for the doorbells of rings that are closed"),
 	ALONE(idle_rings_doorbells, 2, "1024 empty rings, whose doorbells two processes ring"),

@@ -16,6 +16,7 @@ void locks_daemon_proc(unsigned index);
 void waiters_session(unsigned index);
 void waiters_event(unsigned index);
 void waiters_epoll(unsigned index);
+void waiters_refused(unsigned index);
 void waiters_doorbell(unsigned index);
 
 /* idle_rings.c */

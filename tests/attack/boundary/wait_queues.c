@@ -103,26 +103,61 @@ void waiters_event(unsigned index)
 }
 
 /* Nothing runs when these are woken: only the thread that signals takes its time. */
+static int epolls[EPOLLS], copies[EPOLL_DESCRIPTORS];
+
+/* Have many epoll instances wait for a file, by many descriptors each. */
+static void crowd(int fd, unsigned count)
+{
+	for (unsigned i = 0; i < EPOLL_DESCRIPTORS; i++)
+		copies[i] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	for (unsigned i = 0; i < count; i++) {
+		epolls[i] = epoll_create1(EPOLL_CLOEXEC);
+		for (unsigned j = 0; j < EPOLL_DESCRIPTORS; j++)
+			epoll_ctl(epolls[i], EPOLL_CTL_ADD, copies[j],
+				  &(struct epoll_event){.events = EPOLLIN | EPOLLET});
+	}
+}
+
+static void disperse(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		close(epolls[i]);
+	for (unsigned i = 0; i < EPOLL_DESCRIPTORS; i++)
+		close(copies[i]);
+}
+
 void waiters_epoll(unsigned index)
 {
 	struct vdm_ring *ring;
 	char *memory;
-	int event = open_ring(&ring, &memory), copies[EPOLL_DESCRIPTORS];
-	const unsigned epolls = attack_scaled(EPOLLS);
+	int event = open_ring(&ring, &memory);
 
 	(void)index;
-	for (unsigned i = 0; i < EPOLL_DESCRIPTORS; i++)
-		copies[i] = fcntl(event, F_DUPFD_CLOEXEC, 0);
-	for (unsigned i = 0; i < epolls; i++) {
-		int epoll = epoll_create1(EPOLL_CLOEXEC);
-
-		for (unsigned j = 0; j < EPOLL_DESCRIPTORS; j++)
-			epoll_ctl(epoll, EPOLL_CTL_ADD, copies[j],
-				  &(struct epoll_event){.events = EPOLLIN});
-	}
+	crowd(event, attack_scaled(EPOLLS));
 	attack_ready();
 	copy_and_sleep(ring, memory);
 	attack_pause_ms(100000);
+}
+
+void waiters_refused(unsigned index)
+{
+	const unsigned count = attack_scaled(EPOLLS);
+
+	(void)index;
+	while (wire_session() >= 0) /* as many as there may be: others are refused */
+		;
+	attack_ready();
+	for (;;) {
+		int client = wire_socket();
+
+		crowd(client, count);
+		if (wire_connect_socket(client) == 0 && wire_send_hello(client, NULL, 0) == 0) {
+			wire_receive(client, NULL);
+			attack_round();
+		}
+		disperse(count);
+		close(client);
+	}
 }
 
 /* The doorbell that is being hammered; -1: none. */

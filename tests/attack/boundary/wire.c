@@ -14,28 +14,38 @@
 
 #include "proto/control.h"
 
-int wire_connect(void)
+int wire_socket(void)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const struct timeval second = {.tv_sec = 1};
-	const char *path = getenv("VDM_SOCKET");
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -errno;
-	if (!path || strlen(path) >= sizeof address.sun_path) {
-		close(fd);
-		return -ENAMETOOLONG;
-	}
-	strcpy(address.sun_path, path);
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &second, sizeof second);
-	if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+	return fd;
+}
+
+int wire_connect_socket(int socket)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	const char *path = getenv("VDM_SOCKET");
+
+	if (!path || strlen(path) >= sizeof address.sun_path)
+		return -ENAMETOOLONG;
+	strcpy(address.sun_path, path);
+	return connect(socket, (struct sockaddr *)&address, sizeof address) < 0 ? -errno : 0;
+}
+
+int wire_connect(void)
+{
+	int fd = wire_socket();
+	int result = fd < 0 ? fd : wire_connect_socket(fd);
+
+	if (result == 0)
 		return fd;
-
-	int error = errno;
-
-	close(fd);
-	return -error;
+	if (fd >= 0)
+		close(fd);
+	return result;
 }
 
 int wire_send(int socket, const void *bytes, size_t size, const int *fds, unsigned fd_count)

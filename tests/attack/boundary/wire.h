@@ -12,6 +12,10 @@
 /* Most descriptors of one message, unix(7). */
 #define WIRE_MOST_FDS 253
 
+/* A socket that is not connected; or a negative errno. And connect it. Returns 0 or likewise. */
+int wire_socket(void);
+int wire_connect_socket(int socket);
+
 /* Connect to $VDM_SOCKET. Returns the socket or a negative errno, after a second at most. */
 int wire_connect(void);
 
