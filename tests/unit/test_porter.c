@@ -22,6 +22,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -44,6 +45,20 @@ struct guest {
 
 static struct porter_process porter, patient;
 static struct guest guest, silent;
+
+/* While it is not zero, whatever porters do takes a second of their CPU time. */
+static _Atomic int *slow_calls;
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
+int __real_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+	int result = __real_clock_gettime(clock, now);
+
+	if (clock == CLOCK_THREAD_CPUTIME_ID && slow_calls && *slow_calls > 0)
+		now->tv_sec += (*slow_calls)++;
+	return result;
+}
 
 static void open_pair(int ends[2])
 {
@@ -228,6 +243,10 @@ static int send_watched(int socket)
 static int set_up(void **state)
 {
 	(void)state;
+	if (!slow_calls)
+		slow_calls = mmap(NULL, sizeof *slow_calls, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(slow_calls != MAP_FAILED);
 	start_porter(&porter);
 	connect_guest(&guest);
 	close(greet(&guest));
@@ -339,6 +358,36 @@ static void a_descriptor_is_named_and_kept_until_the_answer(void **state)
 	}
 	close(fd);
 	close(read_only);
+}
+
+/* The kernel wakes all that waits for the client's socket, at each answer. */
+static void a_client_that_takes_long_to_wake_has_to_go(void **state)
+{
+	(void)state;
+	ask(&guest, VDM_MESSAGE_STATUS, NULL, 0);
+	expect(PORTER_REQUEST, guest.session);
+	*slow_calls = 1;
+	answer_done(&guest);
+	expect_leave(guest.session, PORTER_CROWDED);
+	*slow_calls = 0;
+}
+
+/* And so does receiving its bells. */
+static void a_client_whose_doorbell_takes_long_has_to_go(void **state)
+{
+	const struct porter_message bell = {
+		.type = PORTER_BELL, .session = guest.session, .value = 1};
+	int ends[2];
+
+	(void)state;
+	open_pair(ends);
+	*slow_calls = 1;
+	tell(&bell, &ends[1], 1);
+	expect_leave(guest.session, PORTER_CROWDED);
+	expect(PORTER_RECEIVED, guest.session);
+	*slow_calls = 0;
+	close(ends[0]);
+	close(ends[1]);
 }
 
 /* It stands for "no answer". */
@@ -872,6 +921,8 @@ int main(void)
 		TEST(a_client_that_does_not_read_has_to_leave),
 		TEST(a_refused_client_is_told_and_hung_up_on),
 		TEST(bells_are_received),
+		TEST(a_client_that_takes_long_to_wake_has_to_go),
+		TEST(a_client_whose_doorbell_takes_long_has_to_go),
 		TEST(a_visitor_without_room_is_gone),
 		TEST(a_visitor_with_too_little_room_has_to_leave),
 		TEST(a_client_whose_answer_has_no_room_has_to_leave),
