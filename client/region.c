@@ -13,7 +13,7 @@
 #include "error.h"
 #include "fork.h"
 #include "mapping.h"
-#include "region_file.h"
+#include "region_memfd.h"
 #include "vdm_region.h"
 
 static struct vdm_region *region_new(struct vdm_client *client, size_t size, bool writable)
@@ -69,12 +69,12 @@ int vdm_region_alloc(struct vdm_client *client, size_t bytes, struct vdm_region 
 	if (bytes == 0 || bytes > SIZE_MAX / 4)
 		return fail(-EINVAL, "cannot allocate a region of %zu bytes", bytes);
 
-	struct vdm_region *region = region_new(client, region_file_size(bytes), true);
+	struct vdm_region *region = region_new(client, region_memfd_size(bytes), true);
 
 	if (!region)
 		return fail(-ENOMEM, "out of memory");
 
-	int result = region_file_make(region->size, &region->fd, &region->address);
+	int result = region_memfd_make(region->size, &region->fd, &region->address);
 
 	if (result) {
 		region_free(region);
@@ -92,14 +92,14 @@ static int region_adopt(struct vdm_region *region, int fd, void *address)
 	if (region->fd < 0)
 		return -errno;
 
-	int result = region_file_fill(region->fd, region->writable);
+	int result = region_memfd_fill(region->fd, region->writable);
 
 	if (result)
 		return result;
 	region->address = address;
 	if (!address) {
-		result = region_file_map(region->fd, region->size, region->writable,
-					 &region->address);
+		result = region_memfd_map(region->fd, region->size, region->writable,
+					  &region->address);
 		region->mapped = !result;
 	}
 	return result;
@@ -113,7 +113,7 @@ int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t b
 		return fork_error();
 
 	const bool writable = !(flags & VDM_REGION_READONLY);
-	int result = region_file_check(fd, bytes, flags);
+	int result = region_memfd_check(fd, bytes, flags);
 
 	if (!result && address)
 		result = mapping_check(fd, address, bytes, writable);

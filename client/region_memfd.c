@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "region_file.h"
+#include "region_memfd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,12 +18,12 @@ static size_t page_size(void)
 	return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-size_t region_file_size(size_t bytes)
+size_t region_memfd_size(size_t bytes)
 {
 	return (bytes + page_size() - 1) & ~(page_size() - 1);
 }
 
-int region_file_map(int fd, size_t size, bool writable, char **address)
+int region_memfd_map(int fd, size_t size, bool writable, char **address)
 {
 	void *mapping =
 		mmap(NULL, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
@@ -51,7 +51,7 @@ static int allocate_mapped(void *address, size_t size)
 	return result == 0 ? 0 : errno == EFAULT ? -ENOMEM : -errno;
 }
 
-int region_file_make(size_t size, int *fd, char **address)
+int region_memfd_make(size_t size, int *fd, char **address)
 {
 	int file = memfd_create("vdm-region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	char *mapping = NULL;
@@ -63,7 +63,7 @@ int region_file_make(size_t size, int *fd, char **address)
 	    fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
 		result = -errno;
 	else
-		result = region_file_map(file, size, true, &mapping);
+		result = region_memfd_map(file, size, true, &mapping);
 	if (!result) {
 		result = allocate_mapped(mapping, size);
 		if (result)
@@ -126,7 +126,7 @@ static int seal_size(int fd, int seals)
 
 /* Checks what the daemon checks too, so that a file is refused without a daemon just as with
  * one. */
-int region_file_check(int fd, size_t bytes, unsigned flags)
+int region_memfd_check(int fd, size_t bytes, unsigned flags)
 {
 	struct stat status;
 	int mode = fcntl(fd, F_GETFL), seals, result = 0;
@@ -171,7 +171,7 @@ static int allocate_pages(int fd, size_t size)
 static int touch_pages(int fd, size_t size)
 {
 	char *pages = NULL;
-	int result = region_file_map(fd, size, false, &pages);
+	int result = region_memfd_map(fd, size, false, &pages);
 
 	if (result)
 		return result;
@@ -181,7 +181,7 @@ static int touch_pages(int fd, size_t size)
 	return result;
 }
 
-int region_file_fill(int fd, bool writable)
+int region_memfd_fill(int fd, bool writable)
 {
 	struct stat status;
 
