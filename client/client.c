@@ -10,6 +10,7 @@
 #include "cancellation.h"
 #include "conversation.h"
 #include "error.h"
+#include "file_engine.h"
 #include "fork.h"
 #include "options.h"
 
@@ -50,6 +51,7 @@ static int client_new(const struct vdm_options *given, struct vdm_client **clien
 	connection_init(&c->connection, &c->options, client_welcomed);
 	c->regions.connection = &c->connection;
 	LIST_INIT(&c->regions.regions);
+	LIST_INIT(&c->regions.files);
 	activities_init(&c->activities, &c->connection.lock);
 	LIST_INIT(&c->counters);
 	*client = c;
@@ -93,6 +95,10 @@ void vdm_client_close(struct vdm_client *client)
 	if (!client)
 		return;
 	WITHOUT_CANCELLATION;
+	/* A forked child has no threads to stop, and one of them may have held a lock: the engine's
+	 * memory stays as it is. */
+	if (client->file_engine && !fork_happened(client->epoch))
+		file_engine_delete(client->file_engine);
 	connection_destroy(&client->connection);
 	activities_destroy(&client->activities);
 	free(client->socket_path);
@@ -199,6 +205,8 @@ int vdm_client_counters(struct vdm_client *client, struct vdm_client_counters *c
 		.doorbells = sum.doorbells,
 		.sleeps = sum.sleeps,
 		.taken_back = sum.taken_back,
+		.file_operations = sum.file_operations,
+		.file_bytes = sum.file_bytes,
 	};
 
 	copy_out(counters, counters->size, &full, sizeof full);

@@ -12,12 +12,17 @@
 #include "libvdm/client.h"
 #include "region_table.h"
 
+struct file_engine;
+
 struct vdm_client {
 	uint32_t epoch;             /* of the process, see fork.h */
 	struct vdm_options options; /* every field valid; the string `socket` is the client's own */
 	char *socket_path;          /* our copy, which options.socket points to */
 	struct connection connection;
 	struct region_table regions;
+	/* Made with the first region of a file. A thread that sets it holds the connection's `talk`
+	 * and `lock`; a ring that has found such a region needs neither to read it. */
+	struct file_engine *file_engine;
 	struct activities activities; /* of the rings */
 	/* Guarded by connection.lock: */
 	LIST_HEAD(, ring_counters) counters; /* of the rings */

@@ -12,6 +12,8 @@ void counters_add(struct ring_counters *sum, const struct ring_counters *more)
 	ADD(local_disconnected);
 	ADD(taken_back);
 	ADD(local_bytes);
+	ADD(file_operations);
+	ADD(file_bytes);
 	ADD(failed);
 	ADD(doorbells);
 	ADD(sleeps);

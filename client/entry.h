@@ -53,6 +53,7 @@ static inline uint64_t entry_bytes(const struct vdm_sqe *sqe)
 	return entry_facts(sqe) & OP_WRITES ? sqe->length : 0;
 }
 
+/* 0 or -EINVAL. */
 static inline int entry_check(const struct vdm_sqe *sqe)
 {
 	const unsigned facts = entry_facts(sqe);
@@ -62,8 +63,15 @@ static inline int entry_check(const struct vdm_sqe *sqe)
 		return -EINVAL;
 	if ((facts & OP_PATTERN) && sqe->value > UINT8_MAX)
 		return -EINVAL;
-	/* No daemon and no local lane can do this yet; see VDM_FEATURE_FILE_REGIONS. */
-	return sqe->flags & VDM_SQE_DURABLE ? -EOPNOTSUPP : 0;
+	return 0;
+}
+
+/* The same for an entry that concerns memory alone, which is never durable: -EOPNOTSUPP. */
+static inline int entry_check_memory(const struct vdm_sqe *sqe)
+{
+	const int result = entry_check(sqe);
+
+	return !result && (sqe->flags & VDM_SQE_DURABLE) ? -EOPNOTSUPP : result;
 }
 
 /* Whether the entry is neither ordered nor linked to the next one, and is valid but perhaps for its

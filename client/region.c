@@ -11,6 +11,8 @@
 #include "cancellation.h"
 #include "client.h"
 #include "error.h"
+#include "file_lane.h"
+#include "file_region.h"
 #include "fork.h"
 #include "mapping.h"
 #include "region_memfd.h"
@@ -164,10 +166,15 @@ int vdm_region_release(struct vdm_region *region)
 		region_free(region); /* the child's copy of the mapping and of the descriptor */
 		return fork_error();
 	}
+	if (region->of_file) {
+		file_region_release(region);
+		return 0;
+	}
 
 	uint32_t connection;
 	bool in_flight = region_leave(region, &connection);
 
+	file_lanes_await(client); /* they may move bytes from or to this memory */
 	if (region->id) {
 		struct vdm_message_region_remove request = {
 			.header = {VDM_MESSAGE_REGION_REMOVE, sizeof request},

@@ -77,6 +77,14 @@ int region_table_add(struct region_table *table, struct vdm_region *region)
 	return 0;
 }
 
+void region_table_add_file(struct region_table *table, struct vdm_region *region)
+{
+	pthread_mutex_lock(&table->connection->lock);
+	LIST_INSERT_HEAD(&table->files, region, entry);
+	table_changed(table);
+	pthread_mutex_unlock(&table->connection->lock);
+}
+
 void region_table_remove(struct region_table *table, struct vdm_region *region)
 {
 	LIST_REMOVE(region, entry);

@@ -15,6 +15,7 @@ struct region_table {
 	struct connection *connection;
 	/* A thread that changes it holds the connection's `talk` and `lock`. */
 	LIST_HEAD(, vdm_region) regions;
+	LIST_HEAD(, vdm_region) files; /* regions of files, of which the daemon is not told */
 	/* How often the regions or the connection have changed. release; partner:
 	 * region_view_refresh() */
 	_Atomic uint32_t changes;
@@ -30,7 +31,10 @@ void region_table_announce(struct region_table *table);
  * sentence. */
 int region_table_add(struct region_table *table, struct vdm_region *region);
 
-/* The caller holds the connection's `lock` too. */
+/* Add a region of a file. */
+void region_table_add_file(struct region_table *table, struct vdm_region *region);
+
+/* Of either kind. The caller holds the connection's `lock` too. */
 void region_table_remove(struct region_table *table, struct vdm_region *region);
 
 #endif

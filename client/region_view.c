@@ -26,6 +26,7 @@ void region_view_init(struct region_view *view, bool flat)
 void region_view_destroy(struct region_view *view)
 {
 	free(view->extents);
+	free(view->files);
 }
 
 static int compare_extents(const void *a, const void *b)
@@ -33,6 +34,30 @@ static int compare_extents(const void *a, const void *b)
 	const struct region_extent *x = a, *y = b;
 
 	return x->begin < y->begin ? -1 : x->begin > y->begin;
+}
+
+/* The caller holds the connection's lock. Without memory, each operation is to take the file lane,
+ * which knows the files. */
+static void copy_files(struct region_view *view, const struct region_table *table)
+{
+	struct vdm_region *region;
+	uint32_t count = 0;
+
+	LIST_FOREACH(region, &table->files, entry)
+		count++;
+	struct region_extent *files =
+		count > 0 ? realloc(view->files, count * sizeof *files) : NULL;
+
+	view->file_count = count;
+	view->files_unknown = count > 0 && !files;
+	if (!files)
+		return;
+	view->files = files;
+	LIST_FOREACH(region, &table->files, entry)
+		*files++ = (struct region_extent){.begin = (uintptr_t)region->address,
+						  .size = region->size,
+						  .writable = region->writable};
+	qsort(view->files, count, sizeof *files, compare_extents);
 }
 
 void region_view_copy(struct region_view *view, struct region_table *table, uint32_t connection)
@@ -65,6 +90,7 @@ void region_view_copy(struct region_view *view, struct region_table *table, uint
 		qsort(extents, view->count, sizeof *extents, compare_extents);
 		qsort(extents + view->capacity, view->constant, sizeof *extents, compare_extents);
 	}
+	copy_files(view, table);
 	pthread_mutex_unlock(&table->connection->lock);
 }
 
@@ -111,4 +137,30 @@ bool region_view_forbids_some(const struct region_view *view, const void *addres
 
 	return (next > 0 && begin - constant[next - 1].begin < constant[next - 1].size) ||
 	       (next < view->constant && length > constant[next].begin - begin);
+}
+
+enum file_share region_view_file_share(const struct region_view *view, const void *address,
+				       size_t length, bool *writable)
+{
+	const uintptr_t begin = (uintptr_t)address;
+
+	if (view->files_unknown) {
+		*writable = true;
+		return FILE_SHARE_ALL;
+	}
+
+	uint32_t next = extents_up_to(view->files, view->file_count, begin);
+	const struct region_extent *own = next > 0 ? &view->files[next - 1] : &nowhere;
+
+	if (extent_holds(own, begin - own->begin, length)) {
+		*writable = own->writable;
+		return FILE_SHARE_ALL;
+	}
+	if (length == 0)
+		return FILE_SHARE_NONE;
+	if (begin - own->begin < own->size)
+		return FILE_SHARE_PART; /* it begins in it */
+	if (next < view->file_count && length > view->files[next].begin - begin)
+		return FILE_SHARE_PART; /* it reaches into the next one */
+	return FILE_SHARE_NONE;
 }

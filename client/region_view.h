@@ -32,6 +32,9 @@ struct region_view {
 	uint32_t capacity; /* the constant ones begin at this index */
 	bool flat;         /* there are no regions: the address is the offset in region 0 */
 	struct region_extent *extents; /* twice the capacity */
+	uint32_t file_count;           /* regions of files; mostly 0 */
+	bool files_unknown;            /* no memory for them: any address may be in a file */
+	struct region_extent *files;   /* by address; their ids mean nothing */
 	/* Where look-ups succeeded last, by enum region_use. Never NULL. */
 	const struct region_extent *last[2];
 };
@@ -44,7 +47,7 @@ void region_view_copy(struct region_view *view, struct region_table *table, uint
 
 /*
  * Bring the view up to date. `connection` is the number of the ring's connection, whose ids are
- * wanted. On failure (no memory) the view is empty.
+ * wanted. On failure (no memory) the view is empty, and any address may be in a file.
  */
 static inline void region_view_refresh(struct region_view *view, struct region_table *table,
 				       uint32_t connection)
@@ -53,6 +56,13 @@ static inline void region_view_refresh(struct region_view *view, struct region_t
 	if (atomic_load_explicit(&table->changes, memory_order_acquire) != view->changes)
 		region_view_copy(view, table, connection);
 }
+
+/* Where a range lies, as regards files. */
+enum file_share { FILE_SHARE_NONE, FILE_SHARE_ALL, FILE_SHARE_PART };
+
+/* `*writable` is stored with FILE_SHARE_ALL. An empty range has a place, too. */
+enum file_share region_view_file_share(const struct region_view *view, const void *address,
+				       size_t length, bool *writable);
 
 bool region_view_forbids_some(const struct region_view *view, const void *address, size_t length);
 

@@ -17,7 +17,8 @@ enum pending_state {
 	PENDING_NONE,
 	PENDING_ACTIVE,
 	PENDING_TAKEN_BACK, /* carried out here and reported: its completion is dropped */
-	PENDING_CONTESTED   /* perhaps taken back too late: its completion says which side acts */
+	PENDING_CONTESTED,  /* perhaps taken back too late: its completion says which side acts */
+	PENDING_REFUSED     /* bad, and yet published, since it is linked to others */
 };
 
 /* An operation that has been published: what is reported when it completes, or when the daemon
@@ -28,6 +29,7 @@ struct pending {
 	uint32_t position; /* of its descriptor */
 	uint32_t next;     /* index, in the list of free ones */
 	enum pending_state state;
+	int32_t refusal; /* PENDING_REFUSED: its result, unless it is cancelled */
 };
 
 struct vdm_ring {
@@ -88,9 +90,19 @@ struct vdm_ring {
 	int64_t hangup_looked_ms;
 	struct ring_counters counters;
 
+	/* The file lane: a ring within this process, which completes what concerns files. NULL
+	 * until there was such an operation. See file_lane.h. */
+	struct vdm_ring *files;
+
 	/* Of a ring within this process. */
 	struct engine_queue *queue;
 	int signal_fd;
+
+	/* Of a file lane. */
+	LIST_ENTRY(vdm_ring) lane; /* file_engine::lanes */
+	uint64_t lane_number;      /* no other lane of the client has had it */
+	/* Value of sq_position, for other threads. relaxed; partner: file_lanes_await() */
+	_Atomic uint32_t published;
 };
 
 /* Store pointers to the `count` oldest completions that the caller has not seen. */
@@ -127,6 +139,12 @@ static inline const struct vdm_descriptor *ring_descriptor(const struct vdm_ring
 							   uint32_t position)
 {
 	return &ring->descriptors[position & ring->mask];
+}
+
+/* Operations that have been given to the file lane and not reaped. */
+static inline uint32_t ring_files_in_flight(const struct vdm_ring *ring)
+{
+	return ring->files ? ring_in_flight(ring->files) : 0;
 }
 
 /*

@@ -13,16 +13,25 @@
 #include "ring_progress.h"
 #include "ring_signal.h"
 
+/* Ask for a signal for the next completion, unless that has been done. */
+static void arm_lane(const struct vdm_ring *ring, struct vdm_ring *lane)
+{
+	if (ring->armed && lane->armed_at == lane->cq_position)
+		return;
+	lane->armed_at = lane->cq_position;
+	ring_arm(lane, lane->cq_position + 1);
+}
+
 /* Have vdm_ring_eventfd()'s descriptor become readable when the next completion is there, and look
  * again. That look may use the request up without a completion for the caller, when it finds the
  * answer for an operation that was taken back: then ask for the next one. */
 static void arm_for_next(struct vdm_ring *ring)
 {
 	do {
-		if (ring->connected && (!ring->armed || ring->armed_at != ring->cq_position)) {
-			ring->armed_at = ring->cq_position;
-			ring_arm(ring, ring->cq_position + 1);
-		}
+		if (ring->connected)
+			arm_lane(ring, ring);
+		if (ring->files)
+			arm_lane(ring, ring->files);
 		ring->armed = true;
 		ring_progress(ring);
 	} while (ring->connected && ring_unseen(ring) == 0 && ring->armed_at != ring->cq_position);
@@ -59,7 +68,8 @@ int vdm_ring_eventfd(struct vdm_ring *ring)
 	int self_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
 	if (poll_fd < 0 || self_fd < 0 || epoll_ctl(poll_fd, EPOLL_CTL_ADD, self_fd, &event) < 0 ||
-	    (ring->connected && epoll_ctl(poll_fd, EPOLL_CTL_ADD, ring->event_fd, &event) < 0)) {
+	    (ring->connected && epoll_ctl(poll_fd, EPOLL_CTL_ADD, ring->event_fd, &event) < 0) ||
+	    (ring->files && epoll_ctl(poll_fd, EPOLL_CTL_ADD, ring->files->event_fd, &event) < 0)) {
 		int error = errno;
 
 		if (poll_fd >= 0)

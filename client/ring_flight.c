@@ -45,9 +45,10 @@ static int carry_out(struct vdm_ring *ring, uint32_t position, uint64_t *value)
 	return result;
 }
 
-/* The completion of an operation that has been taken back, in time or perhaps too late. */
-static void reap_taken_back(struct vdm_ring *ring, struct pending *pending,
-			    const struct vdm_completion *slot)
+/* The completion of an operation that has been refused; or taken back, in time or perhaps too
+ * late. */
+static void reap_special(struct vdm_ring *ring, struct pending *pending,
+			 const struct vdm_completion *slot)
 {
 	uint64_t value = slot->value;
 	int result = slot->result;
@@ -58,6 +59,8 @@ static void reap_taken_back(struct vdm_ring *ring, struct pending *pending,
 	}
 	if (pending->state == PENDING_CONTESTED)
 		ring->contested--;
+	if (pending->state == PENDING_REFUSED && result != -ECANCELED)
+		result = pending->refusal;
 	if (slot->flags & VDM_COMPLETION_TAKEN_BACK) {
 		value = 0;
 		result = carry_out(ring, pending->position, &value);
@@ -128,7 +131,7 @@ static bool reap_other(struct vdm_ring *ring)
 	if (index < ring->entries) {
 		struct pending *pending = &ring->pending[index];
 
-		reap_taken_back(ring, pending, slot);
+		reap_special(ring, pending, slot);
 		retire(ring, pending);
 	}
 	return true;

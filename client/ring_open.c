@@ -12,6 +12,7 @@
 #include "cancellation.h"
 #include "engine/engine.h"
 #include "error.h"
+#include "file_lane.h"
 #include "fork.h"
 #include "options.h"
 #include "ring.h"
@@ -188,11 +189,14 @@ void vdm_ring_close(struct vdm_ring *ring)
 		/* The child has neither the shared memory (MADV_DONTFORK) nor the workers. */
 		if (client)
 			ring->submission = NULL;
+		if (ring->files)
+			ring_free(ring->files);
 		ring_free(ring);
 		return;
 	}
 	if (ring->queue)
 		engine_queue_remove(ring->queue, NULL);
+	file_lane_close(ring);
 	if (client) {
 		ring_reap(ring);
 		pthread_mutex_lock(&client->connection.lock);

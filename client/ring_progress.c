@@ -7,6 +7,7 @@
 
 #include "cancellation.h"
 #include "coarse_clock.h"
+#include "file_lane.h"
 #include "ring_flight.h"
 #include "ring_submit.h"
 
@@ -18,10 +19,12 @@
 void ring_progress(struct vdm_ring *ring)
 {
 	ring_reap(ring);
+	if (ring->files)
+		file_lane_reap(ring);
 	ring_advance(ring);
 }
 
-void ring_take_signals(struct vdm_ring *ring)
+static void take_signals(struct vdm_ring *ring)
 {
 	uint64_t signal;
 
@@ -33,6 +36,13 @@ void ring_take_signals(struct vdm_ring *ring)
 		else if (got < 0)
 			return;
 	}
+}
+
+void ring_take_signals(struct vdm_ring *ring)
+{
+	take_signals(ring);
+	if (ring->files)
+		take_signals(ring->files);
 }
 
 void ring_look_for_hangup(struct vdm_ring *ring)

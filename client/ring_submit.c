@@ -5,11 +5,26 @@
 #include <errno.h>
 
 #include "entry.h"
+#include "file_lane.h"
 #include "fork.h"
 #include "ring_local.h"
 #include "ring_publish.h"
 
+/* All but the first run in this process during the submit; LANE_SMALL has bad entries too. There is
+ * one more lane, see file_lane.h. */
 enum lane { LANE_REMOTE, LANE_SMALL, LANE_OUTSIDE, LANE_DISCONNECTED };
+
+/* Check an entry. Returns 0 and stores whether it takes the file lane; or a negative errno. */
+static int check(const struct vdm_ring *ring, const struct vdm_sqe *sqe, bool *of_file)
+{
+	*of_file = false;
+	if (ring->view.file_count == 0)
+		return entry_check_memory(sqe);
+
+	const int result = entry_check(sqe);
+
+	return result ? result : file_lane_check(ring, sqe, of_file);
+}
 
 /* The lane of a valid entry, which is described in `d` if it is the remote one. `large` says that
  * the operation is to be treated as above the threshold. */
@@ -28,9 +43,27 @@ static inline enum lane choose_lane(struct vdm_ring *ring, const struct vdm_sqe 
 	describe_nothing(d);
 	/* An ordered operation that moves nothing orders what is in flight. If nothing is, it has
 	 * nothing to do. */
-	if ((facts & OP_ORDERED) && !large && ring_in_flight(ring) == 0 && ring->threshold > 1)
+	if ((facts & OP_ORDERED) && !large && ring_in_flight(ring) == 0 &&
+	    ring_files_in_flight(ring) == 0 && ring->threshold > 1)
 		return LANE_SMALL;
 	return LANE_REMOTE;
+}
+
+/* Whether some of the range lies in a file. */
+static bool touches_file(const struct vdm_ring *ring, const void *address, size_t n)
+{
+	bool unused;
+
+	return region_view_file_share(&ring->view, address, n, &unused) != FILE_SHARE_NONE;
+}
+
+bool ring_concerns_file(struct vdm_ring *ring, const void *dest, const void *src, size_t n)
+{
+	if (!ring->client)
+		return false;
+	region_view_refresh(&ring->view, &ring->client->regions, ring->connection);
+	return ring->view.file_count > 0 &&
+	       (touches_file(ring, dest, n) || (src && touches_file(ring, src, n)));
 }
 
 bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, size_t n)
@@ -61,7 +94,8 @@ static void run_here(struct vdm_ring *ring, uint32_t count, enum lane lane)
 
 	for (uint32_t i = 0; i < count; i++) {
 		const struct vdm_sqe *sqe = ring_entry(ring, ring->dispatched);
-		int result = entry_check(sqe);
+		bool unused;
+		int result = check(ring, sqe, &unused);
 
 		if (failed)
 			result = -ECANCELED;
@@ -76,44 +110,65 @@ static void run_here(struct vdm_ring *ring, uint32_t count, enum lane lane)
  * before it must have been reaped. */
 static bool may_run_here(const struct vdm_ring *ring, bool ordered)
 {
-	return ring_order_settled(ring) && (!ordered || ring_in_flight(ring) == 0);
+	return ring_order_settled(ring) && file_lane_settled(ring) &&
+	       (!ordered || (ring_in_flight(ring) == 0 && ring_files_in_flight(ring) == 0));
 }
 
-/* The daemon keeps the order. But it may take a contested operation for complete before it is. */
-static bool may_publish(const struct vdm_ring *ring, uint32_t count, bool ordered)
+/* The daemon keeps the order of what it has. But it may take a contested operation for complete
+ * before it is, which matters to a chain too. */
+static bool may_publish(const struct vdm_ring *ring, uint32_t count, bool ordered, bool linked)
 {
-	return ring->entries - ring_in_flight(ring) >= count && (!ordered || ring->contested == 0);
+	return ring->entries - ring_in_flight(ring) >= count &&
+	       (!(ordered || linked) || ring->contested == 0) && file_lane_settled(ring) &&
+	       (!ordered || ring_files_in_flight(ring) == 0);
 }
 
-/* Move a chain into one lane: the remote one only if all of its entries can go there. Returns false
- * if it has to wait. */
+/* Move the next `count` entries into the file lane, whose engine keeps the order of what it has.
+ * Returns false if they have to wait. */
+static bool advance_files(struct vdm_ring *ring, uint32_t count, bool ordered)
+{
+	if (!ring_order_settled(ring) || (ordered && ring_in_flight(ring) > 0))
+		return false;
+
+	int result = file_lane_publish(ring, count);
+
+	for (uint32_t i = 0; result && i < count; i++)
+		ring_complete_entry(ring, i == 0 ? result : -ECANCELED);
+	return true;
+}
+
+/* Move a chain into one lane: the file lane if one of its entries concerns a file, the remote one
+ * only if all of its entries can go there. Returns false if it has to wait. */
 static __attribute__((noinline)) bool advance_chain(struct vdm_ring *ring, uint64_t *bytes)
 {
 	const struct vdm_sqe *sqe;
 	struct cursor cursor = cursor_of(ring);
 	enum lane lane = LANE_REMOTE;
-	bool ordered = false;
+	bool ordered = false, of_file, any_of_file = false;
 	uint32_t length = 0;
 
 	do { /* ends: the last entry of a submit has no link */
 		struct vdm_descriptor unused;
 
 		sqe = ring_entry(ring, ring->dispatched + length++);
-		enum lane own =
-			entry_check(sqe) ? LANE_SMALL : choose_lane(ring, sqe, true, &unused);
+		enum lane own = check(ring, sqe, &of_file) ? LANE_SMALL
+							   : choose_lane(ring, sqe, true, &unused);
 
 		if (own != LANE_REMOTE)
 			lane = own;
 		ordered |= entry_is_ordered(sqe);
+		any_of_file |= of_file;
 	} while (sqe->flags & VDM_SQE_LINK);
 
+	if (any_of_file)
+		return advance_files(ring, length, ordered);
 	if (lane != LANE_REMOTE) {
 		if (!may_run_here(ring, ordered))
 			return false;
 		run_here(ring, length, lane);
 		return true;
 	}
-	if (!may_publish(ring, length, true))
+	if (!may_publish(ring, length, ordered, true))
 		return false;
 	for (uint32_t i = 0; i < length; i++) {
 		struct vdm_descriptor *slot = slot_at(ring, cursor);
@@ -139,14 +194,19 @@ static
 	if (sqe->flags & VDM_SQE_LINK)
 		return advance_chain(ring, bytes);
 
-	const bool ordered = entry_is_ordered(sqe), publishable = may_publish(ring, 1, ordered);
+	const bool ordered = entry_is_ordered(sqe),
+		   publishable = may_publish(ring, 1, ordered, false);
 	struct cursor cursor = cursor_of(ring);
 	struct vdm_descriptor unused, *slot = publishable ? slot_at(ring, cursor) : &unused;
 	/* An entry that must not run in this process yet goes to the daemon if it can, however
 	 * small it is. */
-	enum lane lane = entry_check(sqe) ? LANE_SMALL
-					  : choose_lane(ring, sqe, !ring_order_settled(ring), slot);
+	bool of_file;
+	enum lane lane = check(ring, sqe, &of_file)
+				 ? LANE_SMALL
+				 : choose_lane(ring, sqe, !ring_order_settled(ring), slot);
 
+	if (of_file)
+		return advance_files(ring, 1, ordered);
 	if (lane != LANE_REMOTE) {
 		if (!may_run_here(ring, ordered))
 			return false;
@@ -176,7 +236,7 @@ static inline bool publish_plain(struct vdm_ring *ring, const struct vdm_sqe *sq
 	struct cursor cursor = cursor_of(ring);
 	uint64_t sum = 0;
 
-	if (!ring->connected || room == 0)
+	if (!ring->connected || room == 0 || !file_lane_settled(ring))
 		return false;
 	do {
 		struct vdm_descriptor *slot = slot_at(ring, cursor);

@@ -23,4 +23,7 @@ bool ring_run_waiting(struct vdm_ring *ring, uint64_t most_bytes);
 /* Whether an operation on this memory would go to the daemon; `src` is NULL where there is none. */
 bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, size_t n);
 
+/* Whether some of this memory lies in a region of a file; `src` is NULL where there is none. */
+bool ring_concerns_file(struct vdm_ring *ring, const void *dest, const void *src, size_t n);
+
 #endif

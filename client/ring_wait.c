@@ -71,21 +71,35 @@ static void end_cancelled_wait(void *ring)
 		ring_eventfd_after_wait(of, 0);
 }
 
+/* Counts completions of both lanes. */
+static uint32_t reaped(const struct vdm_ring *ring)
+{
+	return ring->cq_position + (ring->files ? ring->files->cq_position : 0);
+}
+
 /* Sleep until the deadline or until `missing` completions may have come. */
 static void sleep_until(struct vdm_ring *ring, uint32_t missing, int64_t deadline)
 {
 	/* Operations that wait behind a fence are published only when what is in flight completes:
 	 * wake for each. */
-	uint32_t coming = ring->dispatched == ring->submitted ? missing : 1;
-	uint32_t before = ring->cq_position;
+	const uint32_t in_files = ring_files_in_flight(ring);
+	const bool one_lane = in_files == 0 || ring_in_flight(ring) == 0;
+	uint32_t coming = one_lane && ring->dispatched == ring->submitted ? missing : 1;
+	uint32_t before = reaped(ring);
 
-	ring_arm(ring, ring->cq_position + coming);
+	if (ring->connected)
+		ring_arm(ring, ring->cq_position + coming);
+	if (in_files > 0)
+		ring_arm(ring->files, ring->files->cq_position + coming);
 	ring->armed = false; /* vdm_ring_eventfd()'s request has been replaced */
 	ring_progress(ring);
-	if (ring->cq_position != before || !ring->connected)
+	if (reaped(ring) != before || !(ring->connected || in_files > 0))
 		return; /* something has come: count again */
 
-	struct pollfd event = {.fd = ring->event_fd, .events = POLLIN};
+	/* one that is -1 is ignored */
+	struct pollfd events[] = {
+		{.fd = ring->connected ? ring->event_fd : -1, .events = POLLIN},
+		{.fd = in_files > 0 ? ring->files->event_fd : -1, .events = POLLIN}};
 	int64_t ns = deadline - now_ns();
 	struct timespec left = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
 
@@ -93,7 +107,7 @@ static void sleep_until(struct vdm_ring *ring, uint32_t missing, int64_t deadlin
 		return;
 	ring_count(&ring->counters.sleeps, 1);
 	pthread_cleanup_push(end_cancelled_wait, ring);
-	ppoll(&event, 1, deadline == NO_DEADLINE ? NULL : &left, NULL);
+	ppoll(events, sizeof events / sizeof *events, deadline == NO_DEADLINE ? NULL : &left, NULL);
 	pthread_cleanup_pop(0);
 	ring_take_signals(ring);
 }
@@ -101,7 +115,8 @@ static void sleep_until(struct vdm_ring *ring, uint32_t missing, int64_t deadlin
 /* Operations that will yield a completion. */
 static uint32_t outstanding(const struct vdm_ring *ring)
 {
-	return ring_in_flight(ring) - ring->taken_back + (ring->submitted - ring->dispatched);
+	return ring_in_flight(ring) - ring->taken_back + ring_files_in_flight(ring) +
+	       (ring->submitted - ring->dispatched);
 }
 
 /* Whether a wait takes back at once, without giving the daemon its time. */
@@ -161,9 +176,12 @@ static int wait_pause(struct vdm_ring *ring, struct wait *wait, const struct tim
 		sched_yield(); /* the daemon may be waiting for this CPU */
 		return 0;
 	}
+	/* how long a file takes says nothing about the daemon */
+	const bool for_daemon = ring_files_in_flight(ring) == 0;
+
 	sleep_until(ring, wait->count - ring_unseen(ring), wait->deadline);
 	wait->patient_from = 0;
-	if (ring->spin_us > 0 && now_ns() - now >= STARVED_NS)
+	if (for_daemon && ring->spin_us > 0 && now_ns() - now >= STARVED_NS)
 		ring->eager_until = now + EAGER_NS;
 	return 0;
 }

@@ -10,15 +10,16 @@
 
 struct vdm_region {
 	struct vdm_client *client;
-	LIST_ENTRY(vdm_region) entry; /* region_table::regions */
-	int fd;
-	dev_t device; /* of the file, with its number: a file is one region at most */
+	LIST_ENTRY(vdm_region) entry; /* region_table::regions, or region_table::files */
+	int fd;                       /* of a region of a file: its file engine's */
+	dev_t device;                 /* of the memfd, with its number: it is one region at most */
 	ino_t file;
 	char *address;
 	size_t size;
 	bool writable;
-	bool mapped; /* by the library: to be unmapped */
-	uint32_t id; /* from the daemon; 0: unknown there. Guarded as the list is. */
+	bool of_file; /* opened by vdm_region_open_file() */
+	bool mapped;  /* by the library: to be unmapped */
+	uint32_t id;  /* from the daemon; 0: unknown there. Guarded as the list is. */
 };
 
 #endif

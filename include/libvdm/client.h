@@ -42,7 +42,7 @@ struct vdm_region;
 	 VDM_OPTION_NOTIFY_POLLER)
 
 /* Optional abilities of a daemon, for `features` here and in struct vdm_client_info. */
-#define VDM_FEATURE_FILE_REGIONS (1ull << 0) /* file-backed regions and VDM_F_MEM_DURABLE */
+#define VDM_FEATURE_FILE_REGIONS (1ull << 0) /* operations on files, which the library else does */
 
 /*
  * How to connect. Zero in any field means the default. Set `size` to sizeof(struct vdm_options).
@@ -127,6 +127,11 @@ const char *vdm_last_error(void);
 /* Operations may read the region but not write it. One that would write it completes with -EACCES,
  * in either lane. */
 #define VDM_REGION_READONLY (1u << 0)
+/* Of a file: the region may end behind the end of the file, and operations that write there extend
+ * the file. */
+#define VDM_REGION_EXTEND (1u << 1)
+/* Of a file: map it, so that the program can touch its memory too. */
+#define VDM_REGION_MAP (1u << 2)
 
 /*
  * Allocate `bytes` (rounded up to whole pages) of zeroed memory that the daemon can reach. This
@@ -156,17 +161,58 @@ int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t b
 		      unsigned flags, struct vdm_region **region);
 
 /*
+ * Make `length` bytes of a regular file, from byte `offset` on, a region. `offset` is a multiple of
+ * the page size, `length` is not 0. Operations name byte n of the region by the address
+ * vdm_region_address() + n: a copy to it is a write of the file, a copy from it a read, and a flush
+ * of it an fdatasync(2) of the file. An operation may have such addresses on both sides, or memory
+ * of any kind on the other one. Threads of this process carry these operations out, so they need no
+ * daemon, and vdm_ring_submit() does not wait for the file. Only rings of the client, and movers
+ * that use it, know the region: other movers must not be given its addresses.
+ *
+ * The addresses are reserved, and the program must not touch them. With VDM_REGION_MAP the file is
+ * mapped there with MAP_SHARED; a touch of a page behind the end of the file raises SIGBUS.
+ *
+ * VDM_SQE_DURABLE and VDM_F_MEM_DURABLE are for operations that write such a region: they complete
+ * when fdatasync(2) has returned 0 after the write. If it fails, they fail, and so does every later
+ * one of the file until all regions of it have been released.
+ *
+ * An operation that lies partly in a file region completes with -EFAULT, one that writes a region
+ * with VDM_REGION_READONLY with -EACCES. Errors of the file system (-ENOSPC, -EDQUOT, -EFBIG, -EIO
+ * and others) are the operation's result. If the file is shorter meanwhile, or the file system
+ * fails, `value` of the completion is the number of bytes that have been moved.
+ *
+ * The descriptor is duplicated, stays the caller's, and may be closed. It needs O_RDWR, or O_RDONLY
+ * with VDM_REGION_READONLY. Several regions may be of one file. The program ends the region with
+ * vdm_region_release(), and has ended all regions before vdm_client_close(). Any thread may call
+ * this at any time.
+ *
+ * Returns 0, or: -EBADF not open, or opened with O_PATH; -EISDIR a directory; -ESPIPE a pipe or
+ * socket; -EMEDIUMTYPE another file that is not regular; -EOPNOTSUPP a file that the kernel makes
+ * up (of proc(5), sysfs(5) and the like), or one opened with O_DIRECT; -EPERM opened with O_APPEND;
+ * -EACCES opened for reading only, or sealed, without VDM_REGION_READONLY, or opened for writing
+ * only; -EINVAL unknown or contradicting flags, a length of 0, or an offset that is no multiple of
+ * the page size; -EFBIG longer than the file, without VDM_REGION_EXTEND; -EOVERFLOW the end is
+ * behind the last byte that a file can have; -ENOMEM no memory or no addresses; -EMFILE;
+ * -EOWNERDEAD. vdm_last_error() names the rule.
+ */
+int vdm_region_open_file(struct vdm_client *client, int fd, uint64_t offset, uint64_t length,
+			 unsigned flags, struct vdm_region **region);
+
+/*
  * Release the region: the daemon unmaps it, and this library too if it has mapped it. Operations on
  * it should have completed. Operations in progress, in the daemon or in another thread of this
  * process, end before this returns, so that nothing touches the memory any more. Operations that
  * the daemon has not begun complete with -EFAULT. (But one that still waits in this process, behind
  * a fence or for room in the ring, is carried out on what then lies at its address.) While
  * operations of this client are in flight, this waits for a stopped daemon until it goes on or
- * ends: it cannot be certain earlier. NULL is allowed. Returns 0 or -EOWNERDEAD.
+ * ends: it cannot be certain earlier. This also waits until the operations on files that rings of
+ * the client have begun before are complete, which takes as long as the file system likes. A file
+ * is not written back to storage. NULL is allowed. Returns 0 or -EOWNERDEAD.
  */
 int vdm_region_release(struct vdm_region *region);
 
-/* Where it begins, how many bytes it has, and its memfd (the library's; dup(2) to keep it). */
+/* Where it begins, how many bytes it has, and its memfd or file (the library's; dup(2) to keep
+ * it). */
 void *vdm_region_address(const struct vdm_region *region);
 size_t vdm_region_size(const struct vdm_region *region);
 int vdm_region_fd(const struct vdm_region *region);
@@ -185,6 +231,11 @@ struct vdm_client_counters {
 	uint64_t sleeps;             /* times that a wait of ours slept */
 	/* of the offloaded: ran here, because the daemon had not begun them when a thread waited */
 	uint64_t taken_back;
+	/* Completed by threads of this process, because they concern files, or are linked to an
+	 * operation that does; and the bytes that they moved. None of the above counts them, but
+	 * `failed`. */
+	uint64_t file_operations;
+	uint64_t file_bytes;
 };
 
 /* Fill in `counters`. Returns 0, -EINVAL (size is zero) or -EOWNERDEAD. */

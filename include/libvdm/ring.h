@@ -10,9 +10,11 @@
  * Any pointers may be used. An operation goes to the daemon if its memory lies in regions of the
  * client and it is at least as long as the offload threshold. Any other operation runs in this
  * process during vdm_ring_submit() and completes in the same way. VDM_SQE_LINK chains take one lane
- * together. Fences and links hold across the lanes: an operation after an ordered one that has not
- * begun yet goes to the daemon however small it is, or waits and runs in this process during a
- * later peek or wait.
+ * together. Operations on regions of files, and chains with such an operation, are carried out by
+ * threads of this process, whatever their length.
+ *
+ * Fences and links hold across the lanes: an operation after an ordered one that has not begun yet
+ * goes to the daemon however small it is, or waits and enters its lane during a later peek or wait.
  *
  * Results: 0 or more for success, a negative errno for failure; errno itself is not set.
  */
@@ -38,7 +40,9 @@ enum vdm_op {
 	VDM_OP_MEMCPY, /* memory that overlaps is copied as by memmove */
 	VDM_OP_MEMMOVE,
 	VDM_OP_MEMSET,
-	VDM_OP_FLUSH /* completes after all earlier operations of the ring */
+	/* completes after all earlier operations of the ring; if the range lies in a region of a
+	 * file, what they have written to it is durable then */
+	VDM_OP_FLUSH
 };
 
 /* Begin after all earlier operations of the ring have completed; later ones begin after it
@@ -49,7 +53,8 @@ enum vdm_op {
 #define VDM_SQE_LINK (1u << 1)
 /* The destination will not be read soon: write around the cache. */
 #define VDM_SQE_NO_CACHE (1u << 2)
-/* Complete when durable. Unsupported (-EOPNOTSUPP) without VDM_FEATURE_FILE_REGIONS. */
+/* Complete when durable: the destination lies in a region of vdm_region_open_file(). Others cannot
+ * (-EOPNOTSUPP). */
 #define VDM_SQE_DURABLE (1u << 3)
 
 /* A submission entry: private memory, read by vdm_ring_submit(). */
@@ -68,11 +73,12 @@ struct vdm_sqe {
 /* A completion. Valid until it is marked seen. */
 struct vdm_cqe {
 	uint64_t user_data; /* of the submission entry */
-	uint64_t value;     /* bytes moved or set */
+	uint64_t value;     /* bytes moved or set; of a failure, what a file has taken or given */
 	/* 0 or a negative errno: -EINVAL bad entry; -EFAULT memory released meanwhile, or a page is
-	 * missing; -EACCES the destination may only be read; -EDQUOT too many bytes in flight;
-	 * -ECANCELED linked to a failure; -EOPNOTSUPP; -ENOTCONN the daemon went away, the content
-	 * of the destination is undefined */
+	 * missing, or partly in a region of a file; -EACCES the destination may only be read;
+	 * -EDQUOT too many bytes in flight; -ECANCELED linked to a failure; -EOPNOTSUPP; -ENODATA
+	 * the file has become shorter; -ENOTCONN the daemon went away, the content of the
+	 * destination is undefined; and others that a file system returns */
 	int32_t result;
 	uint32_t flags;     /* zero */
 	uint32_t operation; /* position of the submission: first_sequence, and one more each time */
@@ -92,7 +98,7 @@ int vdm_ring_open(struct vdm_client *client, const struct vdm_options *options,
  * Close the ring. The daemon completes or abandons operations in flight before this returns, and
  * their completions are lost. With operations in flight this waits for a stopped daemon until it
  * goes on or ends: only then is it certain that the daemon does not touch their memory any more.
- * NULL is allowed.
+ * Operations on files that have begun end before, too. NULL is allowed.
  */
 void vdm_ring_close(struct vdm_ring *ring);
 

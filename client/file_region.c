@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "file_region.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cancellation.h"
+#include "client.h"
+#include "error.h"
+#include "file_check.h"
+#include "file_engine.h"
+#include "file_lane.h"
+#include "fork.h"
+#include "op/files.h"
+#include "vdm_region.h"
+
+/* Map the file for the program. Returns 0 or a negative errno. */
+static int map(struct vdm_region *region, uint64_t offset)
+{
+	const int protection = region->writable ? PROT_READ | PROT_WRITE : PROT_READ;
+	void *mapping = mmap(NULL, region->size, protection, MAP_SHARED, region->fd, (off_t)offset);
+
+	if (mapping == MAP_FAILED)
+		return -errno;
+	region->address = mapping;
+	region->mapped = true;
+	return 0;
+}
+
+/* Give the region its addresses, and the file to what carries out operations. Returns 0 or a
+ * negative errno. */
+static int place(struct vdm_region *region, struct files *files, uint64_t offset, unsigned flags)
+{
+	void *base = NULL;
+	int result = 0;
+
+	if (flags & VDM_REGION_MAP) {
+		result = map(region, offset);
+		base = region->address;
+	}
+	if (!result)
+		result = files_add(files, region->fd, offset, region->size,
+				   (region->writable ? FILES_WRITABLE : 0) |
+					   (flags & VDM_REGION_EXTEND ? FILES_EXTEND : 0),
+				   &base);
+	if (!result)
+		region->address = base;
+	return result;
+}
+
+/* The caller holds the connection's `talk`. Returns 0, or a negative errno with its sentence. */
+static int enter(struct vdm_client *client, struct vdm_region *region, uint64_t offset,
+		 unsigned flags)
+{
+	if (!client->file_engine) {
+		struct file_engine *engine;
+		int error = file_engine_new(&engine);
+
+		if (error)
+			return error;
+		pthread_mutex_lock(&client->connection.lock);
+		client->file_engine = engine;
+		pthread_mutex_unlock(&client->connection.lock);
+	}
+
+	int result = place(region, client->file_engine->files, offset, flags);
+	if (result)
+		return fail(result, "cannot open a region of %zu bytes of a file: %s", region->size,
+			    strerror(-result));
+	region_table_add_file(&client->regions, region);
+	return 0;
+}
+
+/* Of a region that has not been entered. */
+static void region_drop(struct vdm_region *region)
+{
+	if (region->mapped)
+		munmap(region->address, region->size);
+	if (region->fd >= 0)
+		close(region->fd);
+	free(region);
+}
+
+int vdm_region_open_file(struct vdm_client *client, int fd, uint64_t offset, uint64_t length,
+			 unsigned flags, struct vdm_region **out)
+{
+	WITHOUT_CANCELLATION;
+	if (fork_happened(client->epoch))
+		return fork_error();
+
+	int result = file_check(fd, offset, length, flags);
+
+	if (result)
+		return result;
+
+	struct vdm_region *region = calloc(1, sizeof *region);
+
+	if (!region)
+		return fail(-ENOMEM, "out of memory");
+	*region = (struct vdm_region){.client = client,
+				      .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0),
+				      .size = length,
+				      .writable = !(flags & VDM_REGION_READONLY),
+				      .of_file = true};
+	if (region->fd < 0) {
+		result = fail(-errno, "cannot duplicate descriptor %d: %s", fd, strerror(errno));
+	} else {
+		pthread_mutex_lock(&client->connection.talk);
+		result = enter(client, region, offset, flags);
+		pthread_mutex_unlock(&client->connection.talk);
+	}
+	if (result)
+		region_drop(region);
+	else
+		*out = region;
+	return result;
+}
+
+void file_region_release(struct vdm_region *region)
+{
+	struct vdm_client *client = region->client;
+
+	pthread_mutex_lock(&client->connection.talk);
+	pthread_mutex_lock(&client->connection.lock);
+	region_table_remove(&client->regions, region);
+	/* afterwards no ring finds it any more */
+	activities_await_inactive(&client->activities);
+	pthread_mutex_unlock(&client->connection.lock);
+	pthread_mutex_unlock(&client->connection.talk);
+
+	file_lanes_await(client);
+	files_remove(client->file_engine->files, region->address);
+	if (region->mapped)
+		munmap(region->address, region->size);
+	free(region);
+}
