@@ -35,6 +35,7 @@ struct mover {
 	struct vdm_ring *ring[MOVER_RINGS];
 	unsigned rings;          /* 0: operations are carried out when they are started */
 	bool second_usable;      /* false while only this process can run the operations */
+	bool writes_back;        /* what is to be durable, from the caches, see write_back.h */
 	bool reconnecting;       /* a thread connects, without the lock */
 	int64_t next_look_ms;    /* CLOCK_MONOTONIC: next look whether the daemon has gone */
 	int64_t next_attempt_ms; /* CLOCK_MONOTONIC: next attempt to connect to another daemon */

@@ -36,6 +36,7 @@ static struct data_mover_daemon *open_mover(struct vdm_client *client, bool owne
 		mover->client = client;
 		mover->owned = owned;
 		result = mover_init(&mover->mover, &ring, 1, notifier);
+		mover->mover.vdm.capabilities |= VDM_F_MEM_DURABLE; /* of what lies in files */
 	}
 	if (result) {
 		free(mover);

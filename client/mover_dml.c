@@ -6,6 +6,7 @@
 #include "error.h"
 #include "libvdm-miniasync/libminiasync-vdm-dml.h"
 #include "libvdm/movers.h"
+#include "mover.h"
 #include "write_back.h"
 
 struct data_mover_dml *data_mover_dml_new(enum data_mover_dml_type type)
@@ -17,8 +18,14 @@ struct data_mover_dml *data_mover_dml_new(enum data_mover_dml_type type)
 
 	struct data_mover_daemon *mover = data_mover_daemon_default();
 
-	if (mover && can_write_back())
-		data_mover_daemon_get_vdm(mover)->capabilities |= VDM_F_MEM_DURABLE;
+	if (!mover)
+		return NULL;
+
+	struct mover *base = (struct mover *)data_mover_daemon_get_vdm(mover);
+
+	base->writes_back = can_write_back();
+	if (!base->writes_back)
+		base->vdm.capabilities &= ~VDM_F_MEM_DURABLE;
 	return (struct data_mover_dml *)mover;
 }
 

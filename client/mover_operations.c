@@ -28,6 +28,7 @@ static void *op_new(struct vdm *vdm, const enum vdm_operation_type type)
 	slot->mover = mover;
 	slot->result = 0;
 	slot->notified = false;
+	slot->in_file = false;
 	slot->waker = (struct future_waker){0};
 	slot->monitored = 0;
 	/* relaxed: no other thread knows the slot */
@@ -40,9 +41,9 @@ static int run_here(const struct mover *mover, const struct vdm_operation *opera
 {
 	struct vdm_sqe sqe = {0};
 
-	translate_operation(operation, mover->vdm.capabilities, &sqe);
+	translate_operation(operation, mover->writes_back, &sqe);
 
-	int result = entry_check(&sqe);
+	int result = entry_check_memory(&sqe);
 
 	if (!result)
 		entry_run(&sqe);
@@ -51,27 +52,54 @@ static int run_here(const struct mover *mover, const struct vdm_operation *opera
 	return result;
 }
 
-static struct vdm_ring *choose_ring(struct mover *mover, const struct vdm_operation *operation)
+/* The memory of an operation. `from` is NULL where there is none. */
+struct ranges {
+	const void *to, *from;
+	size_t n;
+};
+
+static struct ranges ranges_of(const struct vdm_operation *operation)
 {
 	const struct vdm_operation_data_memcpy *copy = &operation->data.memcpy;
 	const struct vdm_operation_data_memset *set = &operation->data.memset;
+	const struct vdm_operation_data_flush *flush = &operation->data.flush;
 
-	if (mover->second_usable) {
-		if (operation->type == VDM_OPERATION_MEMSET
-			    ? ring_offloads(mover->ring[1], set->str, NULL, set->n)
-			    : operation->type != VDM_OPERATION_FLUSH &&
-				      ring_offloads(mover->ring[1], copy->dest, copy->src, copy->n))
-			return mover->ring[1];
+	switch (operation->type) {
+	case VDM_OPERATION_MEMSET:
+		return (struct ranges){set->str, NULL, set->n};
+	case VDM_OPERATION_FLUSH:
+		return (struct ranges){flush->dest, NULL, flush->n};
+	default: /* memmove's data are laid out as memcpy's */
+		return (struct ranges){copy->dest, copy->src, copy->n};
+	}
+}
+
+/* What concerns a file takes the second ring, whose client knows it, whatever else may. */
+static struct vdm_ring *choose_ring(struct mover *mover, const struct vdm_operation *operation)
+{
+	const struct ranges r = ranges_of(operation);
+
+	if (mover->rings > 1) {
+		struct vdm_ring *second = mover->ring[1];
+
+		if (ring_concerns_file(second, r.to, r.from, r.n) ||
+		    (mover->second_usable && operation->type != VDM_OPERATION_FLUSH &&
+		     ring_offloads(second, r.to, r.from, r.n)))
+			return second;
 	}
 	return mover->ring[0];
 }
 
-/* A flush goes through the first ring, and has to wait for what is in flight on the second one
- * too. */
-static bool may_start(const struct mover *mover, const struct vdm_operation *operation)
+/* A flush goes through one ring, and has to wait for what is in flight on the other one too. */
+static bool may_start(const struct mover *mover, const struct vdm_ring *ring,
+		      const struct vdm_operation *operation)
 {
-	return operation->type != VDM_OPERATION_FLUSH || mover->rings < 2 ||
-	       ring_in_flight(mover->ring[1]) == 0;
+	if (operation->type != VDM_OPERATION_FLUSH || mover->rings < 2)
+		return true;
+
+	const struct vdm_ring *other = mover->ring[ring == mover->ring[0]];
+
+	return ring_in_flight(other) == 0 && ring_files_in_flight(other) == 0;
 }
 
 /* Have the poller of a running operation notified. The caller holds the lock. */
@@ -122,7 +150,7 @@ static void renotify(struct slot *slot, struct future_notifier *notifier)
 static struct vdm_sqe *get_entry(struct mover *mover, struct vdm_ring *ring,
 				 const struct vdm_operation *operation)
 {
-	return may_start(mover, operation) ? vdm_ring_get_sqe(ring) : NULL;
+	return may_start(mover, ring, operation) ? vdm_ring_get_sqe(ring) : NULL;
 }
 
 /* Put the operation on a ring. The caller holds the lock. Returns 0, or -EAGAIN: it cannot start
@@ -139,7 +167,12 @@ static int start_on_ring(struct mover *mover, struct slot *slot,
 	}
 	if (!sqe)
 		return -EAGAIN;
-	translate_operation(operation, mover->vdm.capabilities, sqe);
+	if (mover->writes_back) {
+		const struct ranges r = ranges_of(operation);
+
+		slot->in_file = ring_concerns_file(ring, r.to, NULL, r.n);
+	}
+	translate_operation(operation, mover->writes_back && !slot->in_file, sqe);
 	sqe->user_data = slot->index;
 	slot->just_started = true;
 	slot_set_state(slot, SLOT_RUNNING);
@@ -190,13 +223,13 @@ static enum future_state op_check(void *data, const struct vdm_operation *operat
 
 /* The poller writes back what its own operation has stored, so that no other operation waits for
  * that. */
-static void write_back_if_durable(const struct mover *mover, const struct vdm_operation *operation)
+static void write_back_if_durable(const struct slot *slot, const struct vdm_operation *operation)
 {
 	const struct vdm_operation_data_memcpy *copy = &operation->data.memcpy;
 	const struct vdm_operation_data_memset *set = &operation->data.memset;
 	const struct vdm_operation_data_flush *flush = &operation->data.flush;
 
-	if (!(mover->vdm.capabilities & VDM_F_MEM_DURABLE))
+	if (!slot->mover->writes_back || slot->in_file)
 		return;
 	if (operation->type == VDM_OPERATION_FLUSH)
 		write_back(flush->dest, flush->n);
@@ -216,7 +249,7 @@ static void op_delete(void *data, const struct vdm_operation *operation,
 	if (state != SLOT_NEW && state != SLOT_COMPLETE)
 		return;
 	if (slot->result == 0)
-		write_back_if_durable(slot->mover, operation);
+		write_back_if_durable(slot, operation);
 	translate_result(operation, slot->result, output);
 	slots_put(&slot->mover->slots, slot);
 }

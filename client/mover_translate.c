@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-void translate_operation(const struct vdm_operation *operation, uint64_t capabilities,
+void translate_operation(const struct vdm_operation *operation, bool written_back,
 			 struct vdm_sqe *sqe)
 {
 	const struct vdm_operation_data_memcpy *copy = &operation->data.memcpy;
@@ -33,8 +33,8 @@ void translate_operation(const struct vdm_operation *operation, uint64_t capabil
 	}
 	if (flags & VDM_F_NO_CACHE_HINT)
 		sqe->flags |= VDM_SQE_NO_CACHE;
-	if (flags & VDM_F_MEM_DURABLE & ~capabilities)
-		sqe->flags |= VDM_SQE_DURABLE; /* a ring refuses it */
+	if ((flags & VDM_F_MEM_DURABLE) && !written_back)
+		sqe->flags |= VDM_SQE_DURABLE; /* a ring refuses it, unless it is for a file */
 	if (flags & ~(uint64_t)VDM_F_VALID_FLAGS)
 		sqe->flags |= 1u << 15; /* reserved */
 }

@@ -28,6 +28,7 @@ struct slot {
 	int32_t result;    /* 0 or a negative errno; written before the state changes */
 	bool just_started; /* and not yet looked at; used by its poller only */
 	bool notified;     /* counted in mover->notified */
+	bool in_file;      /* its destination is in a file, which the mover does not write back */
 	/* wake is NULL: none. Guarded by the mover's lock, read by the operation's poller. */
 	struct future_waker waker;
 	uint64_t monitored;    /* FUTURE_NOTIFIER_POLLER: changes when the operation is complete */

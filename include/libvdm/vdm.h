@@ -31,7 +31,8 @@ enum vdm_operation_result {
 	VDM_ERROR_JOB_CORRUPTED  /* not carried out, or not wholly: the destination is undefined */
 };
 
-/* Complete when durable. Only movers that say so can do this: see vdm_is_supported(). */
+/* Complete when durable. Only movers that say so can do this, see vdm_is_supported(): the one of
+ * data_mover_daemon_new() if the destination lies in a region of vdm_region_open_file(). */
 #define VDM_F_MEM_DURABLE (1u << 0)
 /* The destination will not be read soon: write around the cache. */
 #define VDM_F_NO_CACHE_HINT (1u << 1)
@@ -260,7 +261,8 @@ static inline struct vdm_operation_future vdm_memset(struct vdm *vdm, void *str,
 	return future;
 }
 
-/* Complete after all operations of the mover that were started before. */
+/* Complete after all operations of the mover that were started before. If the range lies in a
+ * region of a file, what they have written to it is durable then. */
 static inline struct vdm_operation_future vdm_flush(struct vdm *vdm, void *dest, size_t n,
 						    uint64_t flags)
 {
