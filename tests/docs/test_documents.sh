@@ -241,7 +241,7 @@ check_readme_build() {
 
 	configure=$(sed -n '/^## Install/,/^## /p' "$source_dir/README.md" | grep -o '^cmake --preset [^&]*')
 	mkdir "$work/pkgconfig" "$work/none"
-	for library in libsystemd inih libseccomp; do
+	for library in libsystemd liburing inih libseccomp; do
 		ln -s "$(pkg-config --variable=pcfiledir $library)/$library.pc" "$work/pkgconfig"
 	done
 	(cd "$source_dir" && PKG_CONFIG_LIBDIR=$work/pkgconfig $configure -B "$work/build") >"$work/configure.log" 2>&1 ||
