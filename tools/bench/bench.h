@@ -75,6 +75,10 @@ void json_list_end(void);
 int sweep_main(struct bench *bench, int argc, char **argv);
 void sweep_help(void);
 
+/* file.c: the command `file`, likewise. */
+int file_main(struct bench *bench, int argc, char **argv);
+void file_help(void);
+
 /* The measurements. */
 void measure_pingpong(struct bench *bench);
 void measure_latency(struct bench *bench);

@@ -14,6 +14,7 @@ static void print_help(void)
 {
 	printf("Usage: vdm-bench [suite] [--quick] [--json] [--only NAME] [--socket PATH]\n"
 	       "       vdm-bench sweep [OPTION]...\n"
+	       "       vdm-bench file [--quick] [--json] [--directory PATH] [--socket PATH]\n"
 	       "Measure offload against an in-process pool and plain memcpy.\n\n"
 	       "  --quick        shorter runs\n"
 	       "  --json         print one JSON object\n"
@@ -23,6 +24,8 @@ static void print_help(void)
 	       "  --help         print this and exit\n"
 	       "  --version      print the version and exit\n\n");
 	sweep_help();
+	printf("\n");
+	file_help();
 	printf("\nExit status: 0 success, 1 no daemon or a failed operation, 2 wrong usage.\n"
 	       "See vdm-bench(1).\n");
 }
@@ -93,6 +96,8 @@ int main(int argc, char **argv)
 	bench.worker_cpu = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 1 : 0;
 	if (argc > 1 && !strcmp(argv[1], "sweep"))
 		return sweep_main(&bench, argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "file"))
+		return file_main(&bench, argc - 1, argv + 1);
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (option) {
 		case QUICK:
@@ -122,7 +127,8 @@ int main(int argc, char **argv)
 	}
 	if (optind < argc && (optind + 1 < argc || strcmp(argv[optind], "suite"))) {
 		fprintf(stderr,
-			"vdm-bench: \"%s\" is not expected; the commands are \"suite\" and \"sweep\"\n",
+			"vdm-bench: \"%s\" is not expected; the commands are \"suite\", \"sweep\" and "
+			"\"file\"\n",
 			argv[argc - 1]);
 		return bad_usage();
 	}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * checkpoint [MEGABYTES]: write a state durably while the next one is computed. Each round computes
+ * into one half of the memory, and the other half goes to the file meanwhile. A state is complete
+ * when its number is durable behind it: after a crash, the last one of which that is so counts.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <libvdm.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PIECE  ((size_t)1 << 20)
+#define ROUNDS 3
+
+static char *state[2], *file;
+static size_t state_bytes;
+static struct vdm_ring *ring;
+
+static int complain(const char *what, const char *why)
+{
+	fprintf(stderr, "checkpoint: %s: %s\n", what, why);
+	return 1;
+}
+
+static void compute(char *bytes, unsigned round)
+{
+	for (size_t i = 0; i < state_bytes; i++)
+		bytes[i] = (char)(i * 31 + round);
+}
+
+/* Wait for `count` operations, and return the first error, or 0. */
+static int await(unsigned count)
+{
+	int error = 0;
+
+	while (count-- > 0) {
+		struct vdm_cqe *cqe;
+
+		if (vdm_ring_wait_cqe(ring, &cqe))
+			return -EIO;
+		if (!error)
+			error = cqe->result;
+		vdm_ring_cqe_seen(ring, cqe);
+	}
+	return error;
+}
+
+/*
+ * Begin to write a state, and behind it its number. The number is ordered after all pieces, and
+ * durable; a sync of the file covers all that has been written before it.
+ */
+static unsigned begin_checkpoint(const char *from, const unsigned *number)
+{
+	unsigned operations = 0;
+	struct vdm_sqe *sqe;
+
+	for (size_t at = 0; at < state_bytes; at += PIECE, operations++) {
+		sqe = vdm_ring_get_sqe(ring);
+		vdm_prep_memcpy(sqe, file + at, from + at, PIECE, 0);
+	}
+	sqe = vdm_ring_get_sqe(ring);
+	vdm_prep_flush(sqe, file, state_bytes, VDM_SQE_FENCE); /* the state first */
+	sqe = vdm_ring_get_sqe(ring);
+	vdm_prep_memcpy(sqe, file + state_bytes, number, sizeof *number,
+			VDM_SQE_FENCE | VDM_SQE_DURABLE);
+	return vdm_ring_submit(ring) < 0 ? 0 : operations + 2;
+}
+
+static int open_all(struct vdm_client **client, int fd)
+{
+	struct vdm_options options = {.size = sizeof options, .entries = 4096};
+	struct vdm_region *region[3];
+
+	if (vdm_client_open(&options, client))
+		return complain("vdm_client_open", vdm_last_error());
+	for (unsigned i = 0; i < 2; i++) {
+		if (vdm_region_alloc(*client, state_bytes, &region[i]))
+			return complain("vdm_region_alloc", vdm_last_error());
+		state[i] = vdm_region_address(region[i]);
+	}
+	if (vdm_region_open_file(*client, fd, 0, state_bytes + sizeof(unsigned), VDM_REGION_EXTEND,
+				 &region[2]))
+		return complain("vdm_region_open_file", vdm_last_error());
+	file = vdm_region_address(region[2]);
+	if (vdm_ring_open(*client, NULL, &ring))
+		return complain("vdm_ring_open", vdm_last_error());
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	char name[] = "checkpoint-XXXXXX";
+	int fd = mkostemp(name, O_CLOEXEC), error = 0;
+	struct vdm_client *client;
+	unsigned pending = 0, number = 0, read_back;
+
+	if (fd < 0)
+		return complain(name, strerror(errno));
+	unlink(name);
+	state_bytes = (argc > 1 ? strtoul(argv[1], NULL, 10) : 64) * PIECE;
+	if (open_all(&client, fd))
+		return 1;
+	for (unsigned round = 0; round < ROUNDS && !error; round++) {
+		compute(state[round % 2], round); /* while the one before is being written */
+		error = await(pending);
+		number = round;
+		pending = begin_checkpoint(state[round % 2], &number);
+	}
+	if (!error)
+		error = await(pending);
+	if (error)
+		return complain("writing", strerror(-error));
+	if (pread(fd, &read_back, sizeof read_back, (off_t)state_bytes) != sizeof read_back ||
+	    read_back != ROUNDS - 1)
+		return complain("reading back", "another number");
+	printf("%u states of %zu MiB each are durable\n", ROUNDS, state_bytes / PIECE);
+	vdm_ring_close(ring);
+	vdm_client_close(client);
+	return 0;
+}
