@@ -8,7 +8,7 @@
 set -u
 
 build="gcc libc6-dev make cmake pkg-config libsystemd-dev libinih-dev libseccomp-dev libsubid-dev liburing-dev"
-check="$build g++ git libcmocka-dev clang clang-format clang-tidy spin mandoc systemd systemd-container dbus strace procps python3 valgrind"
+check="$build g++ git libcmocka-dev clang clang-format clang-tidy spin mandoc systemd systemd-container dbus strace procps python3 valgrind e2fsprogs xfsprogs btrfs-progs"
 
 case ${1:-} in
 build) packages=$build ;;
