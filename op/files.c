@@ -189,7 +189,7 @@ static void settle(struct files *files, struct file_works *finished, struct file
 	}
 }
 
-/* Without the lock. `except` is the work of the caller's own request: returns whether it is there. */
+/* Without the lock. `except` is the work of the caller's request: returns whether it is there. */
 static bool report(struct file_works *complete, const struct file_work *except)
 {
 	struct file_work *work;

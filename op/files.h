@@ -49,8 +49,8 @@ enum files_flags {
 
 /*
  * Add bytes [offset, offset + length) of a regular file at `*base`, or, if that is NULL, at
- * addresses that are reserved for it and stored there. On success the descriptor belongs to `files`.
- * Returns 0 or a negative errno.
+ * addresses that are reserved for it and stored there. On success the descriptor belongs to
+ * `files`. Returns 0 or a negative errno.
  */
 int files_add(struct files *files, int fd, uint64_t offset, uint64_t length, unsigned flags,
 	      void **base);
