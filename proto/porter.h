@@ -42,8 +42,8 @@ enum porter_visitor_fd {
 
 /*
  * Each message to a client wakes all that waits for the client's end of the socket, in the kernel
- * and without giving up the CPU. A client for which that takes longer, in CPU time, has to go: some ten
- * thousand threads can wait, but not a million entries of epolls.
+ * and without giving up the CPU. A client for which that takes longer, in CPU time, has to go: some
+ * ten thousand threads can wait, but not a million entries of epolls.
  */
 #define MOST_WAKE_NS 50000000
 
