@@ -2,6 +2,7 @@
 #include "region_view.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "vdm_region.h"
 
@@ -139,6 +140,14 @@ bool region_view_forbids_some(const struct region_view *view, const void *addres
 	       (next < view->constant && length > constant[next].begin - begin);
 }
 
+/* Of addresses that are reserved for a region of a file: whole pages. */
+static size_t reserved_size(const struct region_extent *file)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (file->size + page - 1) / page * page;
+}
+
 enum file_share region_view_file_share(const struct region_view *view, const void *address,
 				       size_t length, bool *writable)
 {
@@ -158,7 +167,7 @@ enum file_share region_view_file_share(const struct region_view *view, const voi
 	}
 	if (length == 0)
 		return FILE_SHARE_NONE;
-	if (begin - own->begin < own->size)
+	if (begin - own->begin < reserved_size(own))
 		return FILE_SHARE_PART; /* it begins in it */
 	if (next < view->file_count && length > view->files[next].begin - begin)
 		return FILE_SHARE_PART; /* it reaches into the next one */

@@ -207,11 +207,14 @@ static void what_lies_partly_in_a_file_is_refused(void **state)
 	assert_int_equal(copy(memory, in_file + FILE_SIZE - 1, 2, 0), -EFAULT);
 	assert_int_equal(copy(in_file - PAGE, memory, FILE_SIZE + 2 * PAGE, 0), -EFAULT);
 	assert_int_equal(set(in_file + FILE_SIZE - 1, 0, 2, 0), -EFAULT);
+	/* behind it, but in the last of the pages that are reserved */
+	assert_int_equal(copy(in_file + FILE_SIZE, memory, 1, 0), -EFAULT);
+	assert_int_equal(copy(memory, in_file + FILE_SIZE + 1, 64, 0), -EFAULT);
 	assert_int_equal(copy(in_file + FILE_SIZE - 64, memory, 64, 0), 0);
 	/* of no length */
 	assert_int_equal(copy(in_file, memory, 0, 0), 0);
 	assert_int_equal(copy(memory, in_file + FILE_SIZE, 0, 0), 0);
-	assert_int_equal(counters_of(client).failed, 5);
+	assert_int_equal(counters_of(client).failed, 7);
 }
 
 static void a_region_that_may_only_be_read_is_not_written(void **state)
