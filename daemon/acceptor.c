@@ -41,8 +41,8 @@ void acceptor_init(struct acceptor *acceptor, struct house *house, sd_event *eve
 }
 
 /*
- * Have the spawner hang up on the client that is pending. While it has no room for that, nobody
- * else is accepted: its children never take long. Returns whether all is done.
+ * Have the spawner hang up on the client that is pending. While it has no room for that, no
+ * other is accepted: its children never take long. Returns whether all is done.
  */
 static bool refuse_pending(struct acceptor *acceptor)
 {

@@ -180,8 +180,8 @@ static struct session *find(struct clerk *clerk, uint64_t number)
 }
 
 /*
- * Wait for the porter to have room: nobody else does. A message without descriptors fails only if
- * the porter has gone. Returns 0 or a negative errno.
+ * Wait for the porter to have room: no other thread does. A message without descriptors fails only
+ * if the porter has gone. Returns 0 or a negative errno.
  */
 static int tell(const struct clerk *clerk, const struct porter_message *message, const int *fds,
 		unsigned count)
@@ -552,7 +552,7 @@ static void forget_all(struct clerk *clerk)
 	for (unsigned i = 0; i < BUCKETS; i++) {
 		struct session *session;
 
-		/* nobody else adds or removes any more */
+		/* no other thread adds or removes any more */
 		while ((session = LIST_FIRST(&clerk->sessions[i])))
 			forget(clerk, session);
 	}

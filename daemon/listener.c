@@ -67,7 +67,7 @@ static int take_passed(struct listener *listener, int count, char *error, size_t
 			"listening Unix socket of type SOCK_SEQPACKET: the socket unit has to say "
 			"ListenSequentialPacket=");
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	/* so that closing what nobody has accepted, or what is refused, does not take long */
+	/* so that closing a connection that is not accepted, or refused, does not take long */
 	passing_allow_fds(fd, false);
 	listener->fd = fd;
 	return 0;

@@ -40,7 +40,7 @@ void notes_wake(struct notes *notes);
 /* Take all notes. Each may have others forgotten. */
 void notes_take(struct notes *notes);
 
-/* Forget a note that nobody leaves any more: it may have been left. By the taker. */
+/* Forget a note that no thread leaves any more: it may have been left. By the taker. */
 void notes_forget(struct notes *notes, struct note *note);
 
 #endif

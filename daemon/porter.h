@@ -2,7 +2,7 @@
 /*
  * A porter: the process that deals with one user's clients in the daemon's stead. It receives their
  * messages and closes their descriptors. The kernel may let it wait for any of that, for as long as
- * the user likes: the user waits for its own porter, and nobody else does. It maps nothing, opens
+ * the user likes: the user waits for its own porter, and no other user does. It maps nothing, opens
  * nothing, and is told what to answer (proto/porter.h).
  */
 #ifndef VDM_DAEMON_PORTER_H

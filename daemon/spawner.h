@@ -4,7 +4,7 @@
  * has threads, and maps clients' memory, which its children would inherit.
  *
  * It also gets rid of connections for which there is no porter. Closing a socket closes the
- * descriptors in the messages that nobody has received, in the thread that closes it, and a socket
+ * descriptors in the messages that were not received, in the thread that closes it, and a socket
  * among them may linger for as long as a client likes; but nothing lingers at the exit of a process
  * (socket(7)). So a child of its own hangs up on each of them, and exits.
  */

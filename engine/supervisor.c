@@ -59,7 +59,7 @@ int supervisor_reserve_stats(struct crew *crew)
 {
 	int result = 0, ends[2];
 
-	/* of a pipe, which is nobody else's */
+	/* of a pipe, which no other process has */
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
 	for (unsigned i = 0; !result && i < crew->most_threads; i++) {

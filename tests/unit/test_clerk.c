@@ -583,7 +583,7 @@ static void say_until_full(const struct porter_message *message)
 	} while (poll(&room, 1, 200) == 1);
 }
 
-/* The clerk waits then, and its user with it, and nobody else. */
+/* The clerk waits then, and its user with it, and no other user. */
 static void a_porter_that_does_not_read_keeps_its_own_user_waiting(void **state)
 {
 	const struct porter_message status = sessions_request();

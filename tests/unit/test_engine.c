@@ -246,7 +246,7 @@ static void await_sleep(struct fixture *f)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
-/* A producer rings no doorbell while nobody has announced that it is wanted. */
+/* A producer rings no doorbell before a worker has announced that it is wanted. */
 static void I6_what_was_submitted_before_a_ring_is_added_is_served(void **state)
 {
 	const struct vdm_descriptor nop = {.opcode = VDM_OPCODE_NOP};

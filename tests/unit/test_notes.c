@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* daemon/notes.c: no note is lost, whoever leaves it, and a note that is forgotten is not taken. */
+/*
+ * daemon/notes.c: no note is lost, whichever thread leaves it, and a note that is forgotten is not
+ * taken.
+ */
 #include "daemon/notes.h"
 
 #include <poll.h>

@@ -255,7 +255,7 @@ static void what_was_passed_on_is_sent_by_its_taker(void **state)
 	assert_int_equal(recv(client->ring.event, &signal, sizeof signal, 0), 0);
 }
 
-/* A thread that removes a ring keeps nobody else waiting: it sends what its completions need. */
+/* A thread that removes a ring keeps no worker waiting: it sends what its completions need. */
 static void a_removal_sends_its_signals_itself(void **state)
 {
 	struct fixture *f = *state;

@@ -78,7 +78,7 @@ const struct attack attacks[] = {
 	ALONE(close_flocks, 1, "files of an inode with 15000 flocks are in messages"),
 	ALONE(close_dnotify, 1, "files of a directory with 15000 notifications are in messages"),
 	{.name = "fuse_one",
-	 .summary = "a file of FUSE that nobody can close, in bad messages",
+	 .summary = "a file of FUSE that cannot be closed, in bad messages",
 	 .body = fuse_one,
 	 .prepare = fuse_prepare,
 	 .processes = 1,

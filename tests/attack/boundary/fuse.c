@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Files of a file system whose server does not let anybody close them. */
+/* Files of a file system whose server does not let them be closed. */
 #include "attacks.h"
 
 #include <stdio.h>

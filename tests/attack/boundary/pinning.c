@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Pages of completion files, kept in pipes and sockets after their rings are gone: whoever
- * allocated them goes on paying.
+ * Pages of completion files, kept in pipes and sockets after their rings are gone: the
+ * process that allocated them goes on paying.
  */
 #include "attacks.h"
 

@@ -229,7 +229,7 @@ static void tamper_with(int fd)
 	if (write(fd, &full, sizeof full) < 0) {
 		/* it cannot be written, or is full */
 	}
-	/* without O_NONBLOCK, whoever uses the same open file would wait */
+	/* without O_NONBLOCK, a thread that uses the same open file would wait */
 	fcntl(fd, F_SETFL, O_ASYNC);
 }
 

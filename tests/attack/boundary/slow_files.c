@@ -33,7 +33,7 @@
 #define EPOLLED   4000
 #define OFD_LOCKS 100000
 
-/* A listening socket on the loopback interface, whose connections nobody reads. */
+/* A listening socket on the loopback interface, whose connections are not read. */
 static int listener(struct sockaddr_in *address)
 {
 	static int fd = -1;
