@@ -18,6 +18,7 @@
 static char *state[2], *file;
 static size_t state_bytes;
 static struct vdm_ring *ring;
+static struct vdm_region *regions[3]; /* both halves of the memory, and the file */
 
 static int complain(const char *what, const char *why)
 {
@@ -72,19 +73,17 @@ static unsigned begin_checkpoint(const char *from, const unsigned *number)
 static int open_all(struct vdm_client **client, int fd)
 {
 	struct vdm_options options = {.size = sizeof options, .entries = 4096};
-	struct vdm_region *region[3];
-
 	if (vdm_client_open(&options, client))
 		return complain("vdm_client_open", vdm_last_error());
 	for (unsigned i = 0; i < 2; i++) {
-		if (vdm_region_alloc(*client, state_bytes, &region[i]))
+		if (vdm_region_alloc(*client, state_bytes, &regions[i]))
 			return complain("vdm_region_alloc", vdm_last_error());
-		state[i] = vdm_region_address(region[i]);
+		state[i] = vdm_region_address(regions[i]);
 	}
 	if (vdm_region_open_file(*client, fd, 0, state_bytes + sizeof(unsigned), VDM_REGION_EXTEND,
-				 &region[2]))
+				 &regions[2]))
 		return complain("vdm_region_open_file", vdm_last_error());
-	file = vdm_region_address(region[2]);
+	file = vdm_region_address(regions[2]);
 	if (vdm_ring_open(*client, NULL, &ring))
 		return complain("vdm_ring_open", vdm_last_error());
 	return 0;
@@ -118,6 +117,9 @@ int main(int argc, char **argv)
 		return complain("reading back", "another number");
 	printf("%u states of %zu MiB each are durable\n", ROUNDS, state_bytes / PIECE);
 	vdm_ring_close(ring);
+	for (unsigned i = 0; i < 3; i++)
+		vdm_region_release(regions[i]);
 	vdm_client_close(client);
+	close(fd);
 	return 0;
 }

@@ -59,7 +59,8 @@ void file_uring_flush(struct file_uring *uring)
 		result = io_uring_submit(&uring->ring);
 	while (result == -EINTR);
 	if (result < 0 && !uring->unsubmitted)
-		eventfd_write(uring->event_fd, 1); /* the thread that waits there tries again later */
+		eventfd_write(uring->event_fd,
+			      1); /* the thread that waits there tries again later */
 	uring->unsubmitted = result < 0;
 }
 

@@ -27,6 +27,8 @@
 static struct vdm_client *client;
 static struct vdm_ring *ring;
 static const char *folder;
+static struct vdm_region *memories[4]; /* released at the end */
+static unsigned memory_count;
 
 /* A new file without a name. */
 static int new_file(size_t bytes)
@@ -51,10 +53,10 @@ static char *region_of(int fd, size_t bytes, unsigned flags, struct vdm_region *
 
 static char *memory_of(size_t bytes)
 {
-	struct vdm_region *region;
+	struct vdm_region **region = &memories[memory_count++];
 
-	CHECK(vdm_region_alloc(client, bytes, &region) == 0, "a region");
-	return vdm_region_address(region);
+	CHECK(vdm_region_alloc(client, bytes, region) == 0, "a region");
+	return vdm_region_address(*region);
 }
 
 /* Carry out what has been prepared; returns its result, and stores its value. */
@@ -244,6 +246,8 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], checks[i].name) == 0)
 			checks[i].check();
 	vdm_ring_close(ring);
+	while (memory_count > 0)
+		vdm_region_release(memories[--memory_count]);
 	vdm_client_close(client);
 	return 0;
 }

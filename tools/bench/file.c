@@ -182,7 +182,7 @@ static struct outcome by_uring(const struct job *job)
 		if (result < 0 || cqe->res < 0)
 			bench_fail("io_uring", strerror(result < 0 ? -result : -cqe->res));
 		const uint64_t slot = cqe->user_data >> 1;
-		const int synced = cqe->user_data & 1;
+		const int synced = (cqe->user_data & 1) != 0;
 
 		io_uring_cqe_seen(job->uring, cqe);
 		if (job->transfer == TRANSFER_DURABLE && !synced) {
