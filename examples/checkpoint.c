@@ -73,6 +73,7 @@ static unsigned begin_checkpoint(const char *from, const unsigned *number)
 static int open_all(struct vdm_client **client, int fd)
 {
 	struct vdm_options options = {.size = sizeof options, .entries = 4096};
+
 	if (vdm_client_open(&options, client))
 		return complain("vdm_client_open", vdm_last_error());
 	for (unsigned i = 0; i < 2; i++) {
@@ -94,12 +95,15 @@ int main(int argc, char **argv)
 	char name[] = "checkpoint-XXXXXX";
 	int fd = mkostemp(name, O_CLOEXEC), error = 0;
 	struct vdm_client *client;
+	unsigned long megabytes = argc > 1 ? strtoul(argv[1], NULL, 10) : 64;
 	unsigned pending = 0, number = 0, read_back;
 
+	if (megabytes < 1 || megabytes > 4000)
+		return complain("a state", "it has to be of 1 to 4000 megabytes");
 	if (fd < 0)
 		return complain(name, strerror(errno));
 	unlink(name);
-	state_bytes = (argc > 1 ? strtoul(argv[1], NULL, 10) : 64) * PIECE;
+	state_bytes = megabytes * PIECE;
 	if (open_all(&client, fd))
 		return 1;
 	for (unsigned round = 0; round < ROUNDS && !error; round++) {
