@@ -15,6 +15,9 @@
  * wakes up. Then the rings have waited long enough. */
 #define YIELD_LOOKS 4096
 
+/* After so many times in vain, those threads have no CPU: this one may have what they wait for. */
+#define YIELDS_IN_VAIN 4
+
 static void init_lock(pthread_mutex_t *lock)
 {
 	pthread_mutexattr_t attributes;
@@ -91,13 +94,18 @@ void crew_yield_lock(struct crew *crew)
 	/* relaxed: a hint; partner: crew_lock() */
 	if (atomic_load_explicit(&crew->contenders, memory_order_relaxed) == 0)
 		return;
+	unsigned looks = 0;
+
 	pthread_mutex_unlock(&crew->lock);
-	for (unsigned i = 0; i < YIELD_LOOKS; i++) {
-		if (atomic_load_explicit(&crew->contenders, memory_order_relaxed) == 0)
-			break;
+	while (looks < YIELD_LOOKS &&
+	       atomic_load_explicit(&crew->contenders, memory_order_relaxed) > 0) {
+		looks++;
 		cpu_relax();
 	}
+	if (looks == YIELD_LOOKS && crew->yields_in_vain >= YIELDS_IN_VAIN)
+		sched_yield();
 	pthread_mutex_lock(&crew->lock);
+	crew->yields_in_vain = looks == YIELD_LOOKS ? crew->yields_in_vain + 1 : 0;
 }
 
 /* From the last CPU of the process's set downwards: the first ones are where most else runs. */

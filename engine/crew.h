@@ -57,10 +57,11 @@ struct worker {
 
 struct crew {
 	pthread_mutex_t lock;
-	_Atomic unsigned contenders; /* threads that wait for it; partner: crew_yield_lock() */
-	struct wait peeks;           /* for workers to stop looking at something */
-	unsigned started;            /* threads that have come as far as their loop */
-	struct wait starts;          /* for those */
+	_Atomic unsigned contenders;     /* threads that wait for it; partner: crew_yield_lock() */
+	_Atomic unsigned yields_in_vain; /* since they had it; relaxed: a hint */
+	struct wait peeks;               /* for workers to stop looking at something */
+	unsigned started;                /* threads that have come as far as their loop */
+	struct wait starts;              /* for those */
 
 	unsigned in[WORKER_STATES]; /* how many workers are in each state */
 	unsigned workers;           /* how many are to run */

@@ -501,13 +501,24 @@ static void converse(void)
 	REQUIRE(has_hung_up(hostile.visits[0].lease));
 }
 
-/* Until clerks whose porters have ended have noticed that, and no session of theirs is left. */
+/* Holding the house's lock. */
+static unsigned hostile_clerks(void)
+{
+	const struct user *user;
+
+	LIST_FOREACH(user, &server->house.users.list, entry)
+		if (user->uid == HOSTILE)
+			return user->clerks;
+	return 0;
+}
+
+/* Until the clerks whose porters have ended have ended, too, but for the last. */
 static void await_late_clerks(void)
 {
 	struct house *house = &server->house;
 
 	house_lock(house);
-	while (house->users.book.used[RESOURCE_SESSIONS] > 2) /* of neighbour and of the last one */
+	while (hostile_clerks() > 1)
 		pthread_cond_wait(&house->clerk_gone, &house->lock);
 	house_unlock(house);
 }
