@@ -70,9 +70,11 @@ static int check_kind(int fd, const struct stat *status)
 			    strerror(errno));
 	for (size_t i = 0; i < sizeof made_up / sizeof *made_up; i++)
 		if (made_up[i].magic == (uint32_t)system.f_type)
-			return fail(-EOPNOTSUPP,
-				    "descriptor %d is a file of %s, which has no bytes", fd,
-				    made_up[i].name);
+			return fail(
+				-EOPNOTSUPP,
+				"descriptor %d is a file of %s, which the kernel makes up: open "
+				"one that is stored",
+				fd, made_up[i].name);
 	return 0;
 }
 
@@ -122,15 +124,15 @@ int file_check(int fd, uint64_t offset, uint64_t length, unsigned flags)
 	const bool writable = !(flags & VDM_REGION_READONLY), extends = flags & VDM_REGION_EXTEND;
 	const int mode = fcntl(fd, F_GETFL);
 	struct stat status;
-	int result = check_range(offset, length, flags);
+	int result;
 
-	if (result)
-		return result;
 	if (mode < 0 || fstat(fd, &status) < 0)
-		return fail(-errno, "descriptor %d cannot be used: %s", fd, strerror(errno));
+		return fail(-errno, "descriptor %d is not open: %s", fd, strerror(errno));
 	if (mode & O_PATH)
 		return fail(-EBADF, "descriptor %d is open with O_PATH: nothing can be read", fd);
 	result = check_kind(fd, &status);
+	if (!result)
+		result = check_range(offset, length, flags);
 	if (!result)
 		result = check_rights(fd, mode, writable);
 	if (!result)

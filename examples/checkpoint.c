@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * checkpoint [MEGABYTES]: write a state durably while the next one is computed. Each round computes
- * into one half of the memory, and the other half goes to the file meanwhile. A state is complete
- * when its number is durable behind it: after a crash, the last one of which that is so counts.
+ * checkpoint [MEGABYTES]: write a state durably while the next one is computed. Memory and file
+ * have two halves: each round computes into one half of the memory, while the other goes to its
+ * half of the file. An older state stays whole there while a newer one is written. A state counts
+ * when its number is durable, in a page of its own behind both halves: after a crash, the state
+ * with the highest number is the one to go on with.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +15,7 @@
 #include <unistd.h>
 
 #define PIECE  ((size_t)1 << 20)
+#define PAGE   ((size_t)4096)
 #define ROUNDS 3
 
 static char *state[2], *file;
@@ -50,22 +53,23 @@ static int await(unsigned count)
 }
 
 /*
- * Begin to write a state, and behind it its number. The number is ordered after all pieces, and
- * durable; a sync of the file covers all that has been written before it.
+ * Begin to write a state, and then its number. A flush is ordered after all earlier operations, and
+ * completes when what they have written is durable. The fence keeps the number behind the flush.
  */
-static unsigned begin_checkpoint(const char *from, const unsigned *number)
+static unsigned begin_checkpoint(unsigned half, const unsigned *number)
 {
+	char *to = file + half * state_bytes;
 	unsigned operations = 0;
 	struct vdm_sqe *sqe;
 
 	for (size_t at = 0; at < state_bytes; at += PIECE, operations++) {
 		sqe = vdm_ring_get_sqe(ring);
-		vdm_prep_memcpy(sqe, file + at, from + at, PIECE, 0);
+		vdm_prep_memcpy(sqe, to + at, state[half] + at, PIECE, 0);
 	}
 	sqe = vdm_ring_get_sqe(ring);
-	vdm_prep_flush(sqe, file, state_bytes, VDM_SQE_FENCE); /* the state first */
+	vdm_prep_flush(sqe, to, state_bytes, 0);
 	sqe = vdm_ring_get_sqe(ring);
-	vdm_prep_memcpy(sqe, file + state_bytes, number, sizeof *number,
+	vdm_prep_memcpy(sqe, file + 2 * state_bytes + half * PAGE, number, sizeof *number,
 			VDM_SQE_FENCE | VDM_SQE_DURABLE);
 	return vdm_ring_submit(ring) < 0 ? 0 : operations + 2;
 }
@@ -81,7 +85,7 @@ static int open_all(struct vdm_client **client, int fd)
 			return complain("vdm_region_alloc", vdm_last_error());
 		state[i] = vdm_region_address(regions[i]);
 	}
-	if (vdm_region_open_file(*client, fd, 0, state_bytes + sizeof(unsigned), VDM_REGION_EXTEND,
+	if (vdm_region_open_file(*client, fd, 0, 2 * (state_bytes + PAGE), VDM_REGION_EXTEND,
 				 &regions[2]))
 		return complain("vdm_region_open_file", vdm_last_error());
 	file = vdm_region_address(regions[2]);
@@ -96,7 +100,7 @@ int main(int argc, char **argv)
 	int fd = mkostemp(name, O_CLOEXEC), error = 0;
 	struct vdm_client *client;
 	unsigned long megabytes = argc > 1 ? strtoul(argv[1], NULL, 10) : 64;
-	unsigned pending = 0, number = 0, read_back;
+	unsigned pending = 0, number = 0, read_back = 0;
 
 	if (megabytes < 1 || megabytes > 4000)
 		return complain("a state", "it has to be of 1 to 4000 megabytes");
@@ -110,14 +114,14 @@ int main(int argc, char **argv)
 		compute(state[round % 2], round); /* while the one before is being written */
 		error = await(pending);
 		number = round;
-		pending = begin_checkpoint(state[round % 2], &number);
+		pending = begin_checkpoint(round % 2, &number);
 	}
 	if (!error)
 		error = await(pending);
 	if (error)
 		return complain("writing", strerror(-error));
-	if (pread(fd, &read_back, sizeof read_back, (off_t)state_bytes) != sizeof read_back ||
-	    read_back != ROUNDS - 1)
+	pread(fd, &read_back, sizeof read_back, (off_t)(2 * state_bytes + (ROUNDS - 1) % 2 * PAGE));
+	if (read_back != ROUNDS - 1)
 		return complain("reading back", "another number");
 	printf("%u states of %zu MiB each are durable\n", ROUNDS, state_bytes / PIECE);
 	vdm_ring_close(ring);

@@ -43,9 +43,9 @@ int main(void)
 	printf("%zu bytes copied\n", BYTES);
 	int wrong = memcmp(from, to, BYTES) != 0;
 
-	data_mover_daemon_delete(mover);
-	runtime_delete(runtime);
 	vdm_region_release(from_region);
 	vdm_region_release(to_region);
+	data_mover_daemon_delete(mover);
+	runtime_delete(runtime);
 	return wrong;
 }

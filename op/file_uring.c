@@ -59,8 +59,7 @@ void file_uring_flush(struct file_uring *uring)
 		result = io_uring_submit(&uring->ring);
 	while (result == -EINTR);
 	if (result < 0 && !uring->unsubmitted)
-		eventfd_write(uring->event_fd,
-			      1); /* the thread that waits there tries again later */
+		eventfd_write(uring->event_fd, 1); /* its reader tries again later */
 	uring->unsubmitted = result < 0;
 }
 
@@ -87,18 +86,25 @@ int file_uring_begin(struct file_uring *uring, struct file_work *work)
 	return 0;
 }
 
+/* The kernel has no thread for it now, or has ended the one that was at it. */
+static bool is_given_up(int result)
+{
+	return result == -EAGAIN || result == -ECANCELED;
+}
+
 /* Returns whether it is finished. */
 static bool step(struct file_work *work, int result)
 {
 	if (work->action != FILE_SYNC)
 		return file_work_stepped(work, result);
-	if (result == -EINTR || result == -EAGAIN)
+	if (result == -EINTR)
 		return false;
 	work->error = result < 0 ? result : 0;
 	return true;
 }
 
-void file_uring_reap(struct file_uring *uring, struct file_works *finished)
+void file_uring_reap(struct file_uring *uring, struct file_works *finished,
+		     struct file_works *given_up)
 {
 	struct io_uring_cqe *cqe;
 
@@ -108,11 +114,9 @@ void file_uring_reap(struct file_uring *uring, struct file_works *finished)
 
 		io_uring_cqe_seen(&uring->ring, cqe);
 		uring->in_progress--;
-		if (step(work, result)) {
+		if (!is_given_up(result) && step(work, result))
 			STAILQ_INSERT_TAIL(finished, work, entry);
-		} else if (file_uring_begin(uring, work)) {
-			work->error = -EAGAIN; /* there is no room for the rest */
-			STAILQ_INSERT_TAIL(finished, work, entry);
-		}
+		else if (is_given_up(result) || file_uring_begin(uring, work))
+			STAILQ_INSERT_TAIL(given_up, work, entry);
 	}
 }

@@ -31,7 +31,11 @@ int file_uring_begin(struct file_uring *uring, struct file_work *work);
 /* Submit what could not be submitted. */
 void file_uring_flush(struct file_uring *uring);
 
-/* Append to `finished` what has finished, and continue what has not been done as a whole. */
-void file_uring_reap(struct file_uring *uring, struct file_works *finished);
+/*
+ * Append to `finished` what has finished, and continue what has not been done as a whole. Append to
+ * `given_up` what a thread that waits has to finish.
+ */
+void file_uring_reap(struct file_uring *uring, struct file_works *finished,
+		     struct file_works *given_up);
 
 #endif

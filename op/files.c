@@ -82,7 +82,7 @@ static struct sides sides_of(struct files *files, const struct operation *operat
 
 	pthread_rwlock_rdlock(&files->parts_lock);
 	sides.to_file = find(files, operation->destination, operation->length, &sides.destination);
-	sides.from_file = operation->source &&
+	sides.from_file = (operation->facts & OP_SOURCE) &&
 			  find(files, operation->source, operation->length, &sides.source);
 	pthread_rwlock_unlock(&files->parts_lock);
 	return sides;
@@ -137,7 +137,7 @@ static void describe(struct file_work *work, const struct operation *operation,
 	} else if (sides->from_file) {
 		work->action = FILE_COPY;
 		set_source(work, operation, sides);
-	} else if (operation->source) {
+	} else if (operation->facts & OP_SOURCE) {
 		work->action = FILE_WRITE;
 		work->memory = (char *)(uintptr_t)operation->source;
 	} else {
@@ -145,23 +145,41 @@ static void describe(struct file_work *work, const struct operation *operation,
 	}
 }
 
-/* Append to `finished` what is finished when that has been begun. */
-static void begin(struct files *files, struct file_work *work, struct file_works *finished)
+/* Append to `finished` what cannot be done so. */
+static void give_to_pool(struct files *files, struct file_work *work, struct file_works *finished)
 {
-	int result;
+	const int result = file_pool_push(&files->pool, work);
 
-	if (!files->without_uring && file_uring_takes(work) &&
-	    file_uring_begin(&files->uring, work) == 0) {
-		file_uring_reap(&files->uring, finished);
-		if (files->reaper_waits && files->uring.in_progress > 0)
-			pthread_cond_signal(&files->in_progress);
-		return;
-	}
-	result = file_pool_push(&files->pool, work);
 	if (result) {
 		work->error = result;
 		STAILQ_INSERT_TAIL(finished, work, entry);
 	}
+}
+
+/* Append to `finished` what io_uring has finished. */
+static void reap(struct files *files, struct file_works *finished)
+{
+	struct file_works given_up = STAILQ_HEAD_INITIALIZER(given_up);
+	struct file_work *work;
+
+	file_uring_reap(&files->uring, finished, &given_up);
+	while ((work = STAILQ_FIRST(&given_up))) {
+		STAILQ_REMOVE_HEAD(&given_up, entry);
+		give_to_pool(files, work, finished);
+	}
+}
+
+/* Append to `finished` what is finished when that has been begun. */
+static void begin(struct files *files, struct file_work *work, struct file_works *finished)
+{
+	if (files->without_uring || !file_uring_takes(work) ||
+	    file_uring_begin(&files->uring, work)) {
+		give_to_pool(files, work, finished);
+		return;
+	}
+	reap(files, finished);
+	if (files->reaper_waits && files->uring.in_progress > 0)
+		pthread_cond_signal(&files->in_progress);
 }
 
 /*
@@ -280,7 +298,7 @@ static void *reaper_main(void *argument)
 		pthread_mutex_lock(&files->mutex);
 		if (files->uring.unsubmitted)
 			file_uring_flush(&files->uring);
-		file_uring_reap(&files->uring, &finished);
+		reap(files, &finished);
 		settle(files, &finished, &complete);
 		pthread_mutex_unlock(&files->mutex);
 		report(&complete, NULL);

@@ -212,12 +212,12 @@ check_operation_errors() {
 	done
 }
 
-# What happens to a descriptor of shm_open(3), which looks like a memfd that cannot be sealed, is with that error: test_region.
+# What happens to a descriptor of shm_open(3), which is no memfd but looks like one, is with that error: test_region.
 check_shm_open() {
-	sed -n '/^\.It Bq Er EPERM/,/^\.It/p' "$man/libvdm.3" | grep -q shm_open ||
-		wrong "libvdm.3: EPERM is what a descriptor of shm_open(3) gives"
-	sed -n '/^the seal is there/,/^\.It/p' "$man/vdm-protocol.7" | grep -q shm_open ||
-		wrong "vdm-protocol.7: EPERM is what a descriptor of shm_open(3) gives"
+	sed -n '/^\.It Bq Er EMEDIUMTYPE/,/^\.It/p' "$man/libvdm.3" | grep -q shm_open ||
+		wrong "libvdm.3: EMEDIUMTYPE is what a descriptor of shm_open(3) gives"
+	sed -n '/^the descriptor is a memfd/,/^\.It/p' "$man/vdm-protocol.7" | grep -q shm_open ||
+		wrong "vdm-protocol.7: EMEDIUMTYPE is what a descriptor of shm_open(3) gives"
 }
 
 check_readme() {

@@ -258,11 +258,24 @@ static void what_cannot_be_added_is_refused(void **state)
 	close(fd);
 }
 
+/* A source at address zero is none of a fill. */
+static void nothing_is_not_copied(void **state)
+{
+	int fd = file_of(4096);
+	char *file = add(fd, 0, 4096, FILES_WRITABLE);
+
+	(void)state;
+	assert_int_equal(carry_out(VDM_OPCODE_MEMCPY, file, NULL, 100, 0), -EFAULT);
+	files_remove(files, file);
+	close(fd);
+}
+
 static void only_what_is_a_files_is_supported(void **state)
 {
 	int fd = file_of(8192);
 	char *file = add(fd, 0, 8192, FILES_WRITABLE);
 	struct operation operation = {.opcode = VDM_OPCODE_MEMCPY,
+				      .facts = opcode_facts[VDM_OPCODE_MEMCPY],
 				      .destination = memory,
 				      .source = memory + 100,
 				      .length = 100};
@@ -412,6 +425,7 @@ int main(void)
 		TEST(bytes_are_moved),
 		TEST(many_operations_are_in_progress),
 		TEST(what_cannot_be_added_is_refused),
+		TEST(nothing_is_not_copied),
 		TEST(only_what_is_a_files_is_supported),
 		TEST(the_end_of_a_truncated_file_is_told),
 		TEST(a_file_that_is_read_only_is_not_written),

@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <liburing.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -311,23 +310,22 @@ static void open_regions(struct vdm_client *client, const char *directory, struc
 		bench_fail("a ring", vdm_last_error());
 }
 
-static void measure(struct bench *bench, const char *directory, int as_json)
+static void measure(int quick, const char *directory, int as_json)
 {
 	static const size_t sizes[] = {4096, 65536, 1 << 20, 64 << 20};
 	static const unsigned depths[] = {1, MOST_DEPTH};
 	struct io_uring uring;
-	struct job job = {.ns = bench->quick ? 100000000 : 1000000000, .uring = &uring};
+	struct job job = {.ns = quick ? 100000000 : 1000000000, .uring = &uring};
 	int result = io_uring_queue_init(2 * MOST_DEPTH, &uring, 0);
-	cpu_set_t all;
+	const struct vdm_options options = {.size = sizeof options, .flags = VDM_OPTION_LOCAL_ONLY};
+	struct vdm_client *client;
 
-	/* a program is not bound to the CPU that harness_start() has chosen */
-	CPU_ZERO(&all);
-	for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		CPU_SET(cpu, &all);
-	sched_setaffinity(0, sizeof all, &all);
 	if (result < 0)
 		bench_fail("io_uring", strerror(-result));
-	open_regions(bench->client, directory, &job);
+	/* threads of the library in this process carry the operations out */
+	if (vdm_client_open(&options, &client))
+		bench_fail("a client", vdm_last_error());
+	open_regions(client, directory, &job);
 	for (unsigned transfer = TRANSFER_READ; transfer <= TRANSFER_DURABLE; transfer++)
 		for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++)
 			for (unsigned k = 0; k < sizeof depths / sizeof *depths; k++) {
@@ -350,24 +348,24 @@ void file_help(void)
 	       "mapping in the program itself.\n\n"
 	       "  --quick            shorter runs\n"
 	       "  --json             print one JSON object\n"
-	       "  --directory PATH   where the file of 64 MiB is (.)\n"
-	       "  --socket PATH      measure this daemon; default: a private one\n");
+	       "  --directory PATH   where the file of 64 MiB is (.)\n");
 }
 
 int file_main(struct bench *bench, int argc, char **argv)
 {
-	enum { QUICK = 1, JSON, DIRECTORY, SOCKET, HELP };
+	enum { QUICK = 1, JSON, DIRECTORY, HELP };
 	static const struct option known[] = {
 		{"quick", no_argument, NULL, QUICK},
 		{"json", no_argument, NULL, JSON},
 		{"directory", required_argument, NULL, DIRECTORY},
-		{"socket", required_argument, NULL, SOCKET},
 		{"help", no_argument, NULL, HELP},
 		{0},
 	};
-	const char *directory = ".", *socket = NULL;
+	const char *directory = ".";
 	int option, as_json = 0;
+	char name[] = "vdm-bench file";
 
+	argv[0] = name; /* for messages of getopt_long(3) */
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (option) {
 		case QUICK:
@@ -378,9 +376,6 @@ int file_main(struct bench *bench, int argc, char **argv)
 			break;
 		case DIRECTORY:
 			directory = optarg;
-			break;
-		case SOCKET:
-			socket = optarg;
 			break;
 		case HELP:
 			file_help();
@@ -395,8 +390,6 @@ int file_main(struct bench *bench, int argc, char **argv)
 			argv[optind]);
 		return 2;
 	}
-	harness_start(bench, socket);
-	measure(bench, directory, as_json);
-	harness_stop(bench);
+	measure(bench->quick, directory, as_json);
 	return 0;
 }

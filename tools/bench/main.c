@@ -14,7 +14,7 @@ static void print_help(void)
 {
 	printf("Usage: vdm-bench [suite] [--quick] [--json] [--only NAME] [--socket PATH]\n"
 	       "       vdm-bench sweep [OPTION]...\n"
-	       "       vdm-bench file [--quick] [--json] [--directory PATH] [--socket PATH]\n"
+	       "       vdm-bench file [--quick] [--json] [--directory PATH]\n"
 	       "Measure offload against an in-process pool and plain memcpy.\n\n"
 	       "  --quick        shorter runs\n"
 	       "  --json         print one JSON object\n"

@@ -192,8 +192,9 @@ int sweep_main(struct bench *bench, int argc, char **argv)
 		.processes = 1, .milliseconds = 200, .job = {.bench = bench, .threshold = 1}};
 	const char *socket = NULL;
 	int option, found;
-	char *end;
+	char *end, name[] = "vdm-bench sweep";
 
+	argv[0] = name; /* for messages of getopt_long(3) */
 	parse_range("64,16M,*4", 1 << 30, &sweep.sizes);
 	parse_range("1", BENCH_MAX_DEPTH, &sweep.depths);
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
