@@ -115,8 +115,8 @@ static void print_time(const struct comparison *found, unsigned rounds)
 		       found->change < 0 ? "faster" : "slower", percent,
 		       found->change < 0 ? "less" : "more", found->faster, rounds);
 	else
-		printf("These rounds show no difference in time to the better inline way: "
-		       "offloading\nwas faster in %u of %u.\n",
+		printf("These rounds are too few to tell it from the better inline way: offloading\n"
+		       "was faster in %u of %u.\n",
 		       found->faster, rounds);
 }
 
@@ -158,6 +158,6 @@ void report_scene(const struct scene *scene, bool cpu_left)
 	if (scene->others_cpus >= OTHERS_CPUS)
 		printf("Other programs kept %.1f CPUs busy, and left less to the daemon.\n",
 		       scene->others_cpus);
-	if (!cpu_left && (!found.certain || found.change >= 0))
+	if (!cpu_left && found.change >= 0)
 		printf("Where clients keep every CPU busy, nothing is gained.\n");
 }
