@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -85,6 +86,22 @@ static void region_drop(struct vdm_region *region)
 	free(region);
 }
 
+/*
+ * An open file description of our own, for the same rights: the kernel tells each once of a lost
+ * page, and the program may change the flags of its own. Where proc(5) is missing, or the file's
+ * mode does not allow that any more, a duplicate.
+ */
+static int open_own(int fd)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+
+	int own = open(path, (fcntl(fd, F_GETFL) & O_ACCMODE) | O_CLOEXEC);
+
+	return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
 int vdm_region_open_file(struct vdm_client *client, int fd, uint64_t offset, uint64_t length,
 			 unsigned flags, struct vdm_region **out)
 {
@@ -102,7 +119,7 @@ int vdm_region_open_file(struct vdm_client *client, int fd, uint64_t offset, uin
 	if (!region)
 		return fail(-ENOMEM, "out of memory");
 	*region = (struct vdm_region){.client = client,
-				      .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0),
+				      .fd = open_own(fd),
 				      .size = length,
 				      .writable = !(flags & VDM_REGION_READONLY),
 				      .of_file = true};

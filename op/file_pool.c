@@ -23,8 +23,10 @@ static struct file_work *next(struct file_pool *pool)
 		pthread_cond_wait(&pool->arrived, &pool->mutex);
 	pool->idle--;
 	work = STAILQ_FIRST(&pool->works);
-	if (work)
+	if (work) {
 		STAILQ_REMOVE_HEAD(&pool->works, entry);
+		pool->queued--;
+	}
 	return work;
 }
 
@@ -65,13 +67,15 @@ int file_pool_push(struct file_pool *pool, struct file_work *work)
 	int result = 0;
 
 	pthread_mutex_lock(&pool->mutex);
-	if (pool->idle == 0 && pool->threads < pool->most) {
+	/* an idle thread counts until it has taken something */
+	if (pool->idle <= pool->queued && pool->threads < pool->most) {
 		result = start_thread(pool);
 		if (pool->threads > 0)
 			result = 0; /* the others will come to it */
 	}
 	if (!result) {
 		STAILQ_INSERT_TAIL(&pool->works, work, entry);
+		pool->queued++;
 		pthread_cond_signal(&pool->arrived);
 	}
 	pthread_mutex_unlock(&pool->mutex);

@@ -15,7 +15,8 @@ struct file_pool {
 	pthread_cond_t arrived;
 	struct file_works works;
 	pthread_t thread[FILE_POOL_MOST];
-	unsigned threads, idle, most;
+	unsigned threads, most;
+	unsigned idle, queued; /* threads, and works */
 	bool stopping;
 	void (*finished)(void *context, struct file_work *work); /* called by its threads */
 	void *context;

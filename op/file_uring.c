@@ -13,6 +13,9 @@
 /* A read or write of more is made in steps of this size: Linux moves no more than 2 GiB at once. */
 #define MOST_BYTES ((size_t)1 << 30)
 
+/* One of more is left to a thread of the kernel: the submitting thread would copy it. */
+#define MOST_BYTES_AT_ONCE ((size_t)64 << 10)
+
 int file_uring_open(struct file_uring *uring)
 {
 	unsigned workers[2] = {MOST_WORKERS, MOST_WORKERS};
@@ -46,9 +49,16 @@ void file_uring_close(struct file_uring *uring)
 	uring->event_fd = -1;
 }
 
-bool file_uring_takes(const struct file_work *work)
+bool file_uring_takes(const struct file_uring *uring, const struct file_work *work)
 {
-	return work->action == FILE_READ || work->action == FILE_WRITE || work->action == FILE_SYNC;
+	return !uring->forbidden && (work->action == FILE_READ || work->action == FILE_WRITE ||
+				     work->action == FILE_SYNC);
+}
+
+/* The system has no memory for it now, or no room. */
+static bool may_retry(int result)
+{
+	return result == -EAGAIN || result == -EBUSY || result == -ENOMEM || result == -EINTR;
 }
 
 void file_uring_flush(struct file_uring *uring)
@@ -58,9 +68,14 @@ void file_uring_flush(struct file_uring *uring)
 	do
 		result = io_uring_submit(&uring->ring);
 	while (result == -EINTR);
-	if (result < 0 && !uring->unsubmitted)
+	if (result < 0 && !may_retry(result))
+		uring->forbidden = true;
+
+	const bool unsubmitted = io_uring_sq_ready(&uring->ring) > 0;
+
+	if (unsubmitted && !uring->unsubmitted)
 		eventfd_write(uring->event_fd, 1); /* its reader tries again later */
-	uring->unsubmitted = result < 0;
+	uring->unsubmitted = unsubmitted;
 }
 
 int file_uring_begin(struct file_uring *uring, struct file_work *work)
@@ -80,16 +95,22 @@ int file_uring_begin(struct file_uring *uring, struct file_work *work)
 	default:
 		io_uring_prep_fsync(sqe, work->fd, IORING_FSYNC_DATASYNC);
 	}
+	/* or it would be carried out during the submission, and keep others waiting */
+	if (size > MOST_BYTES_AT_ONCE)
+		io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
 	io_uring_sqe_set_data(sqe, work);
 	uring->in_progress++;
 	file_uring_flush(uring);
 	return 0;
 }
 
-/* The kernel has no thread for it now, or has ended the one that was at it. */
-static bool is_given_up(int result)
+/*
+ * The kernel has no thread for it now, or has ended the one that was at it. A sync is not tried
+ * again: its file system may have said so, and would say nothing the next time.
+ */
+static bool is_given_up(const struct file_work *work, int result)
 {
-	return result == -EAGAIN || result == -ECANCELED;
+	return (result == -EAGAIN || result == -ECANCELED) && work->action != FILE_SYNC;
 }
 
 /* Returns whether it is finished. */
@@ -97,10 +118,26 @@ static bool step(struct file_work *work, int result)
 {
 	if (work->action != FILE_SYNC)
 		return file_work_stepped(work, result);
-	if (result == -EINTR)
-		return false;
 	work->error = result < 0 ? result : 0;
 	return true;
+}
+
+/* What the kernel has not taken, and never will. */
+static void take_back(struct file_uring *uring, struct file_works *given_up)
+{
+	struct io_uring_sq *sq = &uring->ring.sq;
+	const unsigned ready = io_uring_sq_ready(&uring->ring);
+
+	for (unsigned i = 0; i < ready; i++) {
+		const struct io_uring_sqe *sqe =
+			&sq->sqes[(sq->sqe_tail - ready + i) & *sq->kring_mask];
+		struct file_work *work = (struct file_work *)(uintptr_t)sqe->user_data;
+
+		STAILQ_INSERT_TAIL(given_up, work, entry);
+		uring->in_progress--;
+	}
+	sq->sqe_tail = sq->sqe_head = *sq->khead;
+	uring->unsubmitted = false;
 }
 
 void file_uring_reap(struct file_uring *uring, struct file_works *finished,
@@ -114,9 +151,13 @@ void file_uring_reap(struct file_uring *uring, struct file_works *finished,
 
 		io_uring_cqe_seen(&uring->ring, cqe);
 		uring->in_progress--;
-		if (!is_given_up(result) && step(work, result))
+		if (is_given_up(work, result))
+			STAILQ_INSERT_TAIL(given_up, work, entry);
+		else if (step(work, result))
 			STAILQ_INSERT_TAIL(finished, work, entry);
-		else if (is_given_up(result) || file_uring_begin(uring, work))
+		else if (uring->forbidden || file_uring_begin(uring, work))
 			STAILQ_INSERT_TAIL(given_up, work, entry);
 	}
+	if (uring->forbidden && uring->unsubmitted)
+		take_back(uring, given_up);
 }

@@ -12,7 +12,8 @@ struct file_uring {
 	struct io_uring ring;
 	int event_fd; /* readable when something has finished; -1: not open */
 	unsigned in_progress;
-	bool unsubmitted; /* the kernel could not take all: file_uring_flush() */
+	bool unsubmitted; /* the kernel has not taken all: file_uring_flush() */
+	bool forbidden;   /* it takes nothing any more */
 };
 
 /* Returns 0; or a negative errno, and then nothing is open. */
@@ -20,7 +21,7 @@ int file_uring_open(struct file_uring *uring);
 void file_uring_close(struct file_uring *uring);
 
 /* Whether it can carry that out. */
-bool file_uring_takes(const struct file_work *work);
+bool file_uring_takes(const struct file_uring *uring, const struct file_work *work);
 
 /*
  * Begin work. Much of it is finished by then, see file_uring_reap(). Returns 0, or a negative errno

@@ -5,14 +5,18 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* A copy that the kernel cannot make by itself, and a fill, go through memory of this size. */
 #define CHUNK ((size_t)256 << 10)
 
+/* A file system that says so for ever has failed. */
+#define MOST_AGAIN 100
+
 bool file_work_stepped(struct file_work *work, long result)
 {
-	if (result == -EINTR || result == -EAGAIN)
+	if ((result == -EINTR || result == -EAGAIN) && work->again++ < MOST_AGAIN)
 		return false;
 	if (result < 0) {
 		work->error = (int)result;
@@ -32,24 +36,28 @@ static long result_of(ssize_t returned)
 	return returned < 0 ? -errno : returned;
 }
 
-/* Write all of a chunk. Returns 0 or a negative errno. */
-static int write_chunk(int fd, const char *bytes, size_t size, uint64_t position)
+/* Write a chunk. Returns 0 or a negative errno, and stores how many bytes have been written. */
+static int write_chunk(int fd, const char *bytes, size_t size, uint64_t position, size_t *written)
 {
 	struct file_work work = {.action = FILE_WRITE, .left = size};
 
-	while (!file_work_stepped(&work, result_of(pwrite(fd, bytes + size - work.left, work.left,
-							  (off_t)(position + size - work.left)))))
-		;
+	do
+		*written = size - work.left;
+	while (!file_work_stepped(&work, result_of(pwrite(fd, bytes + *written, work.left,
+							  (off_t)(position + *written)))));
+	*written = size - work.left;
 	return work.error;
 }
 
 static int read_chunk(int fd, char *bytes, size_t size, uint64_t position)
 {
 	struct file_work work = {.action = FILE_READ, .left = size};
+	size_t read;
 
-	while (!file_work_stepped(&work, result_of(pread(fd, bytes + size - work.left, work.left,
-							 (off_t)(position + size - work.left)))))
-		;
+	do
+		read = size - work.left;
+	while (!file_work_stepped(&work, result_of(pread(fd, bytes + read, work.left,
+							 (off_t)(position + read)))));
 	return work.error;
 }
 
@@ -63,18 +71,19 @@ static void copy_through_memory(struct file_work *work)
 	while (work->left > 0 && !work->error) {
 		const size_t size = work->left < CHUNK ? work->left : CHUNK;
 		const uint64_t skip = work->backward ? work->left - size : 0;
+		size_t written = 0;
 
 		work->error = read_chunk(work->source_fd, chunk, size, work->source + skip);
 		if (!work->error)
-			work->error = write_chunk(work->fd, chunk, size, work->position + skip);
-		if (!work->error)
-			file_work_advance(work, size);
+			work->error =
+				write_chunk(work->fd, chunk, size, work->position + skip, &written);
+		file_work_advance(work, written);
 	}
 	free(chunk);
 }
 
 /* The file system may share the blocks instead of copying them. */
-static void copy(struct file_work *work)
+static void copy_all(struct file_work *work)
 {
 	while (work->left > 0 && !work->backward) {
 		off_t from = (off_t)work->source, to = (off_t)work->position;
@@ -87,6 +96,29 @@ static void copy(struct file_work *work)
 	}
 	if (work->left > 0)
 		copy_through_memory(work);
+}
+
+/* As far as the source goes now: a copy within a file may extend it. */
+static void copy(struct file_work *work)
+{
+	const size_t wanted = work->left;
+	struct stat status;
+
+	if (fstat(work->source_fd, &status) < 0) {
+		work->error = -errno;
+		return;
+	}
+	const uint64_t end = (uint64_t)status.st_size;
+	const uint64_t there = end > work->source ? end - work->source : 0;
+
+	if (there < wanted)
+		work->left = (size_t)there;
+	copy_all(work);
+	if (there < wanted) {
+		work->left += wanted - (size_t)there;
+		if (!work->error)
+			work->error = -ENODATA;
+	}
 }
 
 static void fill(struct file_work *work)
@@ -105,10 +137,10 @@ static void fill(struct file_work *work)
 		work->error = -ENOMEM;
 	while (work->left > 0 && !work->error) {
 		const size_t size = work->left < CHUNK ? work->left : CHUNK;
+		size_t written = 0;
 
-		work->error = write_chunk(work->fd, chunk, size, work->position);
-		if (!work->error)
-			file_work_advance(work, size);
+		work->error = write_chunk(work->fd, chunk, size, work->position, &written);
+		file_work_advance(work, written);
 	}
 	free(chunk);
 }

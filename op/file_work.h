@@ -31,6 +31,7 @@ struct file_work {
 	uint64_t source;          /* FILE_COPY: the position there */
 	bool backward;            /* FILE_COPY: the ranges overlap, and the end has to come first */
 	uint8_t fill;             /* FILE_FILL */
+	unsigned again;           /* how often a step has moved nothing and may be tried again */
 	int error;                /* 0 or a negative errno, once it is finished */
 	bool durable;             /* finished when the file has been synced after it */
 	struct file_inode *inode; /* of the file */

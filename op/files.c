@@ -172,7 +172,7 @@ static void reap(struct files *files, struct file_works *finished)
 /* Append to `finished` what is finished when that has been begun. */
 static void begin(struct files *files, struct file_work *work, struct file_works *finished)
 {
-	if (files->without_uring || !file_uring_takes(work) ||
+	if (files->without_uring || !file_uring_takes(&files->uring, work) ||
 	    file_uring_begin(&files->uring, work)) {
 		give_to_pool(files, work, finished);
 		return;

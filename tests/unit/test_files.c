@@ -21,6 +21,8 @@
 /* Of the calls that are wrapped. */
 static _Atomic int failing_sync, failing_submits, syncs, slow_syncs;
 
+static int submit_error = -EAGAIN;
+
 int __wrap_fdatasync(int fd);
 int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd)
@@ -42,7 +44,7 @@ int __wrap_io_uring_submit(struct io_uring *ring)
 {
 	if (failing_submits > 0) {
 		failing_submits--;
-		return -EAGAIN;
+		return submit_error;
 	}
 	return __real_io_uring_submit(ring);
 }
@@ -417,6 +419,45 @@ static void what_could_not_be_submitted_is_submitted_later(void **state)
 	close(fd);
 }
 
+/* A filter of system calls may come later than the ring. */
+static void what_the_kernel_refuses_is_done_by_threads(void **state)
+{
+	int fd = file_of(BYTES);
+	char *file = add(fd, 0, BYTES, FILES_WRITABLE), *read = malloc(BYTES);
+
+	(void)state;
+	failing_submits = 1000000;
+	submit_error = -EPERM;
+	for (unsigned i = 0; i < 3; i++) {
+		memset(read, 0, BYTES);
+		assert_int_equal(carry_out(VDM_OPCODE_MEMCPY, file, memory, BYTES,
+					   VDM_DESCRIPTOR_DURABLE),
+				 0);
+		assert_int_equal(carry_out(VDM_OPCODE_MEMCPY, read, file, BYTES, 0), 0);
+		assert_memory_equal(read, memory, BYTES);
+	}
+	submit_error = -EAGAIN;
+	failing_submits = 0;
+	files_remove(files, file);
+	free(read);
+	close(fd);
+}
+
+/* A copy within a file extends it, but what it has not had is not copied. */
+static void the_end_of_a_source_is_that_before_the_copy(void **state)
+{
+	int fd = file_of(500000);
+	char *file = add(fd, 0, 4 * BYTES, FILES_WRITABLE | FILES_EXTEND);
+	struct waiting waiting;
+
+	(void)state;
+	begin(&waiting, VDM_OPCODE_MEMCPY, file + 2 * BYTES, file + 400000, 600000, 0);
+	assert_int_equal(await(&waiting), -ENODATA);
+	assert_int_equal(waiting.request.done, 100000);
+	files_remove(files, file);
+	close(fd);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -434,6 +475,8 @@ int main(void)
 		TEST(durable_operations_share_syncs),
 		TEST(after_a_failed_sync_nothing_is_durable),
 		TEST(what_could_not_be_submitted_is_submitted_later),
+		TEST(what_the_kernel_refuses_is_done_by_threads),
+		TEST(the_end_of_a_source_is_that_before_the_copy),
 	};
 	int failed = 0;
 
