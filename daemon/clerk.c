@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -35,6 +36,9 @@
 
 /* How soon to try again when the kernel has no memory. */
 #define RETRY_MS 10
+
+/* Messages of the porter that are handled before notes have their turn. */
+#define MESSAGES_AT_ONCE 16
 
 #define BUCKETS 64
 
@@ -92,20 +96,8 @@ static struct vdm_message_welcome welcome(const struct session *session)
 static int send_message(const struct clerk *clerk, const struct porter_message *message,
 			const int *fds, unsigned count)
 {
-	return passing_send(clerk->porter, message, porter_message_size(message), fds, count, 0);
-}
-
-static int send_visitor(const struct clerk *clerk, const struct session *session)
-{
-	const struct porter_message visitor = {.type = PORTER_VISITOR,
-					       .value = session->peer.pid,
-					       .session = session->number,
-					       .welcome = welcome(session)};
-	const int fds[PORTER_VISITOR_FDS] = {[PORTER_VISITOR_SOCKET] = session->socket,
-					     [PORTER_VISITOR_LEASE] = session->clients_lease};
-
-	passing_allow_fds(session->socket, true); /* unlike the listener's */
-	return send_message(clerk, &visitor, fds, PORTER_VISITOR_FDS);
+	return passing_send(clerk->porter, message, porter_message_size(message), fds, count,
+			    MSG_DONTWAIT);
 }
 
 static void on_violation(void *context);
@@ -179,18 +171,54 @@ static struct session *find(struct clerk *clerk, uint64_t number)
 	return session;
 }
 
+static bool is_stopping(struct clerk *clerk);
+
+/* Wait until the porter may have room, or notes come. */
+static void await_room(struct clerk *clerk)
+{
+	struct pollfd events[] = {{.fd = clerk->porter, .events = POLLOUT},
+				  {.fd = clerk->notes.fd, .events = POLLIN}};
+	eventfd_t count;
+
+	if (poll(events, 2, -1) <= 0 || !events[1].revents)
+		return;
+	/* they are taken later */
+	eventfd_read(clerk->notes.fd, &count);
+	atomic_store_explicit(&clerk->arrived, true, memory_order_relaxed);
+}
+
 /*
- * Wait for the porter to have room: no other thread does. A message without descriptors fails only
- * if the porter has gone. Returns 0 or a negative errno.
+ * Wait for the porter to have room, unless the daemon stops. A message without descriptors fails
+ * only then, or if the porter has gone. Returns 0 or a negative errno.
  */
-static int tell(const struct clerk *clerk, const struct porter_message *message, const int *fds,
+static int tell(struct clerk *clerk, const struct porter_message *message, const int *fds,
 		unsigned count)
 {
-	int result;
+	for (;;) {
+		const int result = send_message(clerk, message, fds, count);
 
-	while (passing_may_retry(result = send_message(clerk, message, fds, count)) && count == 0)
-		poll(NULL, 0, RETRY_MS);
-	return result;
+		if (result != -EAGAIN && (!passing_may_retry(result) || count > 0))
+			return result;
+		if (is_stopping(clerk))
+			return -ENOTCONN;
+		if (result == -EAGAIN)
+			await_room(clerk);
+		else
+			poll(NULL, 0, RETRY_MS);
+	}
+}
+
+static int send_visitor(struct clerk *clerk, const struct session *session)
+{
+	const struct porter_message visitor = {.type = PORTER_VISITOR,
+					       .value = session->peer.pid,
+					       .session = session->number,
+					       .welcome = welcome(session)};
+	const int fds[PORTER_VISITOR_FDS] = {[PORTER_VISITOR_SOCKET] = session->socket,
+					     [PORTER_VISITOR_LEASE] = session->clients_lease};
+
+	passing_allow_fds(session->socket, true); /* unlike the listener's */
+	return tell(clerk, &visitor, fds, PORTER_VISITOR_FDS);
 }
 
 static void end_session(struct clerk *clerk, struct session *session)
@@ -522,9 +550,16 @@ static bool is_stopping(struct clerk *clerk)
 
 static void work(struct clerk *clerk)
 {
-	for (;;) {
-		if (atomic_load_explicit(&clerk->arrived, memory_order_relaxed))
+	for (unsigned messages = 0;; messages++) {
+		/* what workers and the event loop leave waits for no porter that goes on talking */
+		if (messages % MESSAGES_AT_ONCE == 0 ||
+		    atomic_load_explicit(&clerk->arrived, memory_order_relaxed)) {
+			if (is_stopping(clerk)) {
+				retire(clerk, true);
+				return;
+			}
 			look_at_notes(clerk);
+		}
 
 		int result = listen_to_porter(clerk);
 
@@ -690,8 +725,6 @@ void clerks_stop(struct house *house)
 {
 	struct clerk *clerk;
 
-	LIST_FOREACH(clerk, &house->clerks, entry) {
-		shutdown(clerk->porter, SHUT_RDWR); /* it may wait for the porter */
-		notes_wake(&clerk->notes);
-	}
+	LIST_FOREACH(clerk, &house->clerks, entry)
+		call_clerk(clerk);
 }

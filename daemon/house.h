@@ -36,6 +36,7 @@ struct house {
 	bool stopping; /* the daemon ends the sessions, not the clients */
 	uint64_t accepted, refused, violated;
 	struct vdm_report_counters ended; /* of rings that are gone */
+	struct vdm_report_counters done;  /* of all rings, when they were last added up */
 };
 
 static inline void house_lock(struct house *house)

@@ -107,6 +107,19 @@ static void prefer_to_be_killed(void)
 	close(fd);
 }
 
+/* The standard streams are those of the daemon and of all porters. */
+static int leave_streams(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC), result = 0;
+
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && null >= 0; fd++)
+		if (dup2(null, fd) < 0)
+			result = -errno;
+	if (null > STDERR_FILENO)
+		close(null);
+	return null < 0 ? -ENOENT : result;
+}
+
 int porter_jail(void)
 {
 	const struct rlimit memory = {MOST_MEMORY, MOST_MEMORY}, none = {0, 0};
@@ -116,10 +129,14 @@ int porter_jail(void)
 	(void)memory;
 	(void)none;
 	(void)filter_calls;
+	(void)leave_streams;
 	return 0; /* sanitizers use more of both */
 #else
 	if (setrlimit(RLIMIT_AS, &memory) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
 		return -errno;
-	return filter_calls();
+
+	int result = leave_streams();
+
+	return result ? result : filter_calls();
 #endif
 }

@@ -27,15 +27,6 @@
 /* When a signal is tried again. */
 #define SIGNAL_AGAIN_NS 1000000
 
-/* How often a user is told what all sessions have done: that adds up all rings, with the house's
- * lock held. */
-#define TOTALS_NS 5000000
-
-static void nap(uint64_t ns)
-{
-	nanosleep(&(struct timespec){.tv_nsec = (long)ns}, NULL);
-}
-
 static int answer_refused(const struct session *session, const struct request *request,
 			  struct answer *answer, int error, const char *text)
 {
@@ -110,7 +101,7 @@ static void on_signal(void *context)
 	/*
 	 * the kernel has no memory for it now: after a moment, and after what else there is to do
 	 */
-	nap(SIGNAL_AGAIN_NS);
+	nanosleep(&(struct timespec){.tv_nsec = SIGNAL_AGAIN_NS}, NULL);
 	session_note_signal(ring);
 }
 
@@ -405,28 +396,12 @@ static int handle_region_remove(struct session *session, const struct request *r
 	return answer_done(answer);
 }
 
-/* A user that asks all the time waits in its clerk. */
-static void pace_totals(struct session *session)
-{
-	const uint64_t now = monotonic_ns();
-
-	house_lock(session->house);
-	const uint64_t since = now - session->user->totals_ns;
-
-	session->user->totals_ns = since < TOTALS_NS ? now + TOTALS_NS - since : now;
-	house_unlock(session->house);
-	if (since < TOTALS_NS)
-		nap(TOTALS_NS - since);
-}
-
 static int handle_status(struct session *session, const struct request *request,
 			 struct answer *answer, const char **reason)
 {
 	(void)reason;
-	if (request->message->status.after == 0)
-		pace_totals(session);
-	status_report(session->house, session->peer.uid, request->message->status.after,
-		      &answer->message->status_reply);
+	status_report(session->house, session->user, session->peer.uid,
+		      request->message->status.after, &answer->message->status_reply);
 	return 0;
 }
 

@@ -16,6 +16,8 @@
 #define MADV_POPULATE_READ 22
 #endif
 
+#define DOORBELL_BYTES (100 << 10)
+
 static void close_if_open(int *fd)
 {
 	if (*fd >= 0)
@@ -69,6 +71,11 @@ static int make_channels(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
 {
 	int result = make_channel(&ring->doorbell_fd, &client_fds[VDM_RING_FD_DOORBELL]);
 
+	/* it has to take ENGINE_UNREAD_BELLS messages, of which each counts as some 768 bytes: do
+	 * not rely on net.core.wmem_default */
+	if (!result)
+		setsockopt(client_fds[VDM_RING_FD_DOORBELL], SOL_SOCKET, SO_SNDBUF,
+			   &(int){DOORBELL_BYTES}, sizeof(int));
 	if (!result)
 		result = make_channel(&ring->signal_fd, &client_fds[VDM_RING_FD_EVENT]);
 	if (result)

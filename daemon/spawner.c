@@ -22,21 +22,13 @@
 #define MOST_REFUSALS 32
 
 /* How soon to try again when there are as many processes as there may be, or no memory. */
-#define RETRY_MS 10
+#define RETRY_MS   10
+#define MOST_TRIES 20
 
 /* The spawner's end of both sockets. */
 struct ends {
 	int porters, refusals;
 };
-
-static pid_t fork_patiently(void)
-{
-	pid_t child;
-
-	while ((child = fork()) < 0)
-		poll(NULL, 0, RETRY_MS);
-	return child;
-}
 
 /*
  * Have the kernel end this process with its parent, which has only one thread or has called this in
@@ -93,16 +85,60 @@ static bool announce(int socket, pid_t porter)
 	return told;
 }
 
+/* The children that hang up; 0: a free place. */
+static pid_t refusing[MOST_REFUSALS];
+
+static pid_t *find_place(pid_t child)
+{
+	for (unsigned i = 0; i < MOST_REFUSALS; i++)
+		if (refusing[i] == child)
+			return &refusing[i];
+	return NULL;
+}
+
+static void bury_children(void)
+{
+	pid_t child, *place;
+
+	while ((child = waitpid(-1, NULL, WNOHANG)) > 0)
+		if ((place = find_place(child)))
+			*place = 0;
+}
+
+/*
+ * Fork a child that reads `go` at its end of a pipe when the spawner has closed the other. Returns
+ * its process id, 0 in the child; or -1 after some tries: there are as many processes or
+ * descriptors as there may be, or no memory.
+ */
+static pid_t fork_waiting(int go[2])
+{
+	pid_t child = -1;
+
+	for (unsigned tries = 0; tries < MOST_TRIES && child < 0; tries++) {
+		if (tries > 0)
+			poll(NULL, 0, RETRY_MS);
+		bury_children(); /* or they would keep what others need */
+		if (pipe2(go, O_CLOEXEC) < 0)
+			continue;
+		child = fork();
+		if (child < 0) {
+			close(go[0]);
+			close(go[1]);
+		}
+	}
+	return child;
+}
+
 static void new_porter(int socket)
 {
 	const pid_t spawner = getpid();
 	int go[2];
+	pid_t child = fork_waiting(go);
 
-	while (pipe2(go, O_CLOEXEC) < 0)
-		poll(NULL, 0, RETRY_MS);
-
-	pid_t child = fork_patiently();
-
+	if (child < 0) {
+		close(socket); /* the clerk ends, and so do its sessions */
+		return;
+	}
 	if (child == 0) {
 		end_with(spawner);
 		close(go[1]);
@@ -119,17 +155,27 @@ static void new_porter(int socket)
 	close(go[1]);
 }
 
-/* The parent closes its copy of the socket first, so that the child's is the last one. */
+/*
+ * The parent closes its copy of the socket first, so that the child's is the last one. Returns the
+ * child, or 0: there is none, and the client has been refused without one. Or -1: it is to be tried
+ * again.
+ */
 static pid_t refuse_client(int socket, const struct vdm_message_refused *refused)
 {
+	const pid_t spawner = getpid();
 	int go[2];
-	pid_t child;
+	pid_t child = fork_waiting(go);
 
-	while (pipe2(go, O_CLOEXEC) < 0)
-		poll(NULL, 0, RETRY_MS);
-	child = fork_patiently();
+	if (child < 0 && passing_allows_fds(socket))
+		return -1;
+	if (child < 0) { /* there can be no descriptors in it: closing it ends */
+		vdm_packet_send(socket, &refused->header, NULL, 0);
+		close(socket);
+		return 0;
+	}
 	if (child == 0) {
-		close(go[1]);
+		end_with(spawner);
+		close_all_but(socket, go[0]);
 		vdm_packet_send(socket, &refused->header, NULL, 0);
 		shutdown(socket, SHUT_RDWR);
 		await_end(go[0]);
@@ -161,26 +207,6 @@ static bool receive(int from, void *bytes, size_t size, int *fd)
 	return true;
 }
 
-/* The children that hang up; 0: a free place. */
-static pid_t refusing[MOST_REFUSALS];
-
-static pid_t *find_place(pid_t child)
-{
-	for (unsigned i = 0; i < MOST_REFUSALS; i++)
-		if (refusing[i] == child)
-			return &refusing[i];
-	return NULL;
-}
-
-static void bury_children(void)
-{
-	pid_t child, *place;
-
-	while ((child = waitpid(-1, NULL, WNOHANG)) > 0)
-		if ((place = find_place(child)))
-			*place = 0;
-}
-
 /* `quiet`: a mask that lets SIGCHLD interrupt the wait. */
 static void serve(const struct ends *ends, const sigset_t *quiet)
 {
@@ -208,7 +234,11 @@ static void serve(const struct ends *ends, const sigset_t *quiet)
 			client = fd;
 			refused = message;
 		} else if (client >= 0) { /* go: the daemon has closed its own descriptor */
-			*place = refuse_client(client, &refused);
+			pid_t child;
+
+			while ((child = refuse_client(client, &refused)) < 0)
+				;
+			*place = child;
 			client = -1;
 		}
 	}

@@ -40,7 +40,8 @@ struct user {
 	struct book book;                   /* of its sessions */
 	uint64_t handshakes;                /* left as of handshakes_ns */
 	uint64_t handshakes_ns;
-	uint64_t totals_ns; /* when it was last told what all sessions have done */
+	uint64_t totals;    /* how often it may be told anew what all sessions have done, */
+	uint64_t totals_ns; /* as of then */
 	struct log_limit log_limit;
 	struct user_config settings;    /* in force */
 	struct engine_account *account; /* the clerk's; NULL: there is none */
