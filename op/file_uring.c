@@ -151,11 +151,10 @@ void file_uring_reap(struct file_uring *uring, struct file_works *finished,
 
 		io_uring_cqe_seen(&uring->ring, cqe);
 		uring->in_progress--;
-		if (is_given_up(work, result))
-			STAILQ_INSERT_TAIL(given_up, work, entry);
-		else if (step(work, result))
+		if (!is_given_up(work, result) && step(work, result))
 			STAILQ_INSERT_TAIL(finished, work, entry);
-		else if (uring->forbidden || file_uring_begin(uring, work))
+		else if (is_given_up(work, result) || uring->forbidden ||
+			 file_uring_begin(uring, work))
 			STAILQ_INSERT_TAIL(given_up, work, entry);
 	}
 	if (uring->forbidden && uring->unsubmitted)
