@@ -79,8 +79,8 @@ static void receive_bells(struct visit *visit, int doorbell)
 	const uint64_t begin = thread_cpu_ns();
 
 	drain(doorbell);
-	if (visit && thread_cpu_ns() - begin > MOST_WAKE_NS)
-		visit_give_up(visit, PORTER_CROWDED);
+	if (visit)
+		visit_has_woken(visit, thread_cpu_ns() - begin);
 }
 
 static void obey(struct porter *porter, const struct porter_message *message, int *fds,
@@ -123,7 +123,7 @@ static void do_without(struct porter *porter, const struct porter_message *messa
 	else if (message->type == PORTER_BELL)
 		tell_received(porter, message); /* it is as full as before, and is looked after */
 	else if (visit)
-		visit_give_up(visit, PORTER_NO_DESCRIPTORS);
+		visit_give_up(visit);
 }
 
 static int receive(struct porter *porter)

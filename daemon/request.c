@@ -93,7 +93,8 @@ static void on_signal(void *context)
 	const uint64_t begin = thread_cpu_ns();
 	const int result = engine_queue_signal(ring->queue);
 
-	if (thread_cpu_ns() - begin > MOST_WAKE_NS)
+	ring->slow_wakes = thread_cpu_ns() - begin > MOST_WAKE_NS ? ring->slow_wakes + 1 : 0;
+	if (ring->slow_wakes == MOST_SLOW_WAKES)
 		session_note_violation(
 			ring, "so much waits for a ring's signals that waking it takes too long");
 	if (result == 0)

@@ -33,6 +33,7 @@ struct ring {
 	struct note bell_note;      /* its bells are to be received */
 	unsigned receptions;        /* the porter has been told to, and has not said that it did */
 	int signal_fd;              /* our end of the event channel */
+	unsigned slow_wakes;        /* in a row, of those that the clerk has sent */
 	struct note signal_note;    /* a signal is to be sent */
 	struct engine_queue *queue; /* NULL until the ring is started */
 	struct charge charge;

@@ -123,13 +123,20 @@ static bool has_unread_answers(const struct visit *visit)
 	return ioctl(visit->socket, SIOCOUTQ, &bytes) < 0 || bytes >= SMALLEST_ANSWER;
 }
 
+void visit_has_woken(struct visit *visit, uint64_t ns)
+{
+	visit->slow_wakes = ns > MOST_WAKE_NS ? visit->slow_wakes + 1 : 0;
+	if (visit->slow_wakes == MOST_SLOW_WAKES && visit->state < VISIT_LEAVING)
+		leave(visit, PORTER_CROWDED);
+}
+
 /* An answer has been sent, or has not. `begin`: the CPU time of this thread before that. */
 static void has_answered(struct visit *visit, int result, uint64_t begin)
 {
 	if (result)
 		leave(visit, PORTER_CLIENT_DEAF);
-	else if (thread_cpu_ns() - begin > MOST_WAKE_NS)
-		leave(visit, PORTER_CROWDED);
+	else
+		visit_has_woken(visit, thread_cpu_ns() - begin);
 }
 
 static void answer(struct visit *visit, const struct vdm_message_header *message, const int *fds,
@@ -420,10 +427,10 @@ void visit_answer(struct visit *visit, const union vdm_message *message, const i
 		answer(visit, &message->header, fds, count);
 }
 
-void visit_give_up(struct visit *visit, enum porter_reason reason)
+void visit_give_up(struct visit *visit)
 {
 	if (visit->state < VISIT_LEAVING)
-		leave(visit, reason);
+		leave(visit, PORTER_NO_DESCRIPTORS);
 }
 
 void visit_hang_up(struct visit *visit)

@@ -32,6 +32,7 @@ struct visit {
 	int peer_fd; /* pidfd of the process that connected */
 	int passed;  /* in VISIT_ASKED, the descriptor that came with the request; -1: none */
 	sd_event_source *on_socket, *on_peer_end, *on_silence;
+	unsigned slow_wakes; /* in a row */
 	struct vdm_message_welcome welcome;
 };
 
@@ -45,8 +46,11 @@ struct visit *visit_begin(sd_event *event, struct outbox *outbox,
 void visit_answer(struct visit *visit, const union vdm_message *answer, const int *fds,
 		  unsigned count);
 
-/* Have the client go. */
-void visit_give_up(struct visit *visit, enum porter_reason reason);
+/* Have the client go: what it is to be given cannot be. */
+void visit_give_up(struct visit *visit);
+
+/* Waking what waits for the client's sockets has taken so much CPU time. */
+void visit_has_woken(struct visit *visit, uint64_t ns);
 
 /* The daemon has let go of all that the session held. */
 void visit_hang_up(struct visit *visit);

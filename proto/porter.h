@@ -42,10 +42,12 @@ enum porter_visitor_fd {
 
 /*
  * Each message to a client wakes all that waits for the client's end of the socket, in the kernel
- * and without giving up the CPU. A client for which that takes longer, in CPU time, has to go: some
- * ten thousand threads can wait, but not a million entries of epolls.
+ * and without giving up the CPU. A client for which that takes longer, in CPU time, twice in a row,
+ * has to go: some ten thousand threads can wait, but not a million entries of epolls. Once may be
+ * the hypervisor's doing.
  */
-#define MOST_WAKE_NS 50000000
+#define MOST_WAKE_NS    50000000
+#define MOST_SLOW_WAKES 2
 
 enum porter_born_fd {
 	PORTER_BORN_DIRECTORY, /* of the porter's process in proc(5) */
