@@ -167,21 +167,22 @@ static int on_daemon(sd_event_source *source, int fd, uint32_t events, void *con
 struct porter *porter_new(int daemon)
 {
 	struct porter *porter = calloc(1, sizeof *porter);
-	sd_event_source *source;
+	sd_event_source *source, *timer;
 
 	if (!porter)
 		return NULL;
+	/* the first timer of an event loop takes a descriptor that stays: have it now, since the
+	 * jail allows none later */
 	if (sd_event_new(&porter->event) < 0 ||
+	    sd_event_add_time(porter->event, &timer, CLOCK_MONOTONIC, UINT64_MAX, 0, NULL, NULL) <
+		    0 ||
 	    sd_event_add_io(porter->event, &source, daemon, EPOLLIN, on_daemon, porter) < 0) {
 		sd_event_unref(porter->event);
 		free(porter);
 		return NULL;
 	}
+	sd_event_source_disable_unref(timer);
 	outbox_init(&porter->outbox, daemon, source);
-	/* the first timer of an event loop takes a descriptor that stays: have it now */
-	if (sd_event_add_time(porter->event, &source, CLOCK_MONOTONIC, UINT64_MAX, 0, NULL, NULL) >=
-	    0)
-		sd_event_source_disable_unref(source);
 	return porter;
 }
 
