@@ -119,7 +119,7 @@ static void block_signals(void)
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	/* by default it ends the process, and a process of the same user can have it sent, fcntl(2) */
+	/* by default it ends the process, and one of the same user can have it sent, fcntl(2) */
 	signal(SIGIO, SIG_IGN);
 }
 
