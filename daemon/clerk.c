@@ -104,7 +104,7 @@ static void on_violation(void *context);
 static void on_over_limit(void *context);
 static void receive_bells(struct ring *ring, bool last);
 
-/* The clerk's thread tells the porter: what waits for the porter's socket is woken by who sends. */
+/* The clerk's thread tells the porter: a send wakes all that waits for the porter's socket. */
 static void call_clerk(struct clerk *clerk)
 {
 	atomic_store_explicit(&clerk->arrived, true, memory_order_relaxed);

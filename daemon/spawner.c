@@ -107,14 +107,14 @@ static void bury_children(void)
 
 /*
  * Fork a child that reads `go` at its end of a pipe when the spawner has closed the other. Returns
- * its process id, 0 in the child; or -1 after some tries: there are as many processes or
+ * its process id, 0 in the child; or -1 after so many tries: there are as many processes or
  * descriptors as there may be, or no memory.
  */
-static pid_t fork_waiting(int go[2])
+static pid_t fork_waiting(int go[2], unsigned most_tries)
 {
 	pid_t child = -1;
 
-	for (unsigned tries = 0; tries < MOST_TRIES && child < 0; tries++) {
+	for (unsigned tries = 0; tries < most_tries && child < 0; tries++) {
 		if (tries > 0)
 			poll(NULL, 0, RETRY_MS);
 		bury_children(); /* or they would keep what others need */
@@ -133,7 +133,7 @@ static void new_porter(int socket)
 {
 	const pid_t spawner = getpid();
 	int go[2];
-	pid_t child = fork_waiting(go);
+	pid_t child = fork_waiting(go, MOST_TRIES);
 
 	if (child < 0) {
 		close(socket); /* the clerk ends, and so do its sessions */
@@ -163,12 +163,14 @@ static void new_porter(int socket)
 static pid_t refuse_client(int socket, const struct vdm_message_refused *refused)
 {
 	const pid_t spawner = getpid();
+	/* or else there are no descriptors in it, and closing it ends */
+	const bool needs_child = passing_allows_fds(socket);
 	int go[2];
-	pid_t child = fork_waiting(go);
+	pid_t child = fork_waiting(go, needs_child ? MOST_TRIES : 1);
 
-	if (child < 0 && passing_allows_fds(socket))
+	if (child < 0 && needs_child)
 		return -1;
-	if (child < 0) { /* there can be no descriptors in it: closing it ends */
+	if (child < 0) {
 		vdm_packet_send(socket, &refused->header, NULL, 0);
 		close(socket);
 		return 0;

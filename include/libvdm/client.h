@@ -181,10 +181,10 @@ int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t b
  * and others) are the operation's result. If the file is shorter meanwhile, or the file system
  * fails, `value` of the completion is the number of bytes that have been moved.
  *
- * The descriptor is duplicated, stays the caller's, and may be closed. It needs O_RDWR, or O_RDONLY
- * with VDM_REGION_READONLY. Several regions may be of one file. The program ends the region with
- * vdm_region_release(), and has ended all regions before vdm_client_close(). Any thread may call
- * this at any time.
+ * The library opens the file anew; the descriptor stays the caller's, and may be closed. It needs
+ * O_RDWR, or O_RDONLY with VDM_REGION_READONLY. Several regions may be of one file. The program
+ * ends the region with vdm_region_release(), and has ended all regions before vdm_client_close().
+ * Any thread may call this at any time.
  *
  * Returns 0, or: -EBADF not open, or opened with O_PATH; -EISDIR a directory; -ESPIPE a pipe or
  * socket; -EMEDIUMTYPE another file that is not regular; -EOPNOTSUPP a file that the kernel makes

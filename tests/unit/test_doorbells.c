@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Who is heard when many doorbells ring. The engine here has no workers: the test looks itself. */
+/*
+ * Which accounts are heard when many doorbells ring. The engine here has no workers: the test looks
+ * itself.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

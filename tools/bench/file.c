@@ -201,27 +201,28 @@ static void check(ssize_t result, const char *what)
 		bench_fail(what, strerror(errno));
 }
 
-static struct outcome by_calls(const struct job *job)
+static void step_by_calls(const struct job *job, size_t at)
 {
-	struct run run;
-
-	run_begin(&run, job);
-	while (run_goes_on(&run)) {
-		const size_t at = next_offset(&run);
-		const uint64_t started = now_ns();
-
-		if (job->transfer == TRANSFER_READ)
-			check(pread(job->fd, job->memory + at, job->size, (off_t)at), "pread");
-		else
-			check(pwrite(job->fd, job->memory + at, job->size, (off_t)at), "pwrite");
-		if (job->transfer == TRANSFER_DURABLE)
-			check(fdatasync(job->fd), "fdatasync");
-		run_done(&run, started);
-	}
-	return run_end(&run);
+	if (job->transfer == TRANSFER_READ)
+		check(pread(job->fd, job->memory + at, job->size, (off_t)at), "pread");
+	else
+		check(pwrite(job->fd, job->memory + at, job->size, (off_t)at), "pwrite");
+	if (job->transfer == TRANSFER_DURABLE)
+		check(fdatasync(job->fd), "fdatasync");
 }
 
-static struct outcome by_mapping(const struct job *job)
+static void step_by_mapping(const struct job *job, size_t at)
+{
+	if (job->transfer == TRANSFER_READ)
+		memcpy(job->memory + at, job->mapping + at, job->size);
+	else
+		memcpy(job->mapping + at, job->memory + at, job->size);
+	if (job->transfer == TRANSFER_DURABLE)
+		check(msync(job->mapping + at, job->size, MS_SYNC), "msync");
+}
+
+static struct outcome one_by_one(const struct job *job,
+				 void (*step)(const struct job *job, size_t at))
 {
 	struct run run;
 
@@ -230,12 +231,7 @@ static struct outcome by_mapping(const struct job *job)
 		const size_t at = next_offset(&run);
 		const uint64_t started = now_ns();
 
-		if (job->transfer == TRANSFER_READ)
-			memcpy(job->memory + at, job->mapping + at, job->size);
-		else
-			memcpy(job->mapping + at, job->memory + at, job->size);
-		if (job->transfer == TRANSFER_DURABLE)
-			check(msync(job->mapping + at, job->size, MS_SYNC), "msync");
+		step(job, at);
 		run_done(&run, started);
 	}
 	return run_end(&run);
@@ -246,7 +242,8 @@ static void print(const struct job *job, int as_json)
 	static const char *const names[] = {"read", "write", "durable"};
 	static unsigned lines;
 	const struct outcome library = by_library(job), uring = by_uring(job),
-			     calls = by_calls(job), mapping = by_mapping(job);
+			     calls = one_by_one(job, step_by_calls),
+			     mapping = one_by_one(job, step_by_mapping);
 
 	if (as_json)
 		printf("%s{\"op\": \"%s\", \"size\": %zu, \"depth\": %u, \"vdm_gbps\": %.3f, "
