@@ -49,9 +49,6 @@ int region_open(const struct passed *passed, uint64_t size, uint32_t flags,
 		return refuse(text, -EINVAL,
 			      "a region has to have whole pages of %llu bytes: %llu is not",
 			      (unsigned long long)page, (unsigned long long)size);
-	if (flags & VDM_REGION_FILE)
-		return refuse(text, -EOPNOTSUPP,
-			      "file-backed regions are not supported by this daemon");
 	return import_memfd(passed, !(flags & VDM_REGION_READ_ONLY), text);
 }
 

@@ -349,7 +349,7 @@ static int handle_region_add(struct session *session, const struct request *requ
 	const struct vdm_message_region_add *add = &request->message->region_add;
 	char text[VDM_REFUSAL_TEXT];
 
-	if (add->reserved || (add->flags & ~VDM_REGION_VALID_FLAGS)) {
+	if (add->reserved || (add->flags & ~VDM_REGION_READ_ONLY)) {
 		*reason = "reserved bits of a region's request are set";
 		return -EPROTO;
 	}

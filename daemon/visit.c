@@ -224,7 +224,7 @@ static enum porter_reason what_is_wrong(const struct visit *visit, const struct 
 {
 	const struct vdm_request *request = vdm_request(packet->message.header.type);
 
-	if (!request)
+	if (!request || !(request->to & VDM_TO_DAEMON))
 		return PORTER_UNKNOWN_TYPE;
 	if (packet->size != request->size)
 		return PORTER_WRONG_SIZE;

@@ -22,13 +22,13 @@
 #include "status.h"
 
 /* Raised when a program built for the older one could misread the newer one. */
-#define VDM_PROTOCOL_VERSION 4
+#define VDM_PROTOCOL_VERSION 5
 
 /* The first eight bytes that a client sends, so that a stray peer is told apart: "vdmring\n". */
 #define VDM_PROTOCOL_MAGIC 0x0a676e69726d6476ull
 
 /* Optional parts of the protocol. A client that asks for one that the daemon lacks is refused. */
-#define VDM_FEATURE_DURABLE (1ull << 0) /* file-backed regions, flush to storage */
+#define VDM_FEATURE_FILES (1ull << 0) /* VDM_MESSAGE_FILES */
 /* Before it relies on doorbell_wanted, the daemon passes a full barrier in all processes that have
  * registered for that (membarrier(2), MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED): their submitting
  * threads need none. */
@@ -58,6 +58,9 @@ enum vdm_message_type {
 	VDM_MESSAGE_DONE,
 	VDM_MESSAGE_REFUSED,    /* has this number in all versions, so that advice is understood */
 	VDM_MESSAGE_RING_START, /* no answer */
+	VDM_MESSAGE_FILES,      /* -> FILES_OPENED */
+	VDM_MESSAGE_FILES_OPENED, /* with the socket to the filer, enum vdm_files_fd */
+	VDM_MESSAGE_FILE_ADD,     /* to a filer, with one descriptor; -> REGION_ADDED */
 	VDM_MESSAGE_TYPE_COUNT
 };
 
@@ -171,17 +174,30 @@ struct vdm_message_ring_destroy {
 };
 static_assert(sizeof(struct vdm_message_ring_destroy) == 16, "wire format");
 
-#define VDM_REGION_READ_ONLY   (1u << 0) /* operations may only read it */
-#define VDM_REGION_FILE        (1u << 1) /* a regular file; needs VDM_FEATURE_DURABLE */
-#define VDM_REGION_VALID_FLAGS (VDM_REGION_READ_ONLY | VDM_REGION_FILE)
+#define VDM_REGION_READ_ONLY (1u << 0) /* operations may only read it */
+#define VDM_REGION_EXTEND    (1u << 1) /* of a file: it may be longer than the file */
 
 struct vdm_message_region_add {
 	struct vdm_message_header header;
 	uint64_t size;     /* bytes that the client says the file has */
-	uint32_t flags;    /* VDM_REGION_* */
+	uint32_t flags;    /* VDM_REGION_READ_ONLY */
 	uint32_t reserved; /* zero */
 };
 static_assert(sizeof(struct vdm_message_region_add) == 24, "wire format");
+
+/*
+ * A region that is a part of a regular file. Operations on it are reads and writes of the file; a
+ * filer alone has such regions.
+ */
+struct vdm_message_file_add {
+	struct vdm_message_header header;
+	uint64_t offset;   /* in the file, of whole pages */
+	uint64_t size;     /* bytes, at least one */
+	uint32_t flags;    /* VDM_REGION_* */
+	uint32_t reserved; /* zero */
+};
+static_assert(sizeof(struct vdm_message_file_add) == 32, "wire format");
+static_assert(offsetof(struct vdm_message_file_add, flags) == 24, "wire format");
 
 struct vdm_message_region_added {
 	struct vdm_message_header header;
@@ -197,6 +213,27 @@ struct vdm_message_region_remove {
 	uint32_t reserved; /* zero */
 };
 static_assert(sizeof(struct vdm_message_region_remove) == 16, "wire format");
+
+/*
+ * Operations on files are carried out by a process of their own for each user, the filer, so that a
+ * file system that hangs holds up that user alone. A client asks the daemon for a connection to it,
+ * VDM_MESSAGE_FILES. On that socket the client greets as it did the daemon, and gets a welcome with
+ * a lease; then it has rings and regions there as with the daemon, and also regions of files. The
+ * memory of such operations lies in regions that the filer knows. A filer has no status, and not
+ * VDM_FEATURE_TAKE_BACK.
+ */
+struct vdm_message_files {
+	struct vdm_message_header header;
+};
+static_assert(sizeof(struct vdm_message_files) == 8, "wire format");
+
+/* Descriptors that come with FILES_OPENED. */
+enum vdm_files_fd { VDM_FILES_FD_SOCKET, VDM_FILES_FD_COUNT };
+
+struct vdm_message_files_opened {
+	struct vdm_message_header header;
+};
+static_assert(sizeof(struct vdm_message_files_opened) == 8, "wire format");
 
 struct vdm_message_status {
 	struct vdm_message_header header;
@@ -245,17 +282,25 @@ union vdm_message {
 	struct vdm_message_region_add region_add;
 	struct vdm_message_region_added region_added;
 	struct vdm_message_region_remove region_remove;
+	struct vdm_message_files files;
+	struct vdm_message_files_opened files_opened;
+	struct vdm_message_file_add file_add;
 	struct vdm_message_status status;
 	struct vdm_message_status_reply status_reply;
 	struct vdm_message_done done;
 	struct vdm_message_refused refused;
 };
 
+#define VDM_TO_DAEMON (1u << 0)
+#define VDM_TO_FILER  (1u << 1)
+#define VDM_TO_BOTH   (VDM_TO_DAEMON | VDM_TO_FILER)
+
 /* What a request looks like. */
 struct vdm_request {
 	uint32_t size;
 	unsigned fds;
 	bool answers_with_fds;
+	unsigned to; /* whom clients send it: VDM_TO_* */
 };
 
 /* Of a request of that type, enum vdm_message_type; NULL: clients do not send such messages. */

@@ -16,15 +16,20 @@ static_assert(VDM_PACKET_MAX_FDS == PASSING_MAX_FDS, "there is room for all");
 
 const struct vdm_request *vdm_request(uint32_t type)
 {
+#define ROW(TYPE, name, fds, answers_with_fds, to)                                                 \
+	[VDM_MESSAGE_##TYPE] = { sizeof(struct vdm_message_##name), fds, answers_with_fds, to }
 	static const struct vdm_request requests[VDM_MESSAGE_TYPE_COUNT] = {
-		[VDM_MESSAGE_HELLO] = {sizeof(struct vdm_message_hello), 0, true},
-		[VDM_MESSAGE_RING_CREATE] = {sizeof(struct vdm_message_ring_create), 0, true},
-		[VDM_MESSAGE_RING_START] = {sizeof(struct vdm_message_ring_start), 0, false},
-		[VDM_MESSAGE_RING_DESTROY] = {sizeof(struct vdm_message_ring_destroy), 0, false},
-		[VDM_MESSAGE_REGION_ADD] = {sizeof(struct vdm_message_region_add), 1, false},
-		[VDM_MESSAGE_REGION_REMOVE] = {sizeof(struct vdm_message_region_remove), 0, false},
-		[VDM_MESSAGE_STATUS] = {sizeof(struct vdm_message_status), 0, false},
+		ROW(HELLO, hello, 0, true, VDM_TO_BOTH),
+		ROW(RING_CREATE, ring_create, 0, true, VDM_TO_BOTH),
+		ROW(RING_START, ring_start, 0, false, VDM_TO_BOTH),
+		ROW(RING_DESTROY, ring_destroy, 0, false, VDM_TO_BOTH),
+		ROW(REGION_ADD, region_add, 1, false, VDM_TO_BOTH),
+		ROW(REGION_REMOVE, region_remove, 0, false, VDM_TO_BOTH),
+		ROW(FILES, files, 0, true, VDM_TO_DAEMON),
+		ROW(FILE_ADD, file_add, 1, false, VDM_TO_FILER),
+		ROW(STATUS, status, 0, false, VDM_TO_DAEMON),
 	};
+#undef ROW
 
 	return type < VDM_MESSAGE_TYPE_COUNT && requests[type].size > 0 ? &requests[type] : NULL;
 }

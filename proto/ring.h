@@ -97,7 +97,7 @@ enum vdm_descriptor_flags {
 	VDM_DESCRIPTOR_LINK = 1 << 1,
 	/* The destination will not be read soon: write around the cache. */
 	VDM_DESCRIPTOR_NO_CACHE = 1 << 2,
-	/* Complete when the destination is durable. Needs VDM_FEATURE_DURABLE. */
+	/* Complete when the destination is durable. A filer's rings alone have that. */
 	VDM_DESCRIPTOR_DURABLE = 1 << 3,
 };
 #define VDM_DESCRIPTOR_VALID_FLAGS                                                                 \

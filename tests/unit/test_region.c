@@ -140,8 +140,6 @@ static void what_is_no_memfd_is_refused(void **state)
 	close(ends[1]);
 	refused(eventfd(0, EFD_CLOEXEC), BYTES, 0, -EMEDIUMTYPE, "memfd_create");
 	refused(open("/dev/zero", O_RDWR | O_CLOEXEC), BYTES, 0, -EMEDIUMTYPE, "memfd_create");
-	refused(memory_file(MFD_ALLOW_SEALING, 1), BYTES, VDM_REGION_FILE, -EOPNOTSUPP,
-		"not supported");
 }
 
 static void what_could_shrink_is_refused(void **state)
