@@ -25,18 +25,12 @@ static void client_welcomed(struct connection *connection)
 	region_table_announce(&client->regions);
 }
 
-/* A client that has not been connected yet. */
-static int client_new(const struct vdm_options *given, struct vdm_client **client)
+int client_make(const struct vdm_options *options, struct connection *daemon,
+		struct vdm_client **client)
 {
-	struct vdm_options options;
-	int result = options_complete(given, &default_options, &options);
-
-	if (result)
-		return result;
-
 	uint32_t epoch = fork_epoch();
 	struct vdm_client *c = epoch ? calloc(1, sizeof *c) : NULL;
-	char *path = strdup(conversation_path(options.socket));
+	char *path = strdup(options->socket);
 
 	if (!c || !path) {
 		free(c);
@@ -44,18 +38,30 @@ static int client_new(const struct vdm_options *given, struct vdm_client **clien
 		fail(-ENOMEM, "out of memory");
 		return -ENOMEM;
 	}
-	options.socket = path;
 	c->socket_path = path;
 	c->epoch = epoch;
-	c->options = options;
-	connection_init(&c->connection, &c->options, client_welcomed);
+	c->options = *options;
+	c->options.socket = path;
+	connection_init(&c->connection, &c->options, daemon, client_welcomed);
 	c->regions.connection = &c->connection;
+	c->regions.activities = &c->activities;
 	LIST_INIT(&c->regions.regions);
 	LIST_INIT(&c->regions.files);
 	activities_init(&c->activities, &c->connection.lock);
 	LIST_INIT(&c->counters);
 	*client = c;
 	return 0;
+}
+
+static int client_new(const struct vdm_options *given, struct vdm_client **client)
+{
+	struct vdm_options options;
+	int result = options_complete(given, &default_options, &options);
+
+	if (result)
+		return result;
+	options.socket = conversation_path(options.socket);
+	return client_make(&options, NULL, client);
 }
 
 static int connect_first(struct vdm_client *client)
@@ -90,11 +96,8 @@ int vdm_client_open(const struct vdm_options *options, struct vdm_client **clien
 	return 0;
 }
 
-void vdm_client_close(struct vdm_client *client)
+static void client_free(struct vdm_client *client)
 {
-	if (!client)
-		return;
-	WITHOUT_CANCELLATION;
 	/* A forked child has no threads to stop, and one of them may have held a lock: the engine's
 	 * memory stays as it is. */
 	if (client->file_engine && !fork_happened(client->epoch))
@@ -103,6 +106,16 @@ void vdm_client_close(struct vdm_client *client)
 	activities_destroy(&client->activities);
 	free(client->socket_path);
 	free(client);
+}
+
+void vdm_client_close(struct vdm_client *client)
+{
+	if (!client)
+		return;
+	WITHOUT_CANCELLATION;
+	if (client_filer(client))
+		client_free(client_filer(client));
+	client_free(client);
 }
 
 struct vdm_client *vdm_client_default(void)
@@ -207,6 +220,7 @@ int vdm_client_counters(struct vdm_client *client, struct vdm_client_counters *c
 		.taken_back = sum.taken_back,
 		.file_operations = sum.file_operations,
 		.file_bytes = sum.file_bytes,
+		.file_offloaded = sum.file_offloaded,
 	};
 
 	copy_out(counters, counters->size, &full, sizeof full);

@@ -11,10 +11,13 @@
 #include "error.h"
 
 void connection_init(struct connection *connection, const struct vdm_options *options,
-		     void (*welcomed)(struct connection *connection))
+		     struct connection *daemon, void (*welcomed)(struct connection *connection))
 {
-	*connection = (struct connection){
-		.options = options, .welcomed = welcomed, .socket = -1, .lease = -1};
+	*connection = (struct connection){.options = options,
+					  .daemon = daemon,
+					  .welcomed = welcomed,
+					  .socket = -1,
+					  .lease = -1};
 	pthread_mutex_init(&connection->talk, NULL);
 	pthread_mutex_init(&connection->lock, NULL);
 }
@@ -83,6 +86,33 @@ static void opened(struct connection *c, int socket, int lease)
 	c->welcomed(c);
 }
 
+/* Ask the daemon for a socket to the filer. Returns it, or a negative errno with its sentence. */
+static int ask_for_filer(struct connection *daemon)
+{
+	struct vdm_message_files request = {.header = {VDM_MESSAGE_FILES, sizeof request}};
+	struct vdm_packet answer;
+	int result = connection_request(daemon, &request.header, NULL, 0, VDM_MESSAGE_FILES_OPENED,
+					VDM_FILES_FD_COUNT, &answer);
+
+	return result ? result : vdm_packet_take(&answer, VDM_FILES_FD_SOCKET);
+}
+
+static int open_filer(struct connection *c)
+{
+	int fd = ask_for_filer(c->daemon), lease, result = fd;
+
+	if (fd >= 0)
+		result = conversation_greet_on(fd, 0, GREETING_PATIENCE_MS, &lease, &c->welcome);
+	if (result == 0) {
+		opened(c, fd, lease);
+		return 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	set_state(c, CONNECTION_NONE, -1, result);
+	return result;
+}
+
 int connection_open(struct connection *c)
 {
 	const struct vdm_options *options = c->options;
@@ -90,6 +120,8 @@ int connection_open(struct connection *c)
 	unsigned timeout_ms = options->answer_timeout_ms;
 	int fd, lease, result;
 
+	if (c->daemon)
+		return open_filer(c);
 	if (options->flags & VDM_OPTION_LOCAL_ONLY) {
 		set_state(c, CONNECTION_NONE, -1, -ENOTCONN);
 		return 0;
@@ -191,11 +223,15 @@ void connection_look(struct connection *c)
 
 void connection_renew(struct connection *c)
 {
+	if (c->daemon)
+		pthread_mutex_lock(&c->daemon->talk);
 	pthread_mutex_lock(&c->talk);
 	connection_look(c);
 	if (c->state == CONNECTION_NONE)
 		connection_open(c);
 	pthread_mutex_unlock(&c->talk);
+	if (c->daemon)
+		pthread_mutex_unlock(&c->daemon->talk);
 }
 
 int connection_request(struct connection *c, const struct vdm_message_header *request,

@@ -29,13 +29,16 @@ enum connection_state {
 
 struct connection {
 	const struct vdm_options *options; /* every field valid */
+	/* Of a connection to a filer: the one to the daemon, which is asked for it. Else NULL. */
+	struct connection *daemon;
 	/* Called after each welcome with `talk` held: the daemon knows nothing of the client
 	 * yet. */
 	void (*welcomed)(struct connection *connection);
 
 	/*
 	 * Two locks, taken in this order. `talk` is held for a conversation, which takes as long as
-	 * the daemon likes, up to options->answer_timeout_ms. `lock` is held for moments only. A
+	 * the daemon likes, up to options->answer_timeout_ms. `lock` is held for moments only. The
+	 * `talk` of the connection to the daemon is taken before that of the one to a filer. A
 	 * thread that changes `state`, `socket`, `lease`, `error` or `number` holds both, so that
 	 * either is enough to read them.
 	 */
@@ -54,8 +57,9 @@ struct connection {
 /* A client that can do without a daemon waits no longer than this for an answer to its greeting. */
 #define GREETING_PATIENCE_MS 1000
 
+/* `daemon` is NULL, or the connection is to be one to a filer. */
 void connection_init(struct connection *connection, const struct vdm_options *options,
-		     void (*welcomed)(struct connection *connection));
+		     struct connection *daemon, void (*welcomed)(struct connection *connection));
 void connection_destroy(struct connection *connection);
 
 /* The caller of these holds `talk`. */
@@ -63,7 +67,7 @@ void connection_destroy(struct connection *connection);
 /*
  * Connect and greet. Returns 0 or a negative errno with its sentence. -ETIMEDOUT: there is no
  * answer yet; if the client can do without a daemon, connection_look() finds the answer when it
- * comes.
+ * comes. For a filer the caller also holds the `talk` of the connection to the daemon.
  */
 int connection_open(struct connection *connection);
 

@@ -202,8 +202,8 @@ int conversation_ask_stranger(int socket, unsigned timeout_ms,
 	return result == -EPROTO ? -ENOTCONN : result;
 }
 
-int conversation_greet(const char *path, uint64_t features, unsigned timeout_ms, int *socket,
-		       int *lease, struct vdm_message_welcome *welcome)
+int conversation_greet_on(int socket, uint64_t features, unsigned timeout_ms, int *lease,
+			  struct vdm_message_welcome *welcome)
 {
 	struct vdm_message_hello hello = {
 		.header = {VDM_MESSAGE_HELLO, sizeof hello},
@@ -213,12 +213,9 @@ int conversation_greet(const char *path, uint64_t features, unsigned timeout_ms,
 	};
 	struct vdm_packet answer;
 
-	*socket = open_socket(path, deadline_in(timeout_ms));
-	if (*socket < 0)
-		return *socket;
 	snprintf(hello.command, sizeof hello.command, "%s", program_invocation_short_name);
 
-	int result = conversation_ask_stranger(*socket, timeout_ms, &hello.header,
+	int result = conversation_ask_stranger(socket, timeout_ms, &hello.header,
 					       VDM_MESSAGE_WELCOME, VDM_WELCOME_FD_COUNT, &answer);
 
 	if (result == 0) {
@@ -226,6 +223,15 @@ int conversation_greet(const char *path, uint64_t features, unsigned timeout_ms,
 		*lease = vdm_packet_take(&answer, VDM_WELCOME_FD_LEASE);
 	}
 	return result;
+}
+
+int conversation_greet(const char *path, uint64_t features, unsigned timeout_ms, int *socket,
+		       int *lease, struct vdm_message_welcome *welcome)
+{
+	*socket = open_socket(path, deadline_in(timeout_ms));
+	if (*socket < 0)
+		return *socket;
+	return conversation_greet_on(*socket, features, timeout_ms, lease, welcome);
 }
 
 int conversation_open(const char *path, unsigned timeout_ms, struct vdm_message_welcome *welcome)

@@ -30,6 +30,10 @@ const char *conversation_path(const char *given);
 int conversation_greet(const char *path, uint64_t features, unsigned timeout_ms, int *socket,
 		       int *lease, struct vdm_message_welcome *welcome);
 
+/* Greet on a connected socket, which stays open. Returns as conversation_greet() does. */
+int conversation_greet_on(int socket, uint64_t features, unsigned timeout_ms, int *lease,
+			  struct vdm_message_welcome *welcome);
+
 /*
  * The same, for who will have nothing in use. Returns the socket, or a negative errno with its
  * sentence.

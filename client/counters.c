@@ -14,6 +14,7 @@ void counters_add(struct ring_counters *sum, const struct ring_counters *more)
 	ADD(local_bytes);
 	ADD(file_operations);
 	ADD(file_bytes);
+	ADD(file_offloaded);
 	ADD(failed);
 	ADD(doorbells);
 	ADD(sleeps);

@@ -11,7 +11,7 @@ struct ring_counters {
 	LIST_ENTRY(ring_counters) entry; /* vdm_client::counters */
 	_Atomic uint64_t offloaded, offloaded_bytes;
 	_Atomic uint64_t local_small, local_outside, local_disconnected, local_bytes, taken_back;
-	_Atomic uint64_t file_operations, file_bytes;
+	_Atomic uint64_t file_operations, file_bytes, file_offloaded;
 	_Atomic uint64_t failed, doorbells, sleeps;
 };
 

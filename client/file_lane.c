@@ -8,8 +8,11 @@
 #include "cancellation.h"
 #include "client.h"
 #include "file_engine.h"
+#include "filer.h"
+#include "ring_daemon.h"
 #include "ring_flight.h"
 #include "ring_inprocess.h"
+#include "ring_local.h"
 #include "ring_publish.h"
 
 /* How long to wait between two looks at a lane that a region's release waits for. */
@@ -41,34 +44,125 @@ int file_lane_check(const struct vdm_ring *ring, const struct vdm_sqe *sqe, bool
 }
 
 /* NULL: it cannot be opened, and `*error` is a negative errno. */
-static struct vdm_ring *open_lane(const struct vdm_ring *ring, int *error)
+static struct vdm_ring *open_here(const struct vdm_ring *ring, int *error)
 {
-	WITHOUT_CANCELLATION;
 	struct vdm_client *client = ring->client;
 	struct file_engine *engine = client->file_engine;
 	struct vdm_ring *lane;
-	struct epoll_event event = {.events = EPOLLIN};
 
 	*error = ring_open_inprocess(engine->engine, engine->account, engine->memory, ring->entries,
 				     ring->spin_us, &lane);
 	if (*error)
 		return NULL;
-	if (ring->poll_fd >= 0 &&
-	    epoll_ctl(ring->poll_fd, EPOLL_CTL_ADD, lane->event_fd, &event) < 0) {
-		*error = -errno;
-		engine_queue_remove(lane->queue, NULL);
-		ring_free(lane);
-		return NULL;
-	}
 	pthread_mutex_lock(&client->connection.lock);
 	lane->lane_number = engine->lanes_opened++;
 	LIST_INSERT_HEAD(&engine->lanes, lane, lane);
 	pthread_mutex_unlock(&client->connection.lock);
+	return lane;
+}
+
+/* As open_here() does. A lane of a filer that does not serve it is not connected. */
+static struct vdm_ring *open_filer(const struct vdm_ring *ring, int *error)
+{
+	struct vdm_client *filer = client_filer(ring->client);
+	struct vdm_options options = filer->options;
+	struct vdm_ring *lane;
+
+	options.entries = ring->entries;
+	options.spin_us = ring->spin_us;
+	options.priority = ring->priority;
+	connection_renew(&filer->connection);
+	*error = ring_daemon_open(filer, &options, &lane);
+	return *error ? NULL : lane;
+}
+
+static void reap_lane(struct vdm_ring *ring, enum file_lane_kind kind)
+{
+	struct vdm_ring *lane = ring->lanes[kind];
+	uint64_t bytes = 0, failed = 0, count = 0;
+
+	ring_reap(lane);
+	for (; lane->cqe_head != lane->cqe_tail; lane->cqe_head++, count++) {
+		const struct vdm_cqe *cqe = &lane->cqes[lane->cqe_head & lane->mask];
+
+		bytes += cqe->value;
+		failed += cqe->result != 0;
+		ring->cqes[ring->cqe_tail++ & ring->mask] = *cqe;
+	}
+	if (count == 0)
+		return;
+	ring_count(&ring->counters.file_operations, count);
+	ring_count(&ring->counters.file_bytes, bytes);
+	ring_count(&ring->counters.failed, failed);
+	if (kind == FILE_LANE_FILER)
+		ring_count(&ring->counters.file_offloaded, count);
+}
+
+static void close_here(struct vdm_ring *ring, struct vdm_ring *lane)
+{
+	/* file_lanes_await() finds the lane until everything in it is complete */
+	engine_queue_remove(lane->queue, NULL);
+	reap_lane(ring, FILE_LANE_HERE);
+	pthread_mutex_lock(&ring->client->connection.lock);
+	LIST_REMOVE(lane, lane);
+	pthread_mutex_unlock(&ring->client->connection.lock);
+	ring_free(lane);
+}
+
+static void close_lane(struct vdm_ring *ring, enum file_lane_kind kind)
+{
+	struct vdm_ring *lane = ring->lanes[kind];
+
+	if (lane && kind == FILE_LANE_HERE)
+		close_here(ring, lane);
+	else if (lane)
+		ring_daemon_close(lane);
+	ring->lanes[kind] = NULL;
+}
+
+void file_lanes_close(struct vdm_ring *ring)
+{
+	for (unsigned i = 0; i < FILE_LANES; i++)
+		close_lane(ring, (enum file_lane_kind)i);
+	ring->has_lanes = false;
+}
+
+/* Have vdm_ring_eventfd()'s descriptor tell of the lane, if there is one. Returns 0 or a negative
+ * errno. */
+static int watch(const struct vdm_ring *ring, struct vdm_ring *lane)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	if (ring->poll_fd < 0 || !lane->connected)
+		return 0;
+	if (epoll_ctl(ring->poll_fd, EPOLL_CTL_ADD, lane->event_fd, &event) < 0)
+		return -errno;
 	if (ring->armed) {
 		lane->armed_at = lane->cq_position;
 		ring_arm(lane, lane->cq_position + 1);
 	}
-	return lane;
+	return 0;
+}
+
+void file_lane_open(struct vdm_ring *ring)
+{
+	WITHOUT_CANCELLATION;
+	const enum file_lane_kind kind = ring->wanted;
+	struct vdm_ring *lane = kind == FILE_LANE_HERE ? open_here(ring, &ring->lane_error)
+						       : open_filer(ring, &ring->lane_error);
+
+	ring->lane_wanted = false;
+	if (lane) {
+		ring->lanes[kind] = lane;
+		ring->has_lanes = true;
+		ring->lane_error = watch(ring, lane);
+		if (ring->lane_error)
+			close_lane(ring, kind);
+	}
+	if (ring->lane_error && kind == FILE_LANE_FILER) {
+		ring->no_filer = true; /* the other lane serves */
+		ring->lane_error = 0;
+	}
 }
 
 /* Describe a valid entry by addresses, which are offsets in flat memory. */
@@ -87,6 +181,56 @@ static void describe_flat(const struct vdm_sqe *sqe, struct vdm_descriptor *d)
 		d->pattern = sqe->value;
 }
 
+/* Describe a valid entry by the filer's regions. Returns whether that is possible. */
+static bool describe_named(struct vdm_ring *lane, const struct vdm_sqe *sqe,
+			   struct vdm_descriptor *d)
+{
+	if (entry_facts(sqe) & OP_WRITES)
+		return describe(lane, sqe, d);
+	describe_nothing(d);
+	if (!(entry_facts(sqe) & OP_DESTINATION) || sqe->length == 0)
+		return true;
+
+	const struct region_extent *range =
+		region_view_find(&lane->view, REGION_DESTINATION, sqe->dest, sqe->length,
+				 &d->destination_offset);
+
+	if (!range)
+		return false;
+	d->destination_region = range->id;
+	d->length = sqe->length;
+	return true;
+}
+
+/* 0, or why the entry is refused. */
+static int check(const struct vdm_ring *ring, const struct vdm_sqe *sqe)
+{
+	bool unused;
+	const int result = entry_check(sqe);
+
+	return result ? result : file_lane_check(ring, sqe, &unused);
+}
+
+/* The lane of the next `count` entries: the filer's, if it knows the memory of all of them. */
+static enum file_lane_kind choose(struct vdm_ring *ring, uint32_t count)
+{
+	struct vdm_ring *filer = ring->lanes[FILE_LANE_FILER];
+
+	if (!filer)
+		return client_filer(ring->client) && !ring->no_filer ? FILE_LANE_FILER
+								     : FILE_LANE_HERE;
+	if (!filer->connected)
+		return FILE_LANE_HERE;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct vdm_sqe *sqe = ring_entry(ring, ring->dispatched + i);
+		struct vdm_descriptor unused;
+
+		if (check(ring, sqe) == 0 && !describe_named(filer, sqe, &unused))
+			return FILE_LANE_HERE;
+	}
+	return FILE_LANE_FILER;
+}
+
 static void publish_refused(struct vdm_ring *lane, struct cursor *cursor, const struct vdm_sqe *sqe,
 			    int refusal)
 {
@@ -102,84 +246,95 @@ static void publish_refused(struct vdm_ring *lane, struct cursor *cursor, const 
 	pending->refusal = refusal;
 }
 
-int file_lane_publish(struct vdm_ring *ring, uint32_t count)
+/* Publish the next `count` entries, which are one or a chain. */
+static void publish_in(struct vdm_ring *ring, struct vdm_ring *lane, uint32_t count)
 {
-	struct vdm_ring *lane = ring->files;
-	bool ordered = false;
-
-	if (!lane) {
-		int error;
-
-		lane = open_lane(ring, &error);
-		if (!lane)
-			return error;
-		ring->files = lane;
-	}
-
 	struct cursor cursor = cursor_of(lane);
 
 	cursor.entry = ring->dispatched;
 	for (uint32_t i = 0; i < count; i++) {
 		const struct vdm_sqe *sqe = ring_entry(ring, cursor.entry);
 		struct vdm_descriptor *slot = slot_at(lane, cursor);
-		bool unused;
-		int refusal = entry_check(sqe);
+		const int refusal = check(ring, sqe);
 
-		if (!refusal)
-			refusal = file_lane_check(ring, sqe, &unused);
-		ordered |= entry_is_ordered(sqe);
 		if (refusal) {
 			publish_refused(lane, &cursor, sqe, refusal);
 			continue;
 		}
-		describe_flat(sqe, slot);
+		if (lane->client)
+			describe_named(lane, sqe, slot);
+		else
+			describe_flat(sqe, slot);
 		publish(lane, &cursor, sqe, slot);
 	}
 	cursor_store(lane, cursor);
 	lane->submitted = lane->dispatched; /* no entries of its own */
 	ring->dispatched = cursor.entry;
-	if (ordered)
-		lane->ordered = lane->sq_position;
 	/* relaxed: activity_leave() orders it; partner: file_lanes_await() */
 	atomic_store_explicit(&lane->published, lane->sq_position, memory_order_relaxed);
 	ring_doorbell(lane);
-	return 0;
 }
 
-void file_lane_reap(struct vdm_ring *ring)
+/* Whether what has been given to the ring and its other file lanes lets the next entries begin in
+ * this one. */
+static bool others_allow(const struct vdm_ring *ring, enum file_lane_kind kind, bool ordered)
 {
-	struct vdm_ring *lane = ring->files;
-	uint64_t bytes = 0, failed = 0, count = 0;
+	if (!ring_order_settled(ring) || (ordered && ring_in_flight(ring) > 0))
+		return false;
+	for (unsigned i = 0; i < FILE_LANES; i++) {
+		const struct vdm_ring *other = i == kind ? NULL : ring->lanes[i];
 
-	ring_reap(lane);
-	for (; lane->cqe_head != lane->cqe_tail; lane->cqe_head++, count++) {
-		const struct vdm_cqe *cqe = &lane->cqes[lane->cqe_head & lane->mask];
-
-		bytes += cqe->value;
-		failed += cqe->result != 0;
-		ring->cqes[ring->cqe_tail++ & ring->mask] = *cqe;
+		if (other && (!ring_order_settled(other) || (ordered && ring_in_flight(other) > 0)))
+			return false;
 	}
-	if (count == 0)
-		return;
-	ring_count(&ring->counters.file_operations, count);
-	ring_count(&ring->counters.file_bytes, bytes);
-	ring_count(&ring->counters.failed, failed);
+	return true;
 }
 
-void file_lane_close(struct vdm_ring *ring)
+/* Returns whether the next entries are done with: published, or failed for want of a lane. */
+static bool advance(struct vdm_ring *ring, uint32_t count, bool ordered)
 {
-	struct vdm_ring *lane = ring->files;
-	struct vdm_client *client = ring->client;
+	const enum file_lane_kind kind = choose(ring, count);
+	struct vdm_ring *lane = ring->lanes[kind];
 
-	if (!lane)
-		return;
-	engine_queue_remove(lane->queue, NULL);
-	file_lane_reap(ring);
-	pthread_mutex_lock(&client->connection.lock);
-	LIST_REMOVE(lane, lane);
-	pthread_mutex_unlock(&client->connection.lock);
-	ring->files = NULL;
-	ring_free(lane);
+	if (!others_allow(ring, kind, ordered))
+		return false;
+	if (!lane && !ring->lane_error) {
+		ring->lane_wanted = true;
+		ring->wanted = kind;
+		return false;
+	}
+	if (lane) {
+		publish_in(ring, lane, count);
+		if (ordered)
+			lane->ordered = lane->sq_position;
+	} else {
+		for (uint32_t i = 0; i < count; i++)
+			ring_complete_entry(ring, i == 0 ? ring->lane_error : -ECANCELED);
+		ring->lane_error = 0;
+	}
+	return true;
+}
+
+bool file_lane_advance(struct vdm_ring *ring, uint32_t count, bool ordered)
+{
+	struct vdm_ring *filer = ring->lanes[FILE_LANE_FILER];
+	bool done;
+
+	if (!filer)
+		return advance(ring, count, ordered);
+	activity_enter(&filer->activity);
+	region_view_refresh(&filer->view, &filer->client->regions, filer->connection);
+	done = advance(ring, count, ordered);
+	activity_set_in_flight(&filer->activity, ring_in_flight(filer) > 0);
+	activity_leave(&filer->activity);
+	return done;
+}
+
+void file_lanes_reap(struct vdm_ring *ring)
+{
+	for (unsigned i = 0; i < FILE_LANES; i++)
+		if (ring->lanes[i])
+			reap_lane(ring, (enum file_lane_kind)i);
 }
 
 /* The newest lane that is older than the one with that number. The caller holds the lock. */
@@ -213,7 +368,7 @@ void file_lanes_await(struct vdm_client *client)
 	const struct file_engine *engine = client->file_engine;
 
 	while (engine && (lane = lane_before(engine, number))) {
-		/* relaxed: ordered by activities_await_inactive(); partner: file_lane_publish() */
+		/* relaxed: ordered by activities_await_inactive(); partner: publish_in() */
 		const uint32_t published =
 			atomic_load_explicit(&lane->published, memory_order_relaxed);
 

@@ -14,7 +14,7 @@
 #include "error.h"
 #include "file_check.h"
 #include "file_engine.h"
-#include "file_lane.h"
+#include "filer.h"
 #include "fork.h"
 #include "op/files.h"
 #include "vdm_region.h"
@@ -73,6 +73,7 @@ static int enter(struct vdm_client *client, struct vdm_region *region, uint64_t 
 		return fail(result, "cannot open a region of %zu bytes of a file: %s", region->size,
 			    strerror(-result));
 	region_table_add_file(&client->regions, region);
+	filer_open(client);
 	return 0;
 }
 
@@ -122,7 +123,9 @@ int vdm_region_open_file(struct vdm_client *client, int fd, uint64_t offset, uin
 				      .fd = open_own(fd),
 				      .size = length,
 				      .writable = !(flags & VDM_REGION_READONLY),
-				      .of_file = true};
+				      .of_file = true,
+				      .extends = flags & VDM_REGION_EXTEND,
+				      .offset = offset};
 	if (region->fd < 0) {
 		result = fail(-errno, "cannot duplicate descriptor %d: %s", fd, strerror(errno));
 	} else {
@@ -137,21 +140,8 @@ int vdm_region_open_file(struct vdm_client *client, int fd, uint64_t offset, uin
 	return result;
 }
 
-void file_region_release(struct vdm_region *region)
+void file_region_forget(struct vdm_region *region)
 {
-	struct vdm_client *client = region->client;
-
-	pthread_mutex_lock(&client->connection.talk);
-	pthread_mutex_lock(&client->connection.lock);
-	region_table_remove(&client->regions, region);
-	/* afterwards no ring finds it any more */
-	activities_await_inactive(&client->activities);
-	pthread_mutex_unlock(&client->connection.lock);
-	pthread_mutex_unlock(&client->connection.talk);
-
-	file_lanes_await(client);
-	files_remove(client->file_engine->files, region->address);
-	if (region->mapped)
-		munmap(region->address, region->size);
-	free(region);
+	files_remove(region->client->file_engine->files, region->address);
+	region->fd = -1; /* it has been closed */
 }

@@ -5,7 +5,7 @@
 
 struct vdm_region;
 
-/* Release such a region, and wait until no operation uses it. The caller is no forked child. */
-void file_region_release(struct vdm_region *region);
+/* Take the file from the file engine, and close it. No operation uses the region any more. */
+void file_region_forget(struct vdm_region *region);
 
 #endif

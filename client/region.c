@@ -13,6 +13,7 @@
 #include "error.h"
 #include "file_lane.h"
 #include "file_region.h"
+#include "filer.h"
 #include "fork.h"
 #include "mapping.h"
 #include "region_memfd.h"
@@ -54,6 +55,8 @@ static int region_enter(struct vdm_region *region, struct vdm_region **out)
 		region->file = status.st_ino;
 		pthread_mutex_lock(&client->connection.talk);
 		result = region_table_add(&client->regions, region);
+		if (!result)
+			filer_add(client, region);
 		pthread_mutex_unlock(&client->connection.talk);
 	}
 	if (result)
@@ -135,54 +138,21 @@ int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t b
 	return region_enter(region, out);
 }
 
-/*
- * Take the region out of the client's table. On return no thread of this process uses it any more,
- * and none will, except through pointers of the program. `*connection` is the connection whose
- * daemon gave the region its id. Returns whether operations may be in flight.
- */
-static bool region_leave(struct vdm_region *region, uint32_t *connection)
-{
-	struct vdm_client *client = region->client;
-
-	pthread_mutex_lock(&client->connection.talk);
-	pthread_mutex_lock(&client->connection.lock);
-	region_table_remove(&client->regions, region);
-	bool in_flight = activities_await_inactive(&client->activities);
-
-	*connection = client->connection.number;
-	pthread_mutex_unlock(&client->connection.lock);
-	pthread_mutex_unlock(&client->connection.talk);
-	return in_flight;
-}
-
 int vdm_region_release(struct vdm_region *region)
 {
 	if (!region)
 		return 0;
 	WITHOUT_CANCELLATION;
-	struct vdm_client *client = region->client;
 
-	if (fork_happened(client->epoch)) {
+	if (fork_happened(region->client->epoch)) {
 		region_free(region); /* the child's copy of the mapping and of the descriptor */
 		return fork_error();
 	}
-	if (region->of_file) {
-		file_region_release(region);
-		return 0;
-	}
-
-	uint32_t connection;
-	bool in_flight = region_leave(region, &connection);
-
-	file_lanes_await(client); /* they may move bytes from or to this memory */
-	if (region->id) {
-		struct vdm_message_region_remove request = {
-			.header = {VDM_MESSAGE_REGION_REMOVE, sizeof request},
-			.region = region->id,
-		};
-
-		connection_let_go(&client->connection, connection, &request.header, in_flight);
-	}
+	region_table_withdraw(&region->client->regions, region);
+	file_lanes_await(region->client); /* they may move bytes from or to this memory */
+	filer_let_go(region);
+	if (region->of_file)
+		file_region_forget(region);
 	region_free(region);
 	return 0;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "activity.h"
 #include "error.h"
 #include "vdm_region.h"
 
@@ -12,17 +13,26 @@ static void table_changed(struct region_table *table)
 	atomic_fetch_add_explicit(&table->changes, 1, memory_order_release);
 }
 
-/* Have the daemon map a region. */
+/* Make a region known to the other side. Returns 0 or a negative errno with its sentence. */
 static int announce(struct region_table *table, struct vdm_region *region)
 {
-	struct vdm_message_region_add request = {
-		.header = {VDM_MESSAGE_REGION_ADD, sizeof request},
+	const uint32_t flags = (region->writable ? 0 : VDM_REGION_READ_ONLY) |
+			       (region->extends ? VDM_REGION_EXTEND : 0);
+	const struct vdm_message_region_add memory = {
+		.header = {VDM_MESSAGE_REGION_ADD, sizeof memory},
 		.size = region->size,
-		.flags = region->writable ? 0 : VDM_REGION_READ_ONLY,
+		.flags = flags,
+	};
+	const struct vdm_message_file_add file = {
+		.header = {VDM_MESSAGE_FILE_ADD, sizeof file},
+		.offset = region->offset,
+		.size = region->size,
+		.flags = flags,
 	};
 	struct vdm_packet answer;
-	int result = connection_request(table->connection, &request.header, &region->fd, 1,
-					VDM_MESSAGE_REGION_ADDED, 0, &answer);
+	int result = connection_request(table->connection,
+					region->of_file ? &file.header : &memory.header,
+					&region->fd, 1, VDM_MESSAGE_REGION_ADDED, 0, &answer);
 
 	if (result)
 		return result;
@@ -77,6 +87,15 @@ int region_table_add(struct region_table *table, struct vdm_region *region)
 	return 0;
 }
 
+void region_table_add_copy(struct region_table *table, struct vdm_region *region)
+{
+	announce(table, region);
+	pthread_mutex_lock(&table->connection->lock);
+	LIST_INSERT_HEAD(&table->regions, region, entry);
+	table_changed(table);
+	pthread_mutex_unlock(&table->connection->lock);
+}
+
 void region_table_add_file(struct region_table *table, struct vdm_region *region)
 {
 	pthread_mutex_lock(&table->connection->lock);
@@ -85,8 +104,23 @@ void region_table_add_file(struct region_table *table, struct vdm_region *region
 	pthread_mutex_unlock(&table->connection->lock);
 }
 
-void region_table_remove(struct region_table *table, struct vdm_region *region)
+void region_table_withdraw(struct region_table *table, struct vdm_region *region)
 {
+	struct connection *c = table->connection;
+	const struct vdm_message_region_remove request = {
+		.header = {VDM_MESSAGE_REGION_REMOVE, sizeof request},
+		.region = region->id,
+	};
+
+	pthread_mutex_lock(&c->talk);
+	pthread_mutex_lock(&c->lock);
 	LIST_REMOVE(region, entry);
 	table_changed(table);
+	const bool in_flight = activities_await_inactive(table->activities);
+	const uint32_t connection = c->number; /* the daemon's that gave the region its id */
+
+	pthread_mutex_unlock(&c->lock);
+	pthread_mutex_unlock(&c->talk);
+	if (region->id)
+		connection_let_go(c, connection, &request.header, in_flight);
 }

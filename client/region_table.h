@@ -9,13 +9,15 @@
 
 #include "connection.h"
 
+struct activities;
 struct vdm_region;
 
 struct region_table {
 	struct connection *connection;
+	struct activities *activities; /* of the client's rings */
 	/* A thread that changes it holds the connection's `talk` and `lock`. */
 	LIST_HEAD(, vdm_region) regions;
-	LIST_HEAD(, vdm_region) files; /* regions of files, of which the daemon is not told */
+	LIST_HEAD(, vdm_region) files; /* regions of files, of which the filer alone is told */
 	/* How often the regions or the connection have changed. release; partner:
 	 * region_view_refresh() */
 	_Atomic uint32_t changes;
@@ -31,10 +33,18 @@ void region_table_announce(struct region_table *table);
  * sentence. */
 int region_table_add(struct region_table *table, struct vdm_region *region);
 
+/* Add a region that stands for one of another client, with the same memory. If the other side
+ * refuses it, it has no number there. */
+void region_table_add_copy(struct region_table *table, struct vdm_region *region);
+
 /* Add a region of a file. */
 void region_table_add_file(struct region_table *table, struct vdm_region *region);
 
-/* Of either kind. The caller holds the connection's `lock` too. */
-void region_table_remove(struct region_table *table, struct vdm_region *region);
+/*
+ * Take out a region of either kind, and have the daemon let go of it. On return no thread of this
+ * process uses it any more, except through pointers of the program, and the daemon never touches it
+ * again. The caller holds no lock, and is no forked child.
+ */
+void region_table_withdraw(struct region_table *table, struct vdm_region *region);
 
 #endif

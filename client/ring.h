@@ -32,11 +32,15 @@ struct pending {
 	int32_t refusal; /* PENDING_REFUSED: its result, unless it is cancelled */
 };
 
+/* Which of them, see file_lane.h. */
+enum file_lane_kind { FILE_LANE_HERE, FILE_LANE_FILER, FILE_LANES };
+
 struct vdm_ring {
 	struct vdm_client *client; /* NULL for a ring within this process */
 	uint32_t epoch;            /* of the process, see fork.h */
 	uint32_t entries, mask;    /* a power of two, and one less */
 	uint32_t spin_us;
+	int32_t priority;
 	size_t threshold;
 	uint32_t connection; /* number of the client's connection at its opening */
 	bool connected;      /* the other side serves the ring */
@@ -90,15 +94,20 @@ struct vdm_ring {
 	int64_t hangup_looked_ms;
 	struct ring_counters counters;
 
-	/* The file lane: a ring within this process, which completes what concerns files. NULL
-	 * until there was such an operation. See file_lane.h. */
-	struct vdm_ring *files;
+	/* The file lanes: rings that complete what concerns files. NULL until there was such an
+	 * operation. See file_lane.h. */
+	struct vdm_ring *lanes[FILE_LANES];
+	bool has_lanes;
+	bool lane_wanted;           /* the next entry waits for a lane to be opened, */
+	enum file_lane_kind wanted; /* this one; */
+	bool no_filer;              /* the filer's lane could not be opened */
+	int lane_error;             /* or why it cannot be: a negative errno */
 
 	/* Of a ring within this process. */
 	struct engine_queue *queue;
 	int signal_fd;
 
-	/* Of a file lane. */
+	/* Of a file lane within this process. */
 	LIST_ENTRY(vdm_ring) lane; /* file_engine::lanes */
 	uint64_t lane_number;      /* no other lane of the client has had it */
 	/* Value of sq_position, for other threads. relaxed; partner: file_lanes_await() */
@@ -141,10 +150,14 @@ static inline const struct vdm_descriptor *ring_descriptor(const struct vdm_ring
 	return &ring->descriptors[position & ring->mask];
 }
 
-/* Operations that have been given to the file lane and not reaped. */
+/* Operations that have been given to the file lanes and not reaped. */
 static inline uint32_t ring_files_in_flight(const struct vdm_ring *ring)
 {
-	return ring->files ? ring_in_flight(ring->files) : 0;
+	uint32_t sum = 0;
+
+	for (unsigned i = 0; ring->has_lanes && i < FILE_LANES; i++)
+		sum += ring->lanes[i] ? ring_in_flight(ring->lanes[i]) : 0;
+	return sum;
 }
 
 /*

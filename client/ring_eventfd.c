@@ -30,8 +30,9 @@ static void arm_for_next(struct vdm_ring *ring)
 	do {
 		if (ring->connected)
 			arm_lane(ring, ring);
-		if (ring->files)
-			arm_lane(ring, ring->files);
+		for (unsigned i = 0; i < FILE_LANES; i++)
+			if (ring->lanes[i] && ring->lanes[i]->connected)
+				arm_lane(ring, ring->lanes[i]);
 		ring->armed = true;
 		ring_progress(ring);
 	} while (ring->connected && ring_unseen(ring) == 0 && ring->armed_at != ring->cq_position);
@@ -56,6 +57,15 @@ void ring_eventfd_after_wait(struct vdm_ring *ring, unsigned given)
 		ring_signal_self(ring);
 }
 
+/* Returns 0; or -1 with errno set. */
+static int watch(int poll_fd, const struct vdm_ring *side)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	return side && side->connected ? epoll_ctl(poll_fd, EPOLL_CTL_ADD, side->event_fd, &event)
+				       : 0;
+}
+
 int vdm_ring_eventfd(struct vdm_ring *ring)
 {
 	if (fork_happened(ring->epoch))
@@ -68,8 +78,8 @@ int vdm_ring_eventfd(struct vdm_ring *ring)
 	int self_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
 	if (poll_fd < 0 || self_fd < 0 || epoll_ctl(poll_fd, EPOLL_CTL_ADD, self_fd, &event) < 0 ||
-	    (ring->connected && epoll_ctl(poll_fd, EPOLL_CTL_ADD, ring->event_fd, &event) < 0) ||
-	    (ring->files && epoll_ctl(poll_fd, EPOLL_CTL_ADD, ring->files->event_fd, &event) < 0)) {
+	    watch(poll_fd, ring) < 0 || watch(poll_fd, ring->lanes[FILE_LANE_HERE]) < 0 ||
+	    watch(poll_fd, ring->lanes[FILE_LANE_FILER]) < 0) {
 		int error = errno;
 
 		if (poll_fd >= 0)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "cancellation.h"
@@ -16,23 +17,32 @@
 #define HANGUP_LOOK_MS  100
 #define PEEKS_PER_CLOCK 16
 
+/* The other side of the ring, or of one of its file lanes, has gone. */
+static void lost(struct vdm_ring *ring, struct vdm_ring *side)
+{
+	ring_lost(side);
+	if (ring->poll_fd >= 0 && side != ring)
+		epoll_ctl(ring->poll_fd, EPOLL_CTL_DEL, side->event_fd, NULL);
+}
+
 void ring_progress(struct vdm_ring *ring)
 {
 	ring_reap(ring);
-	if (ring->files)
-		file_lane_reap(ring);
+	if (ring->has_lanes)
+		file_lanes_reap(ring);
 	ring_advance(ring);
 }
 
-static void take_signals(struct vdm_ring *ring)
+/* Of the ring itself, or of one of its file lanes. */
+static void take_signals(struct vdm_ring *ring, struct vdm_ring *side)
 {
 	uint64_t signal;
 
-	while (ring->connected) {
-		ssize_t got = recv(ring->event_fd, &signal, sizeof signal, MSG_DONTWAIT);
+	while (side->connected) {
+		ssize_t got = recv(side->event_fd, &signal, sizeof signal, MSG_DONTWAIT);
 
 		if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
-			ring_lost(ring);
+			lost(ring, side);
 		else if (got < 0)
 			return;
 	}
@@ -40,14 +50,25 @@ static void take_signals(struct vdm_ring *ring)
 
 void ring_take_signals(struct vdm_ring *ring)
 {
-	take_signals(ring);
-	if (ring->files)
-		take_signals(ring->files);
+	take_signals(ring, ring);
+	for (unsigned i = 0; ring->has_lanes && i < FILE_LANES; i++)
+		if (ring->lanes[i])
+			take_signals(ring, ring->lanes[i]);
+}
+
+static void look_at(struct vdm_ring *ring, struct vdm_ring *side)
+{
+	/* The signals are not read: another thread, of a mover, may be sleeping for them. */
+	struct pollfd event = {.fd = side->event_fd, .events = POLLRDHUP};
+
+	if (side->connected && poll(&event, 1, 0) > 0)
+		lost(ring, side);
 }
 
 void ring_look_for_hangup(struct vdm_ring *ring)
 {
-	if (ring_in_flight(ring) == 0 || ++ring->hangup_looks % PEEKS_PER_CLOCK != 0)
+	if (ring_in_flight(ring) + ring_files_in_flight(ring) == 0 ||
+	    ++ring->hangup_looks % PEEKS_PER_CLOCK != 0)
 		return;
 
 	int64_t now = coarse_ns() / 1000000;
@@ -56,11 +77,9 @@ void ring_look_for_hangup(struct vdm_ring *ring)
 		return;
 	ring->hangup_looked_ms = now;
 	WITHOUT_CANCELLATION;
-	/* The signals are not read: another thread, of a mover, may be sleeping for them. */
-	struct pollfd event = {.fd = ring->event_fd, .events = POLLRDHUP};
-
-	if (ring->connected && poll(&event, 1, 0) > 0)
-		ring_lost(ring);
+	look_at(ring, ring);
+	if (ring->lanes[FILE_LANE_FILER])
+		look_at(ring, ring->lanes[FILE_LANE_FILER]);
 }
 
 void ring_poll(struct vdm_ring *ring)

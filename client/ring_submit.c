@@ -110,7 +110,7 @@ static void run_here(struct vdm_ring *ring, uint32_t count, enum lane lane)
  * before it must have been reaped. */
 static bool may_run_here(const struct vdm_ring *ring, bool ordered)
 {
-	return ring_order_settled(ring) && file_lane_settled(ring) &&
+	return ring_order_settled(ring) && file_lanes_settled(ring) &&
 	       (!ordered || (ring_in_flight(ring) == 0 && ring_files_in_flight(ring) == 0));
 }
 
@@ -119,22 +119,8 @@ static bool may_run_here(const struct vdm_ring *ring, bool ordered)
 static bool may_publish(const struct vdm_ring *ring, uint32_t count, bool ordered, bool linked)
 {
 	return ring->entries - ring_in_flight(ring) >= count &&
-	       (!(ordered || linked) || ring->contested == 0) && file_lane_settled(ring) &&
+	       (!(ordered || linked) || ring->contested == 0) && file_lanes_settled(ring) &&
 	       (!ordered || ring_files_in_flight(ring) == 0);
-}
-
-/* Move the next `count` entries into the file lane, whose engine keeps the order of what it has.
- * Returns false if they have to wait. */
-static bool advance_files(struct vdm_ring *ring, uint32_t count, bool ordered)
-{
-	if (!ring_order_settled(ring) || (ordered && ring_in_flight(ring) > 0))
-		return false;
-
-	int result = file_lane_publish(ring, count);
-
-	for (uint32_t i = 0; result && i < count; i++)
-		ring_complete_entry(ring, i == 0 ? result : -ECANCELED);
-	return true;
 }
 
 /* Move a chain into one lane: the file lane if one of its entries concerns a file, the remote one
@@ -161,7 +147,7 @@ static __attribute__((noinline)) bool advance_chain(struct vdm_ring *ring, uint6
 	} while (sqe->flags & VDM_SQE_LINK);
 
 	if (any_of_file)
-		return advance_files(ring, length, ordered);
+		return file_lane_advance(ring, length, ordered);
 	if (lane != LANE_REMOTE) {
 		if (!may_run_here(ring, ordered))
 			return false;
@@ -206,7 +192,7 @@ static
 				 : choose_lane(ring, sqe, !ring_order_settled(ring), slot);
 
 	if (of_file)
-		return advance_files(ring, 1, ordered);
+		return file_lane_advance(ring, 1, ordered);
 	if (lane != LANE_REMOTE) {
 		if (!may_run_here(ring, ordered))
 			return false;
@@ -236,7 +222,7 @@ static inline bool publish_plain(struct vdm_ring *ring, const struct vdm_sqe *sq
 	struct cursor cursor = cursor_of(ring);
 	uint64_t sum = 0;
 
-	if (!ring->connected || room == 0 || !file_lane_settled(ring))
+	if (!ring->connected || room == 0 || !file_lanes_settled(ring))
 		return false;
 	do {
 		struct vdm_descriptor *slot = slot_at(ring, cursor);
@@ -254,11 +240,12 @@ static inline bool publish_plain(struct vdm_ring *ring, const struct vdm_sqe *sq
 	return cursor.entry != first;
 }
 
-void ring_advance_waiting(struct vdm_ring *ring)
+static void advance(struct vdm_ring *ring)
 {
 	const uint32_t published = ring->sq_position;
 	uint64_t bytes = 0;
 
+	ring->lane_wanted = false;
 	if (ring->client) {
 		activity_enter(&ring->activity);
 		region_view_refresh(&ring->view, &ring->client->regions, ring->connection);
@@ -279,6 +266,15 @@ void ring_advance_waiting(struct vdm_ring *ring)
 	ring_count(&ring->counters.offloaded, ring->sq_position - published);
 	ring_count(&ring->counters.offloaded_bytes, bytes);
 	ring_doorbell(ring);
+}
+
+void ring_advance_waiting(struct vdm_ring *ring)
+{
+	advance(ring);
+	while (ring->lane_wanted) {
+		file_lane_open(ring);
+		advance(ring);
+	}
 }
 
 bool ring_run_waiting(struct vdm_ring *ring, uint64_t most_bytes)

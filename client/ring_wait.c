@@ -71,10 +71,45 @@ static void end_cancelled_wait(void *ring)
 		ring_eventfd_after_wait(of, 0);
 }
 
-/* Counts completions of both lanes. */
+/* Counts completions of all lanes. */
 static uint32_t reaped(const struct vdm_ring *ring)
 {
-	return ring->cq_position + (ring->files ? ring->files->cq_position : 0);
+	uint32_t sum = ring->cq_position;
+
+	for (unsigned i = 0; ring->has_lanes && i < FILE_LANES; i++)
+		sum += ring->lanes[i] ? ring->lanes[i]->cq_position : 0;
+	return sum;
+}
+
+/* How many lanes have operations in flight. */
+static unsigned lanes_in_flight(const struct vdm_ring *ring)
+{
+	unsigned count = ring_in_flight(ring) > 0;
+
+	for (unsigned i = 0; ring->has_lanes && i < FILE_LANES; i++)
+		count += ring->lanes[i] && ring_in_flight(ring->lanes[i]) > 0;
+	return count;
+}
+
+/* The ring and its file lanes. */
+#define SIDES (1 + FILE_LANES)
+
+/* Ask each side for a signal when `coming` more are complete. Returns whether there is one. */
+static bool arm_sides(struct vdm_ring *ring, uint32_t coming, struct pollfd events[SIDES])
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < SIDES; i++) {
+		struct vdm_ring *side = i == 0 ? ring : ring->lanes[i - 1];
+		const bool may = side && side->connected && (i == 0 || ring_in_flight(side) > 0);
+
+		if (may)
+			ring_arm(side, side->cq_position + coming);
+		any |= may;
+		/* one that is -1 is ignored */
+		events[i] = (struct pollfd){.fd = may ? side->event_fd : -1, .events = POLLIN};
+	}
+	return any;
 }
 
 /* Sleep until the deadline or until `missing` completions may have come. */
@@ -82,24 +117,18 @@ static void sleep_until(struct vdm_ring *ring, uint32_t missing, int64_t deadlin
 {
 	/* Operations that wait behind a fence are published only when what is in flight completes:
 	 * wake for each. */
-	const uint32_t in_files = ring_files_in_flight(ring);
-	const bool one_lane = in_files == 0 || ring_in_flight(ring) == 0;
+	const bool one_lane = lanes_in_flight(ring) <= 1;
 	uint32_t coming = one_lane && ring->dispatched == ring->submitted ? missing : 1;
 	uint32_t before = reaped(ring);
+	struct pollfd events[SIDES];
 
-	if (ring->connected)
-		ring_arm(ring, ring->cq_position + coming);
-	if (in_files > 0)
-		ring_arm(ring->files, ring->files->cq_position + coming);
+	const bool can_come = arm_sides(ring, coming, events);
+
 	ring->armed = false; /* vdm_ring_eventfd()'s request has been replaced */
 	ring_progress(ring);
-	if (reaped(ring) != before || !(ring->connected || in_files > 0))
+	if (reaped(ring) != before || !can_come)
 		return; /* something has come: count again */
 
-	/* one that is -1 is ignored */
-	struct pollfd events[] = {
-		{.fd = ring->connected ? ring->event_fd : -1, .events = POLLIN},
-		{.fd = in_files > 0 ? ring->files->event_fd : -1, .events = POLLIN}};
 	int64_t ns = deadline - now_ns();
 	struct timespec left = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
 
@@ -107,7 +136,7 @@ static void sleep_until(struct vdm_ring *ring, uint32_t missing, int64_t deadlin
 		return;
 	ring_count(&ring->counters.sleeps, 1);
 	pthread_cleanup_push(end_cancelled_wait, ring);
-	ppoll(events, sizeof events / sizeof *events, deadline == NO_DEADLINE ? NULL : &left, NULL);
+	ppoll(events, SIDES, deadline == NO_DEADLINE ? NULL : &left, NULL);
 	pthread_cleanup_pop(0);
 	ring_take_signals(ring);
 }

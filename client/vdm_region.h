@@ -17,9 +17,14 @@ struct vdm_region {
 	char *address;
 	size_t size;
 	bool writable;
-	bool of_file; /* opened by vdm_region_open_file() */
-	bool mapped;  /* by the library: to be unmapped */
-	uint32_t id;  /* from the daemon; 0: unknown there. Guarded as the list is. */
+	bool of_file;    /* opened by vdm_region_open_file() */
+	bool extends;    /* its file: VDM_REGION_EXTEND */
+	uint64_t offset; /* in its file; 0 of a memfd */
+	bool mapped;     /* by the library: to be unmapped */
+	uint32_t id;     /* from the daemon; 0: unknown there. Guarded as the list is. */
+	/* Its copy among the regions of client->filer, with the filer's id. NULL: there is none.
+	 * Guarded by the connection's `talk`. */
+	struct vdm_region *in_filer;
 };
 
 #endif

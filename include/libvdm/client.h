@@ -231,11 +231,11 @@ struct vdm_client_counters {
 	uint64_t sleeps;             /* times that a wait of ours slept */
 	/* of the offloaded: ran here, because the daemon had not begun them when a thread waited */
 	uint64_t taken_back;
-	/* Completed by threads of this process, because they concern files, or are linked to an
-	 * operation that does; and the bytes that they moved. None of the above counts them, but
-	 * `failed`. */
+	/* Completed operations that concern files, or are linked to one that does; and the bytes
+	 * that they moved. None of the above counts them, but `failed`. */
 	uint64_t file_operations;
 	uint64_t file_bytes;
+	uint64_t file_offloaded; /* of these: the daemon's, and not threads' of this process */
 };
 
 /* Fill in `counters`. Returns 0, -EINVAL (size is zero) or -EOWNERDEAD. */
