@@ -13,6 +13,7 @@
 #include "ring_flight.h"
 #include "ring_inprocess.h"
 #include "ring_local.h"
+#include "ring_report.h"
 #include "ring_publish.h"
 
 /* How long to wait between two looks at a lane that a region's release waits for. */
@@ -79,21 +80,19 @@ static struct vdm_ring *open_filer(const struct vdm_ring *ring, int *error)
 static void reap_lane(struct vdm_ring *ring, enum file_lane_kind kind)
 {
 	struct vdm_ring *lane = ring->lanes[kind];
-	uint64_t bytes = 0, failed = 0, count = 0;
+	uint64_t bytes = 0, count = 0;
 
 	ring_reap(lane);
 	for (; lane->cqe_head != lane->cqe_tail; lane->cqe_head++, count++) {
 		const struct vdm_cqe *cqe = &lane->cqes[lane->cqe_head & lane->mask];
 
 		bytes += cqe->value;
-		failed += cqe->result != 0;
-		ring->cqes[ring->cqe_tail++ & ring->mask] = *cqe;
+		ring_report(ring, &ring->pending[cqe->user_data], cqe->value, cqe->result);
 	}
 	if (count == 0)
 		return;
 	ring_count(&ring->counters.file_operations, count);
 	ring_count(&ring->counters.file_bytes, bytes);
-	ring_count(&ring->counters.failed, failed);
 	if (kind == FILE_LANE_FILER)
 		ring_count(&ring->counters.file_offloaded, count);
 }
@@ -231,32 +230,35 @@ static enum file_lane_kind choose(struct vdm_ring *ring, uint32_t count)
 	return FILE_LANE_FILER;
 }
 
+/* Publish an entry as one that the engine refuses. */
 static void publish_refused(struct vdm_ring *lane, struct cursor *cursor, const struct vdm_sqe *sqe,
 			    int refusal)
 {
 	const struct vdm_sqe bad = {.opcode = UINT8_MAX,
-				    .flags = sqe->flags & (VDM_SQE_FENCE | VDM_SQE_LINK),
-				    .user_data = sqe->user_data};
+				    .flags = sqe->flags & (VDM_SQE_FENCE | VDM_SQE_LINK)};
 	struct vdm_descriptor *slot = slot_at(lane, *cursor);
-	struct pending *pending = &lane->pending[cursor->pending];
+	struct pending *pending = cursor->pending;
 
 	describe_nothing(slot);
 	publish(lane, cursor, &bad, slot);
 	pending->state = PENDING_REFUSED;
-	pending->refusal = refusal;
+	pending->refusal = (int16_t)refusal;
 }
 
-/* Publish the next `count` entries, which are one or a chain. */
+/* Publish the next `count` entries, which are one or a chain. The lane's own entries have no more
+ * than the index of an entry of the ring. */
 static void publish_in(struct vdm_ring *ring, struct vdm_ring *lane, uint32_t count)
 {
 	struct cursor cursor = cursor_of(lane);
 
-	cursor.entry = ring->dispatched;
 	for (uint32_t i = 0; i < count; i++) {
-		const struct vdm_sqe *sqe = ring_entry(ring, cursor.entry);
+		struct pending *pending = ring_pending(ring, ring->dispatched);
+		const struct vdm_sqe *sqe = &pending->sqe;
 		struct vdm_descriptor *slot = slot_at(lane, cursor);
 		const int refusal = check(ring, sqe);
 
+		pending->number = ring->dispatched++;
+		cursor.pending->sqe.user_data = pending->index;
 		if (refusal) {
 			publish_refused(lane, &cursor, sqe, refusal);
 			continue;
@@ -268,8 +270,7 @@ static void publish_in(struct vdm_ring *ring, struct vdm_ring *lane, uint32_t co
 		publish(lane, &cursor, sqe, slot);
 	}
 	cursor_store(lane, cursor);
-	lane->submitted = lane->dispatched; /* no entries of its own */
-	ring->dispatched = cursor.entry;
+	lane->submitted = lane->dispatched;
 	/* relaxed: activity_leave() orders it; partner: file_lanes_await() */
 	atomic_store_explicit(&lane->published, lane->sq_position, memory_order_relaxed);
 	ring_doorbell(lane);

@@ -26,7 +26,8 @@ void ring_free(struct vdm_ring *ring)
 			close(fds[i]);
 	region_view_destroy(&ring->view);
 	free(ring->pending);
-	free(ring->sqes);
+	free(ring->slots);
+	free(ring->spare);
 	free(ring->cqes);
 	free(ring);
 }
@@ -43,21 +44,28 @@ struct vdm_ring *ring_new(struct vdm_client *client, uint32_t entries, uint32_t 
 	ring->mask = entries - 1;
 	region_view_init(&ring->view, client == NULL);
 	ring->got = ring->submitted = ring->dispatched = first_sequence;
+	ring->cqe_head = ring->cqe_tail = first_sequence; /* as many as have been got before */
 	ring->got_limit = first_sequence + entries;
 	/* the ring itself may have to begin earlier */
 	const uint32_t position = first_sequence - !vdm_ring_first_sequence_valid(first_sequence);
 
 	ring->sq_position = ring->cq_position = ring->ordered = position;
 	ring->doorbell_fd = ring->event_fd = ring->poll_fd = ring->self_fd = ring->signal_fd = -1;
-	ring->pending = calloc(entries, sizeof *ring->pending);
-	ring->sqes = calloc(entries, sizeof *ring->sqes);
+	ring->pending = calloc(ring_indexes(ring), sizeof *ring->pending);
+	ring->slots = calloc(entries, sizeof *ring->slots);
+	ring->spare = calloc(entries, sizeof *ring->spare);
 	ring->cqes = calloc(entries, sizeof *ring->cqes);
-	if (!ring->epoch || !ring->pending || !ring->sqes || !ring->cqes) {
+	if (!ring->epoch || !ring->pending || !ring->slots || !ring->spare || !ring->cqes) {
 		ring_free(ring);
 		return NULL;
 	}
-	for (uint32_t i = 0; i < entries; i++)
-		ring->pending[i].next = i + 1;
+	for (uint32_t i = 0; i < entries; i++) {
+		ring->slots[i] = &ring->pending[i];
+		ring->spare[i] = &ring->pending[entries + i];
+		ring->slots[i]->index = i;
+		ring->spare[i]->index = entries + i;
+	}
+	ring->spare_count = entries;
 	return ring;
 }
 

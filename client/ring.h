@@ -21,15 +21,15 @@ enum pending_state {
 	PENDING_REFUSED     /* bad, and yet published, since it is linked to others */
 };
 
-/* An operation that has been published: what is reported when it completes, or when the daemon
- * dies. */
+/* An entry, until its completion is reported. */
 struct pending {
-	uint64_t user_data;
-	uint32_t number;   /* the position of its entry: vdm_cqe.operation */
+	struct vdm_sqe sqe; /* what the caller has written */
+	uint32_t index;     /* of this, in vdm_ring::pending */
+	/* Once it has been dispatched: */
+	uint32_t number;   /* vdm_cqe.operation */
 	uint32_t position; /* of its descriptor */
-	uint32_t next;     /* index, in the list of free ones */
-	enum pending_state state;
-	int32_t refusal; /* PENDING_REFUSED: its result, unless it is cancelled */
+	int16_t refusal;   /* PENDING_REFUSED: its result, unless it is cancelled */
+	uint8_t state;     /* enum pending_state */
 };
 
 /* Which of them, see file_lane.h. */
@@ -58,12 +58,10 @@ struct vdm_ring {
 	int doorbell_fd;
 	bool doorbell_is_socket; /* or else an eventfd */
 	int event_fd;
-	uint32_t sq_position; /* of the next descriptor */
-	uint32_t cq_position; /* of the next completion */
-	uint32_t rung;        /* value of doorbell_wanted that was answered last */
-	uint32_t arms;        /* value of client_line->arm */
-	struct pending *pending;
-	uint32_t free_pending;    /* first of the free ones */
+	uint32_t sq_position;     /* of the next descriptor */
+	uint32_t cq_position;     /* of the next completion */
+	uint32_t rung;            /* value of doorbell_wanted that was answered last */
+	uint32_t arms;            /* value of client_line->arm */
 	uint32_t taken_back;      /* operations in flight that are PENDING_TAKEN_BACK */
 	uint32_t contested;       /* operations in flight that are PENDING_CONTESTED */
 	uint32_t taken_back_from; /* positions that the daemon has been told of, */
@@ -75,12 +73,25 @@ struct vdm_ring {
 	int64_t eager_until;  /* ns, CLOCK_MONOTONIC: until then all are; 0: not so */
 	bool takes_back;      /* the daemon claims what it begins */
 
-	/* Entries that the caller has got: `dispatched` <= `submitted` <= `got`, free-running. What
-	 * they count is vdm_cqe.operation. */
-	struct vdm_sqe *sqes;
+	/*
+	 * Entries that the caller has got: `dispatched` <= `submitted` <= `got`, free-running. What
+	 * they count is vdm_cqe.operation.
+	 *
+	 * An entry keeps its place in `pending` until its completion is reported, while later ones
+	 * come and go. The n-th entry to be got is slots[n & mask]. The place that the n-th
+	 * completion frees is that of entry n + entries, which can be got when that completion has
+	 * been seen. So entries that have been dispatched and not been reported can be put back, in
+	 * front of `dispatched`.
+	 *
+	 * An operation that was taken back is reported before its place is free. There are
+	 * `entries` more places, in `spare`, of which one stands in for it.
+	 */
+	struct pending *pending;
+	struct pending **slots, **spare;
+	uint32_t spare_count;
 	uint32_t got, submitted, dispatched;
 
-	/* Completions that the caller has not seen: free-running too. */
+	/* Completions that the caller has not seen: free-running too, from where `got` began. */
 	struct vdm_cqe *cqes;
 	uint32_t cqe_head, cqe_tail;
 	uint32_t got_limit; /* of `got`: `entries` beyond the completions seen */
@@ -139,9 +150,21 @@ static inline uint32_t ring_in_flight(const struct vdm_ring *ring)
 	return ring->sq_position - ring->cq_position;
 }
 
-static inline struct vdm_sqe *ring_entry(struct vdm_ring *ring, uint32_t position)
+/* An entry that has been got and not been dispatched. */
+static inline struct pending *ring_pending(const struct vdm_ring *ring, uint32_t number)
 {
-	return &ring->sqes[position & ring->mask];
+	return ring->slots[number & ring->mask];
+}
+
+static inline struct vdm_sqe *ring_entry(const struct vdm_ring *ring, uint32_t number)
+{
+	return &ring_pending(ring, number)->sqe;
+}
+
+/* Indexes of entries: each is valid, whoever names it. */
+static inline uint32_t ring_indexes(const struct vdm_ring *ring)
+{
+	return 2 * ring->entries;
 }
 
 static inline const struct vdm_descriptor *ring_descriptor(const struct vdm_ring *ring,

@@ -5,27 +5,7 @@
 #include <sys/epoll.h>
 
 #include "ring_local.h"
-
-void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t value,
-		 int32_t result)
-{
-	struct vdm_cqe *cqe = &ring->cqes[ring->cqe_tail++ & ring->mask];
-
-	*cqe = (struct vdm_cqe){.user_data = pending->user_data,
-				.value = value,
-				.result = result,
-				.operation = pending->number};
-	if (result)
-		ring_count(&ring->counters.failed, 1);
-}
-
-/* The operation is no longer in flight. */
-static void retire(struct vdm_ring *ring, struct pending *pending)
-{
-	pending->state = PENDING_NONE;
-	pending->next = ring->free_pending;
-	ring->free_pending = (uint32_t)(pending - ring->pending);
-}
+#include "ring_report.h"
 
 /* Carry out an operation that the daemon found taken back, though this side had come too late for
  * it. */
@@ -54,7 +34,7 @@ static void reap_special(struct vdm_ring *ring, struct pending *pending,
 	int result = slot->result;
 
 	if (pending->state == PENDING_TAKEN_BACK) {
-		ring->taken_back--;
+		ring_end_taken_back(ring, pending);
 		return;
 	}
 	if (pending->state == PENDING_CONTESTED)
@@ -75,12 +55,11 @@ static void reap_special(struct vdm_ring *ring, struct pending *pending,
  */
 static inline void reap_plain(struct vdm_ring *ring)
 {
-	const uint32_t end = ring->sq_position;
-	uint32_t position = ring->cq_position, tail = ring->cqe_tail;
-	uint32_t free_pending = ring->free_pending, failed = 0;
+	const uint32_t end = ring->sq_position, indexes = ring_indexes(ring), mask = ring->mask;
+	uint32_t position = ring->cq_position, tail = ring->cqe_tail, failed = 0;
 
 	while (position != end) {
-		const struct vdm_completion *slot = &ring->completions[position & ring->mask];
+		const struct vdm_completion *slot = &ring->completions[position & mask];
 
 		/* acquire; partner: consumer_complete(), release: a thread that sees this word sees
 		 * the bytes moved */
@@ -88,51 +67,50 @@ static inline void reap_plain(struct vdm_ring *ring)
 			break;
 
 		const uint64_t index = slot->user_data;
+		struct pending *pending = &ring->pending[index];
 
-		if (index >= ring->entries || slot->flags ||
-		    ring->pending[index].state != PENDING_ACTIVE)
+		if (index >= indexes || slot->flags || pending->state != PENDING_ACTIVE)
 			break;
 
-		struct pending *pending = &ring->pending[index];
-		struct vdm_cqe *cqe = &ring->cqes[tail++ & ring->mask];
 		const int32_t result = slot->result;
 
-		*cqe = (struct vdm_cqe){.user_data = pending->user_data,
-					.value = slot->value,
-					.result = result,
-					.operation = pending->number};
-		failed += result != 0;
+		ring->cqes[tail & mask] = (struct vdm_cqe){.user_data = pending->sqe.user_data,
+							   .value = slot->value,
+							   .result = result,
+							   .operation = pending->number};
+		ring->slots[tail & mask] = pending;
 		pending->state = PENDING_NONE;
-		pending->next = free_pending;
-		free_pending = (uint32_t)index;
+		failed += result != 0;
+		tail++;
 		position++;
 	}
 	ring->cq_position = position;
 	ring->cqe_tail = tail;
-	ring->free_pending = free_pending;
 	if (failed)
 		ring_count(&ring->counters.failed, failed);
 }
 
 /* Collect the next completion, whatever it is. Returns whether there was one. */
-static bool reap_other(struct vdm_ring *ring)
+static
+	__attribute__((noinline)) /* leave the registers to reap_plain() */
+	bool
+	reap_other(struct vdm_ring *ring)
 {
 	const struct vdm_completion *slot = &ring->completions[ring->cq_position & ring->mask];
 
 	/* acquire; partner: consumer_complete(), release: a thread that sees this word sees the
 	 * bytes moved */
-	if (ring_in_flight(ring) == 0 ||
-	    atomic_load_explicit(&slot->sequence, memory_order_acquire) != ring->cq_position + 1)
+	if (atomic_load_explicit(&slot->sequence, memory_order_acquire) != ring->cq_position + 1)
 		return false;
 	ring->cq_position++;
 
 	const uint64_t index = slot->user_data;
 
-	if (index < ring->entries) {
+	if (index < ring_indexes(ring)) {
 		struct pending *pending = &ring->pending[index];
 
 		reap_special(ring, pending, slot);
-		retire(ring, pending);
+		pending->state = PENDING_NONE;
 	}
 	return true;
 }
@@ -143,7 +121,7 @@ void ring_reap(struct vdm_ring *ring)
 		return;
 	do
 		reap_plain(ring);
-	while (reap_other(ring));
+	while (ring_in_flight(ring) > 0 && reap_other(ring));
 	if (ring_in_flight(ring) == 0) {
 		activity_set_in_flight(&ring->activity, false);
 		/* keeps the difference small that ring_order_settled() looks at */
@@ -155,14 +133,16 @@ void ring_lost(struct vdm_ring *ring)
 {
 	ring_reap(ring); /* what the daemon completed before it went is complete */
 	ring->connected = false;
-	for (uint32_t i = 0; i < ring->entries; i++) {
-		if (ring->pending[i].state == PENDING_NONE)
-			continue;
-		if (ring->pending[i].state != PENDING_TAKEN_BACK)
-			ring_report(ring, &ring->pending[i], 0, -ENOTCONN);
-		retire(ring, &ring->pending[i]);
+	for (uint32_t i = 0; i < ring_indexes(ring); i++) {
+		struct pending *pending = &ring->pending[i];
+
+		if (pending->state == PENDING_TAKEN_BACK)
+			ring_end_taken_back(ring, pending);
+		else if (pending->state != PENDING_NONE)
+			ring_report(ring, pending, 0, -ENOTCONN);
+		pending->state = PENDING_NONE;
 	}
-	ring->taken_back = ring->contested = 0;
+	ring->contested = 0;
 	ring->cq_position = ring->sq_position; /* nothing is in flight */
 	activity_set_in_flight(&ring->activity, false);
 	if (ring->poll_fd >= 0)

@@ -6,10 +6,6 @@
 
 #include "ring.h"
 
-/* Report the end of a published operation. */
-void ring_report(struct vdm_ring *ring, const struct pending *pending, uint64_t value,
-		 int32_t result);
-
 /* Collect the completions that are there. */
 void ring_reap(struct vdm_ring *ring);
 

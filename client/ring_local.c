@@ -5,6 +5,7 @@
 
 #include "entry.h"
 #include "op/run.h"
+#include "ring_report.h"
 #include "ring_signal.h"
 
 int ring_run_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uint64_t *counter)
@@ -23,15 +24,10 @@ int ring_run_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uin
 
 void ring_complete_entry(struct vdm_ring *ring, int result)
 {
-	const struct vdm_sqe *sqe = ring_entry(ring, ring->dispatched);
-	struct vdm_cqe *cqe = &ring->cqes[ring->cqe_tail++ & ring->mask];
+	struct pending *pending = ring_pending(ring, ring->dispatched);
 
-	*cqe = (struct vdm_cqe){.user_data = sqe->user_data,
-				.value = result == 0 ? entry_bytes(sqe) : 0,
-				.result = result,
-				.operation = ring->dispatched++};
-	if (result)
-		ring_count(&ring->counters.failed, 1);
+	pending->number = ring->dispatched++;
+	ring_report(ring, pending, result == 0 ? entry_bytes(&pending->sqe) : 0, result);
 	if (ring->poll_fd >= 0 && ring->armed)
 		ring_signal_self(ring);
 }

@@ -56,23 +56,22 @@ static inline void describe_nothing(struct vdm_descriptor *d)
  * ring's fields, which the compiler would load again after each store to a descriptor.
  */
 struct cursor {
-	uint32_t entry;    /* its position among the entries */
-	uint32_t position; /* in the ring */
-	size_t pending;    /* index of the first free one */
+	uint32_t entry;          /* its number among the entries */
+	uint32_t position;       /* in the ring */
+	struct pending *pending; /* the entry */
 };
 
 static inline struct cursor cursor_of(const struct vdm_ring *ring)
 {
 	return (struct cursor){.entry = ring->dispatched,
 			       .position = ring->sq_position,
-			       .pending = ring->free_pending};
+			       .pending = ring_pending(ring, ring->dispatched)};
 }
 
 static inline void cursor_store(struct vdm_ring *ring, struct cursor cursor)
 {
 	ring->sq_position = cursor.position;
 	ring->dispatched = cursor.entry;
-	ring->free_pending = (uint32_t)cursor.pending;
 }
 
 static inline struct vdm_descriptor *slot_at(const struct vdm_ring *ring, struct cursor cursor)
@@ -80,29 +79,26 @@ static inline struct vdm_descriptor *slot_at(const struct vdm_ring *ring, struct
 	return &ring->descriptors[cursor.position & ring->mask];
 }
 
-/* Publish a valid entry in a slot that describes its memory. The slot's reserved fields are zero
- * since it was made. */
+/* Publish the next entry, which is valid, in a slot that describes its memory. The slot's reserved
+ * fields are zero since it was made. */
 static inline void publish(struct vdm_ring *ring, struct cursor *cursor, const struct vdm_sqe *sqe,
 			   struct vdm_descriptor *slot)
 {
 	const uint32_t head = entry_head(sqe);
-	const size_t index = cursor->pending;
-	struct pending *pending = &ring->pending[index];
+	struct pending *pending = cursor->pending;
 
-	pending->user_data = sqe->user_data;
 	pending->number = cursor->entry;
 	pending->position = cursor->position;
 	pending->state = PENDING_ACTIVE;
 
 	memcpy(slot, &head, sizeof head);
-	slot->user_data = index;
+	slot->user_data = pending->index;
 	/* release; partner: descriptor_state(), acquire: a worker that sees this word sees the
 	 * descriptor and the source */
 	atomic_store_explicit(&slot->sequence, cursor->position + 1, memory_order_release);
 
-	cursor->entry++;
 	cursor->position++;
-	cursor->pending = pending->next;
+	cursor->pending = ring_pending(ring, ++cursor->entry);
 }
 
 /* Ring the doorbell if no worker polls the ring. */

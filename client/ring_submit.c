@@ -159,7 +159,7 @@ static __attribute__((noinline)) bool advance_chain(struct vdm_ring *ring, uint6
 	for (uint32_t i = 0; i < length; i++) {
 		struct vdm_descriptor *slot = slot_at(ring, cursor);
 
-		sqe = ring_entry(ring, cursor.entry);
+		sqe = &cursor.pending->sqe;
 		choose_lane(ring, sqe, true, slot);
 		publish(ring, &cursor, sqe, slot);
 		*bytes += entry_bytes(sqe);
@@ -233,14 +233,15 @@ static inline bool publish_plain(struct vdm_ring *ring, const struct vdm_sqe *sq
 			break;
 		publish(ring, &cursor, sqe, slot);
 		sum += slot->length;
-		sqe = ring_entry(ring, cursor.entry);
+		sqe = &cursor.pending->sqe;
 	} while (cursor.entry != end && entry_is_plain(sqe));
 	cursor_store(ring, cursor);
 	*bytes += sum;
 	return cursor.entry != first;
 }
 
-static void advance(struct vdm_ring *ring)
+/* Move entries into their lanes. It ends early if a file lane has to be opened first. */
+static inline void advance(struct vdm_ring *ring)
 {
 	const uint32_t published = ring->sq_position;
 	uint64_t bytes = 0;
@@ -270,10 +271,11 @@ static void advance(struct vdm_ring *ring)
 
 void ring_advance_waiting(struct vdm_ring *ring)
 {
-	advance(ring);
-	while (ring->lane_wanted) {
-		file_lane_open(ring);
+	for (;;) {
 		advance(ring);
+		if (!ring->lane_wanted)
+			return;
+		file_lane_open(ring);
 	}
 }
 

@@ -13,6 +13,7 @@
 
 #include "ring_flight.h"
 #include "ring_local.h"
+#include "ring_report.h"
 #include "ring_submit.h"
 
 /* Larger operations are taken back only if the caller waits for everything in flight: otherwise
@@ -105,7 +106,7 @@ static bool take_back(struct vdm_ring *ring, bool needed)
 	ring_run_taken_back(ring, &operation);
 	pending->state = PENDING_TAKEN_BACK;
 	ring->taken_back++;
-	ring_report(ring, pending, operation.length, 0);
+	ring_report_taken_back(ring, pending, operation.length);
 	return true;
 }
 
