@@ -67,7 +67,7 @@ static int client_new(const struct vdm_options *given, struct vdm_client **clien
 static int connect_first(struct vdm_client *client)
 {
 	pthread_mutex_lock(&client->connection.talk);
-	int result = connection_open(&client->connection);
+	int result = connection_open(&client->connection, GREETING_PATIENCE_MS);
 
 	pthread_mutex_unlock(&client->connection.talk);
 	return result;
@@ -126,7 +126,7 @@ struct vdm_client *vdm_client_default(void)
 	struct vdm_client *known = atomic_load_explicit(&shared, memory_order_acquire);
 
 	if (known && !fork_happened(known->epoch)) {
-		connection_renew(&known->connection);
+		connection_renew(&known->connection, GREETING_PATIENCE_MS);
 		return known;
 	}
 
@@ -221,6 +221,9 @@ int vdm_client_counters(struct vdm_client *client, struct vdm_client_counters *c
 		.file_operations = sum.file_operations,
 		.file_bytes = sum.file_bytes,
 		.file_offloaded = sum.file_offloaded,
+		.reconnects = sum.reconnects,
+		.repeated = sum.repeated,
+		.recovered_here = sum.recovered_here,
 	};
 
 	copy_out(counters, counters->size, &full, sizeof full);

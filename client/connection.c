@@ -101,6 +101,7 @@ static int open_filer(struct connection *c)
 {
 	int fd = ask_for_filer(c->daemon), lease, result = fd;
 
+	/* it is a child of the daemon's that has to start */
 	if (fd >= 0)
 		result = conversation_greet_on(fd, 0, GREETING_PATIENCE_MS, &lease, &c->welcome);
 	if (result == 0) {
@@ -113,10 +114,12 @@ static int open_filer(struct connection *c)
 	return result;
 }
 
-int connection_open(struct connection *c)
+int connection_open(struct connection *c, unsigned most_ms)
 {
 	const struct vdm_options *options = c->options;
-	bool patient = options->flags & VDM_OPTION_REQUIRE_DAEMON || options->features;
+	/* only the first time: later there are rings that can do without one */
+	bool patient =
+		c->number == 0 && (options->flags & VDM_OPTION_REQUIRE_DAEMON || options->features);
 	unsigned timeout_ms = options->answer_timeout_ms;
 	int fd, lease, result;
 
@@ -126,8 +129,8 @@ int connection_open(struct connection *c)
 		set_state(c, CONNECTION_NONE, -1, -ENOTCONN);
 		return 0;
 	}
-	if (!patient && timeout_ms > GREETING_PATIENCE_MS)
-		timeout_ms = GREETING_PATIENCE_MS;
+	if (!patient && timeout_ms > most_ms)
+		timeout_ms = most_ms;
 	result = conversation_greet(options->socket, options->features, timeout_ms, &fd, &lease,
 				    &c->welcome);
 	if (result == 0) {
@@ -142,10 +145,10 @@ int connection_open(struct connection *c)
 	return result;
 }
 
-static void look_for_welcome(struct connection *c)
+static void look_for_welcome(struct connection *c, unsigned most_ms)
 {
 	struct vdm_packet answer;
-	int result = conversation_receive(c->socket, &answer, 0);
+	int result = conversation_receive(c->socket, &answer, most_ms ? deadline_in(most_ms) : 0);
 
 	if (result == -ETIMEDOUT)
 		return;
@@ -204,13 +207,13 @@ static void look_for_hangup(struct connection *c)
 		hung_up(c, -ENOTCONN);
 }
 
-void connection_look(struct connection *c)
+static void look(struct connection *c, unsigned most_ms)
 {
 	switch (c->state) {
 	case CONNECTION_NONE:
 		break;
 	case CONNECTION_GREETING:
-		look_for_welcome(c);
+		look_for_welcome(c, most_ms);
 		break;
 	case CONNECTION_OPEN:
 		look_for_hangup(c);
@@ -221,14 +224,19 @@ void connection_look(struct connection *c)
 	}
 }
 
-void connection_renew(struct connection *c)
+void connection_look(struct connection *c)
+{
+	look(c, 0);
+}
+
+void connection_renew(struct connection *c, unsigned most_ms)
 {
 	if (c->daemon)
 		pthread_mutex_lock(&c->daemon->talk);
 	pthread_mutex_lock(&c->talk);
-	connection_look(c);
+	look(c, most_ms);
 	if (c->state == CONNECTION_NONE)
-		connection_open(c);
+		connection_open(c, most_ms);
 	pthread_mutex_unlock(&c->talk);
 	if (c->daemon)
 		pthread_mutex_unlock(&c->daemon->talk);

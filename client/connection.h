@@ -54,7 +54,8 @@ struct connection {
 	unsigned owed; /* answers that no thread waits for any more; they come before others */
 };
 
-/* A client that can do without a daemon waits no longer than this for an answer to its greeting. */
+/* A client that can do without a daemon waits no longer than this for an answer to its greeting
+ * when it opens. */
 #define GREETING_PATIENCE_MS 1000
 
 /* `daemon` is NULL, or the connection is to be one to a filer. */
@@ -65,11 +66,12 @@ void connection_destroy(struct connection *connection);
 /* The caller of these holds `talk`. */
 
 /*
- * Connect and greet. Returns 0 or a negative errno with its sentence. -ETIMEDOUT: there is no
- * answer yet; if the client can do without a daemon, connection_look() finds the answer when it
- * comes. For a filer the caller also holds the `talk` of the connection to the daemon.
+ * Connect and greet, and wait for the answer for at most so long. Returns 0 or a negative errno with
+ * its sentence. -ETIMEDOUT: there is no answer yet; if the client can do without a daemon,
+ * connection_look() finds the answer when it comes. For a filer the caller also holds the `talk` of
+ * the connection to the daemon.
  */
-int connection_open(struct connection *connection);
+int connection_open(struct connection *connection, unsigned most_ms);
 
 /* Notice, without waiting, what has happened since: an answer to the greeting, or a hang-up. */
 void connection_look(struct connection *connection);
@@ -91,8 +93,9 @@ int connection_tell(struct connection *connection, const struct vdm_message_head
 
 /* These take `talk` themselves. */
 
-/* Connect again if the daemon has gone and another one has come. */
-void connection_renew(struct connection *connection);
+/* Connect again if the daemon has gone and another one has come, or is coming: wait for its answer
+ * for at most so long. */
+void connection_renew(struct connection *connection, unsigned most_ms);
 
 /*
  * Have the daemon let go of a ring or a region that it knows through connection `number`: it

@@ -18,5 +18,8 @@ void counters_add(struct ring_counters *sum, const struct ring_counters *more)
 	ADD(failed);
 	ADD(doorbells);
 	ADD(sleeps);
+	ADD(reconnects);
+	ADD(repeated);
+	ADD(recovered_here);
 #undef ADD
 }

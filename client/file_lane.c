@@ -7,6 +7,7 @@
 
 #include "cancellation.h"
 #include "client.h"
+#include "coarse_clock.h"
 #include "file_engine.h"
 #include "filer.h"
 #include "ring_daemon.h"
@@ -15,9 +16,14 @@
 #include "ring_local.h"
 #include "ring_report.h"
 #include "ring_publish.h"
+#include "ring_recovery.h"
 
 /* How long to wait between two looks at a lane that a region's release waits for. */
-#define LOOK_MS 1
+#define AWAIT_MS 1
+
+/* How often to look for a filer, and the pause after a look that was long: as ring_recovery.c. */
+#define LOOK_MS    20
+#define LOOK_SHARE 20
 
 int file_lane_check(const struct vdm_ring *ring, const struct vdm_sqe *sqe, bool *of_file)
 {
@@ -65,14 +71,15 @@ static struct vdm_ring *open_here(const struct vdm_ring *ring, int *error)
 /* As open_here() does. A lane of a filer that does not serve it is not connected. */
 static struct vdm_ring *open_filer(const struct vdm_ring *ring, int *error)
 {
-	struct vdm_client *filer = client_filer(ring->client);
+	struct vdm_client *client = ring->client, *filer = client_filer(client);
 	struct vdm_options options = filer->options;
 	struct vdm_ring *lane;
 
 	options.entries = ring->entries;
 	options.spin_us = ring->spin_us;
 	options.priority = ring->priority;
-	connection_renew(&filer->connection);
+	connection_renew(&client->connection, ring->patience_ms);
+	connection_renew(&filer->connection, ring->patience_ms);
 	*error = ring_daemon_open(filer, &options, &lane);
 	return *error ? NULL : lane;
 }
@@ -143,10 +150,19 @@ static int watch(const struct vdm_ring *ring, struct vdm_ring *lane)
 	return 0;
 }
 
+static int64_t now_ms(void)
+{
+	return coarse_ns() / 1000000;
+}
+
 void file_lane_open(struct vdm_ring *ring)
 {
 	WITHOUT_CANCELLATION;
 	const enum file_lane_kind kind = ring->wanted;
+	const int64_t begin = now_ms();
+
+	close_lane(ring, kind); /* the filer's, which has gone */
+
 	struct vdm_ring *lane = kind == FILE_LANE_HERE ? open_here(ring, &ring->lane_error)
 						       : open_filer(ring, &ring->lane_error);
 
@@ -158,9 +174,11 @@ void file_lane_open(struct vdm_ring *ring)
 		if (ring->lane_error)
 			close_lane(ring, kind);
 	}
-	if (ring->lane_error && kind == FILE_LANE_FILER) {
-		ring->no_filer = true; /* the other lane serves */
-		ring->lane_error = 0;
+	if (kind == FILE_LANE_FILER) {
+		const int64_t now = now_ms(), pause = (now - begin) * LOOK_SHARE;
+
+		ring->lane_error = 0; /* the other lane serves */
+		ring->next_filer_ms = now + (pause > LOOK_MS ? pause : LOOK_MS);
 	}
 }
 
@@ -210,23 +228,28 @@ static int check(const struct vdm_ring *ring, const struct vdm_sqe *sqe)
 	return result ? result : file_lane_check(ring, sqe, &unused);
 }
 
+/* Whether the filer's lane can have the entry. */
+static bool suits_filer(struct vdm_ring *ring, const struct pending *pending)
+{
+	struct vdm_ring *filer = ring->lanes[FILE_LANE_FILER];
+	struct vdm_descriptor unused;
+
+	return ring_may_repeat(pending) &&
+	       (check(ring, &pending->sqe) || describe_named(filer, &pending->sqe, &unused));
+}
+
 /* The lane of the next `count` entries: the filer's, if it knows the memory of all of them. */
 static enum file_lane_kind choose(struct vdm_ring *ring, uint32_t count)
 {
-	struct vdm_ring *filer = ring->lanes[FILE_LANE_FILER];
+	const struct vdm_ring *filer = ring->lanes[FILE_LANE_FILER];
 
-	if (!filer)
-		return client_filer(ring->client) && !ring->no_filer ? FILE_LANE_FILER
-								     : FILE_LANE_HERE;
-	if (!filer->connected)
-		return FILE_LANE_HERE;
-	for (uint32_t i = 0; i < count; i++) {
-		const struct vdm_sqe *sqe = ring_entry(ring, ring->dispatched + i);
-		struct vdm_descriptor unused;
-
-		if (check(ring, sqe) == 0 && !describe_named(filer, sqe, &unused))
+	if (!filer || !filer->connected)
+		return client_filer(ring->client) && now_ms() >= ring->next_filer_ms
+			       ? FILE_LANE_FILER
+			       : FILE_LANE_HERE;
+	for (uint32_t i = 0; i < count; i++)
+		if (!suits_filer(ring, ring_pending(ring, ring->dispatched + i)))
 			return FILE_LANE_HERE;
-	}
 	return FILE_LANE_FILER;
 }
 
@@ -257,7 +280,9 @@ static void publish_in(struct vdm_ring *ring, struct vdm_ring *lane, uint32_t co
 		struct vdm_descriptor *slot = slot_at(lane, cursor);
 		const int refusal = check(ring, sqe);
 
-		pending->number = ring->dispatched++;
+		ring->dispatched++;
+		cursor.pending->number = cursor.entry;
+		cursor.pending->sqe.flags = sqe->flags;
 		cursor.pending->sqe.user_data = pending->index;
 		if (refusal) {
 			publish_refused(lane, &cursor, sqe, refusal);
@@ -299,7 +324,7 @@ static bool advance(struct vdm_ring *ring, uint32_t count, bool ordered)
 
 	if (!others_allow(ring, kind, ordered))
 		return false;
-	if (!lane && !ring->lane_error) {
+	if (!ring->lane_error && (!lane || !lane->connected)) {
 		ring->lane_wanted = true;
 		ring->wanted = kind;
 		return false;
@@ -377,7 +402,7 @@ void file_lanes_await(struct vdm_client *client)
 		/* a lane that has been closed meanwhile has completed everything */
 		while (lane && lane->lane_number == number && !has_completed(lane, published)) {
 			pthread_mutex_unlock(&client->connection.lock);
-			poll(NULL, 0, LOOK_MS);
+			poll(NULL, 0, AWAIT_MS);
 			pthread_mutex_lock(&client->connection.lock);
 			lane = lane_before(engine, number + 1);
 		}

@@ -58,7 +58,7 @@ bool file_lane_advance(struct vdm_ring *ring, uint32_t count, bool ordered);
 
 /* Open the lane that is wanted, or store in the ring why that fails. It takes as long as an answer
  * of the daemon. The ring is not active. */
-void file_lane_open(struct vdm_ring *ring);
+__attribute__((cold, noinline)) void file_lane_open(struct vdm_ring *ring);
 
 /* Collect the completions that are there. */
 void file_lanes_reap(struct vdm_ring *ring);

@@ -65,7 +65,7 @@ static void connect_again(struct vdm_client *client)
 	pthread_mutex_lock(&filer->talk);
 	connection_look(filer);
 	if (filer->state == CONNECTION_NONE)
-		connection_open(filer);
+		connection_open(filer, GREETING_PATIENCE_MS);
 	pthread_mutex_unlock(&filer->talk);
 }
 

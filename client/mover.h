@@ -33,14 +33,11 @@ struct mover {
 	enum future_notifier_type notifier;
 	pthread_mutex_t lock; /* guards the rings and the slots that are running */
 	struct vdm_ring *ring[MOVER_RINGS];
-	unsigned rings;          /* 0: operations are carried out when they are started */
-	bool second_usable;      /* false while only this process can run the operations */
-	bool writes_back;        /* what is to be durable, from the caches, see write_back.h */
-	bool reconnecting;       /* a thread connects, without the lock */
-	int64_t next_look_ms;    /* CLOCK_MONOTONIC: next look whether the daemon has gone */
-	int64_t next_attempt_ms; /* CLOCK_MONOTONIC: next attempt to connect to another daemon */
-	uint32_t notified;       /* operations in flight whose pollers are to be notified */
-	TAILQ_HEAD(, slot) due;  /* operations that have ended; their wakers are to be called */
+	unsigned rings;         /* 0: operations are carried out when they are started */
+	bool second_usable;     /* false while only this process can run the operations */
+	bool writes_back;       /* what is to be durable, from the caches, see write_back.h */
+	uint32_t notified;      /* operations in flight whose pollers are to be notified */
+	TAILQ_HEAD(, slot) due; /* operations that have ended; their wakers are to be called */
 	struct waker_thread waker;
 	void (*release)(struct mover *);
 	struct slots slots;

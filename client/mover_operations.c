@@ -9,7 +9,6 @@
 #include "error.h"
 #include "fork.h"
 #include "mover.h"
-#include "mover_reconnect.h"
 #include "mover_translate.h"
 #include "ring.h"
 #include "ring_submit.h"
@@ -202,7 +201,6 @@ static int op_start(void *data, const struct vdm_operation *operation,
 		slot_complete(slot, run_here(mover, operation));
 	} else {
 		pthread_mutex_lock(&mover->lock);
-		mover_reconnect(mover);
 		result = start_on_ring(mover, slot, operation);
 		if (notifier && slot_state(slot) == SLOT_RUNNING)
 			notify(mover, slot, notifier);

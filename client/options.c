@@ -17,6 +17,7 @@ const struct vdm_options default_options = {
 	.entries = 256,
 	.spin_us = 50,
 	.answer_timeout_ms = ANSWER_TIMEOUT_MS,
+	.recovery_timeout_ms = RECOVERY_TIMEOUT_MS,
 };
 
 static bool has_all(uint32_t flags, uint32_t bits)
@@ -81,6 +82,7 @@ int options_complete(const struct vdm_options *given, const struct vdm_options *
 	USE_IF_SET(spin_us);
 	USE_IF_SET(offload_threshold);
 	USE_IF_SET(answer_timeout_ms);
+	USE_IF_SET(recovery_timeout_ms);
 	USE_IF_SET(first_sequence);
 	USE_IF_SET(priority);
 #undef USE_IF_SET

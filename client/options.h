@@ -7,6 +7,9 @@
 /* The default of options.answer_timeout_ms. */
 #define ANSWER_TIMEOUT_MS 10000
 
+/* The default of options.recovery_timeout_ms. */
+#define RECOVERY_TIMEOUT_MS 10000
+
 /* What a client uses when its options name nothing else. */
 extern const struct vdm_options default_options;
 

@@ -24,6 +24,13 @@ void region_view_init(struct region_view *view, bool flat)
 	forget_hits(view);
 }
 
+void region_view_forget(struct region_view *view)
+{
+	view->changes--;
+	view->count = 0;
+	forget_hits(view);
+}
+
 void region_view_destroy(struct region_view *view)
 {
 	free(view->extents);

@@ -43,6 +43,9 @@ struct region_view {
 void region_view_init(struct region_view *view, bool flat);
 void region_view_destroy(struct region_view *view);
 
+/* The next refresh is to copy the table, whether it has changed or not. */
+void region_view_forget(struct region_view *view);
+
 void region_view_copy(struct region_view *view, struct region_table *table, uint32_t connection);
 
 /*

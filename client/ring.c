@@ -43,6 +43,7 @@ struct vdm_ring *ring_new(struct vdm_client *client, uint32_t entries, uint32_t 
 	ring->entries = entries;
 	ring->mask = entries - 1;
 	region_view_init(&ring->view, client == NULL);
+	ring->never_repeats = !client || (client->options.flags & VDM_OPTION_NO_RECOVERY);
 	ring->got = ring->submitted = ring->dispatched = first_sequence;
 	ring->cqe_head = ring->cqe_tail = first_sequence; /* as many as have been got before */
 	ring->got_limit = first_sequence + entries;
@@ -98,10 +99,11 @@ struct vdm_sqe *vdm_ring_get_sqe(struct vdm_ring *ring)
 		return NULL;
 	ring->got = got + 1;
 
-	struct vdm_sqe *sqe = ring_entry(ring, got);
+	struct pending *pending = ring_pending(ring, got);
 
-	*sqe = (struct vdm_sqe){0};
-	return sqe;
+	pending->number = got;
+	pending->sqe = (struct vdm_sqe){0};
+	return &pending->sqe;
 }
 
 void vdm_ring_cq_advance(struct vdm_ring *ring, unsigned count)

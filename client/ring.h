@@ -18,18 +18,19 @@ enum pending_state {
 	PENDING_ACTIVE,
 	PENDING_TAKEN_BACK, /* carried out here and reported: its completion is dropped */
 	PENDING_CONTESTED,  /* perhaps taken back too late: its completion says which side acts */
-	PENDING_REFUSED     /* bad, and yet published, since it is linked to others */
+	PENDING_REFUSED,    /* bad, and yet published, since it is linked to others */
+	PENDING_CANCELLED   /* published, and linked to one that has failed */
 };
 
 /* An entry, until its completion is reported. */
 struct pending {
 	struct vdm_sqe sqe; /* what the caller has written */
 	uint32_t index;     /* of this, in vdm_ring::pending */
-	/* Once it has been dispatched: */
-	uint32_t number;   /* vdm_cqe.operation */
-	uint32_t position; /* of its descriptor */
-	int16_t refusal;   /* PENDING_REFUSED: its result, unless it is cancelled */
-	uint8_t state;     /* enum pending_state */
+	uint32_t number;    /* vdm_cqe.operation */
+	uint32_t position;  /* of its descriptor, once it is published */
+	int16_t refusal;    /* PENDING_REFUSED: its result, unless it is cancelled */
+	uint8_t state;      /* enum pending_state */
+	uint8_t deaths;     /* daemons that have gone while they had it */
 };
 
 /* Which of them, see file_lane.h. */
@@ -41,7 +42,7 @@ struct vdm_ring {
 	uint32_t entries, mask;    /* a power of two, and one less */
 	uint32_t spin_us;
 	int32_t priority;
-	size_t threshold;
+	size_t threshold, threshold_given;
 	uint32_t connection; /* number of the client's connection at its opening */
 	bool connected;      /* the other side serves the ring */
 	bool asymmetric;     /* the barriers of the other side reach this process */
@@ -72,6 +73,13 @@ struct vdm_ring {
 	unsigned eager_waits; /* how many of the next waits are eager */
 	int64_t eager_until;  /* ns, CLOCK_MONOTONIC: until then all are; 0: not so */
 	bool takes_back;      /* the daemon claims what it begins */
+
+	/* Recovery, see ring_recovery.h. */
+	bool never_repeats;   /* so it need not mind whether an operation could be repeated */
+	uint32_t again;       /* entries at `dispatched` that have been dispatched before */
+	unsigned patience_ms; /* how long a new daemon's answer may be waited for now */
+	int64_t next_look_ms; /* CLOCK_MONOTONIC: when to look for a new daemon */
+	uint32_t refused_by;  /* number of the connection whose daemon has refused the ring */
 
 	/*
 	 * Entries that the caller has got: `dispatched` <= `submitted` <= `got`, free-running. What
@@ -111,7 +119,7 @@ struct vdm_ring {
 	bool has_lanes;
 	bool lane_wanted;           /* the next entry waits for a lane to be opened, */
 	enum file_lane_kind wanted; /* this one; */
-	bool no_filer;              /* the filer's lane could not be opened */
+	int64_t next_filer_ms;      /* CLOCK_MONOTONIC: when to look for a filer */
 	int lane_error;             /* or why it cannot be: a negative errno */
 
 	/* Of a ring within this process. */

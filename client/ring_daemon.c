@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -136,6 +137,50 @@ static int ring_create(struct vdm_ring *ring)
 	return 0;
 }
 
+/* Of the daemon that has gone. */
+static void forget_daemon(struct vdm_ring *ring)
+{
+	if (ring->submission) {
+		munmap(ring->submission, vdm_submission_size(ring->entries));
+		munmap(ring->completion, vdm_completion_size(ring->entries));
+	}
+	if (ring->doorbell_fd >= 0)
+		close(ring->doorbell_fd);
+	if (ring->event_fd >= 0)
+		close(ring->event_fd);
+	ring->submission = ring->completion = NULL;
+	ring->doorbell_fd = ring->event_fd = -1;
+	ring->rung = ring->arms = 0;
+	ring->eager_waits = 0;
+	ring->eager_until = 0;
+	region_view_forget(&ring->view); /* it has that daemon's numbers */
+	if (!vdm_ring_first_sequence_valid(ring->sq_position))
+		ring->sq_position = ring->cq_position = ring->ordered = ring->sq_position - 1;
+}
+
+int ring_daemon_renew(struct vdm_ring *ring)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	int result;
+
+	forget_daemon(ring);
+	result = ring_create(ring);
+	if (!result && ring->poll_fd >= 0 &&
+	    epoll_ctl(ring->poll_fd, EPOLL_CTL_ADD, ring->event_fd, &event) < 0) {
+		result = -errno;
+		ring->connected = false;
+		destroy_unused(ring->client, ring->id);
+		return result;
+	}
+	if (!result && ring->armed) {
+		ring->armed_at = ring->cq_position;
+		ring_arm(ring, ring->cq_position + 1);
+	}
+	if (!result && !ring->threshold_given)
+		ring->threshold = ring->client->connection.welcome.offload_threshold;
+	return result;
+}
+
 int ring_daemon_open(struct vdm_client *client, const struct vdm_options *options,
 		     struct vdm_ring **out)
 {
@@ -150,6 +195,7 @@ int ring_daemon_open(struct vdm_client *client, const struct vdm_options *option
 	result = ring_create(ring);
 	if (result == -ENOTCONN)
 		result = 0; /* the local lane serves */
+	ring->threshold_given = options->offload_threshold;
 	ring->threshold = options->offload_threshold ? options->offload_threshold
 			  : ring->connected          ? client->connection.welcome.offload_threshold
 						     : SIZE_MAX;

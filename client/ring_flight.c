@@ -2,7 +2,6 @@
 #include "ring_flight.h"
 
 #include <errno.h>
-#include <sys/epoll.h>
 
 #include "ring_local.h"
 #include "ring_report.h"
@@ -25,8 +24,29 @@ static int carry_out(struct vdm_ring *ring, uint32_t position, uint64_t *value)
 	return result;
 }
 
-/* The completion of an operation that has been refused; or taken back, in time or perhaps too
- * late. */
+/* The published entry with that number. NULL: it is complete. */
+static struct pending *find(struct vdm_ring *ring, uint32_t number)
+{
+	for (uint32_t i = 0; i < ring_indexes(ring); i++)
+		if (ring->pending[i].state != PENDING_NONE && ring->pending[i].number == number)
+			return &ring->pending[i];
+	return NULL;
+}
+
+/* The rest of the chain of an entry that has failed will not be carried out, whatever becomes of
+ * the daemon. */
+static void cancel_chain(struct vdm_ring *ring, const struct pending *failed)
+{
+	struct pending *next;
+
+	while ((failed->sqe.flags & VDM_SQE_LINK) && (next = find(ring, failed->number + 1))) {
+		next->state = PENDING_CANCELLED;
+		failed = next;
+	}
+}
+
+/* The completion of an operation that has failed; or has been refused; or taken back, in time or
+ * perhaps too late. */
 static void reap_special(struct vdm_ring *ring, struct pending *pending,
 			 const struct vdm_completion *slot)
 {
@@ -45,6 +65,8 @@ static void reap_special(struct vdm_ring *ring, struct pending *pending,
 		value = 0;
 		result = carry_out(ring, pending->position, &value);
 	}
+	if (result)
+		cancel_chain(ring, pending);
 	ring_report(ring, pending, value, result);
 }
 
@@ -56,7 +78,7 @@ static void reap_special(struct vdm_ring *ring, struct pending *pending,
 static inline void reap_plain(struct vdm_ring *ring)
 {
 	const uint32_t end = ring->sq_position, indexes = ring_indexes(ring), mask = ring->mask;
-	uint32_t position = ring->cq_position, tail = ring->cqe_tail, failed = 0;
+	uint32_t position = ring->cq_position, tail = ring->cqe_tail;
 
 	while (position != end) {
 		const struct vdm_completion *slot = &ring->completions[position & mask];
@@ -69,25 +91,20 @@ static inline void reap_plain(struct vdm_ring *ring)
 		const uint64_t index = slot->user_data;
 		struct pending *pending = &ring->pending[index];
 
-		if (index >= indexes || slot->flags || pending->state != PENDING_ACTIVE)
+		if (index >= indexes || slot->flags || slot->result ||
+		    pending->state != PENDING_ACTIVE)
 			break;
-
-		const int32_t result = slot->result;
-
 		ring->cqes[tail & mask] = (struct vdm_cqe){.user_data = pending->sqe.user_data,
 							   .value = slot->value,
-							   .result = result,
 							   .operation = pending->number};
 		ring->slots[tail & mask] = pending;
 		pending->state = PENDING_NONE;
-		failed += result != 0;
+		pending->deaths = 0;
 		tail++;
 		position++;
 	}
 	ring->cq_position = position;
 	ring->cqe_tail = tail;
-	if (failed)
-		ring_count(&ring->counters.failed, failed);
 }
 
 /* Collect the next completion, whatever it is. Returns whether there was one. */
@@ -106,11 +123,9 @@ static
 
 	const uint64_t index = slot->user_data;
 
-	if (index < ring_indexes(ring)) {
-		struct pending *pending = &ring->pending[index];
-
-		reap_special(ring, pending, slot);
-		pending->state = PENDING_NONE;
+	if (index < ring_indexes(ring) && ring->pending[index].state != PENDING_NONE) {
+		reap_special(ring, &ring->pending[index], slot);
+		ring->pending[index].state = PENDING_NONE;
 	}
 	return true;
 }
@@ -129,10 +144,8 @@ void ring_reap(struct vdm_ring *ring)
 	}
 }
 
-void ring_lost(struct vdm_ring *ring)
+void ring_fail_all(struct vdm_ring *ring)
 {
-	ring_reap(ring); /* what the daemon completed before it went is complete */
-	ring->connected = false;
 	for (uint32_t i = 0; i < ring_indexes(ring); i++) {
 		struct pending *pending = &ring->pending[i];
 
@@ -143,8 +156,6 @@ void ring_lost(struct vdm_ring *ring)
 		pending->state = PENDING_NONE;
 	}
 	ring->contested = 0;
-	ring->cq_position = ring->sq_position; /* nothing is in flight */
+	ring->cq_position = ring->ordered = ring->sq_position; /* nothing is in flight */
 	activity_set_in_flight(&ring->activity, false);
-	if (ring->poll_fd >= 0)
-		epoll_ctl(ring->poll_fd, EPOLL_CTL_DEL, ring->event_fd, NULL);
 }

@@ -9,7 +9,7 @@
 /* Collect the completions that are there. */
 void ring_reap(struct vdm_ring *ring);
 
-/* The daemon has gone: what is in flight completes with -ENOTCONN. */
-void ring_lost(struct vdm_ring *ring);
+/* Have what is in flight complete with -ENOTCONN. */
+void ring_fail_all(struct vdm_ring *ring);
 
 #endif

@@ -26,7 +26,7 @@ void ring_complete_entry(struct vdm_ring *ring, int result)
 {
 	struct pending *pending = ring_pending(ring, ring->dispatched);
 
-	pending->number = ring->dispatched++;
+	ring->dispatched++;
 	ring_report(ring, pending, result == 0 ? entry_bytes(&pending->sqe) : 0, result);
 	if (ring->poll_fd >= 0 && ring->armed)
 		ring_signal_self(ring);

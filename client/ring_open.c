@@ -21,7 +21,7 @@ int vdm_ring_open(struct vdm_client *client, const struct vdm_options *given, st
 		return result;
 	if (fork_happened(client->epoch))
 		return fork_error();
-	connection_renew(&client->connection);
+	connection_renew(&client->connection, GREETING_PATIENCE_MS);
 	filer_renew(client);
 	return ring_daemon_open(client, &options, out);
 }

@@ -3,27 +3,19 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "cancellation.h"
 #include "coarse_clock.h"
 #include "file_lane.h"
 #include "ring_flight.h"
+#include "ring_recovery.h"
 #include "ring_submit.h"
 
 /* How often ring_look_for_hangup() looks at the socket, and how many calls pass between two looks
  * at the clock. */
 #define HANGUP_LOOK_MS  100
 #define PEEKS_PER_CLOCK 16
-
-/* The other side of the ring, or of one of its file lanes, has gone. */
-static void lost(struct vdm_ring *ring, struct vdm_ring *side)
-{
-	ring_lost(side);
-	if (ring->poll_fd >= 0 && side != ring)
-		epoll_ctl(ring->poll_fd, EPOLL_CTL_DEL, side->event_fd, NULL);
-}
 
 void ring_progress(struct vdm_ring *ring)
 {
@@ -42,7 +34,7 @@ static void take_signals(struct vdm_ring *ring, struct vdm_ring *side)
 		ssize_t got = recv(side->event_fd, &signal, sizeof signal, MSG_DONTWAIT);
 
 		if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
-			lost(ring, side);
+			ring_lost(ring, side);
 		else if (got < 0)
 			return;
 	}
@@ -62,7 +54,7 @@ static void look_at(struct vdm_ring *ring, struct vdm_ring *side)
 	struct pollfd event = {.fd = side->event_fd, .events = POLLRDHUP};
 
 	if (side->connected && poll(&event, 1, 0) > 0)
-		lost(ring, side);
+		ring_lost(ring, side);
 }
 
 void ring_look_for_hangup(struct vdm_ring *ring)

@@ -10,6 +10,12 @@
 #include "ring.h"
 #include "ring_signal.h"
 
+/* Whether two ranges have bytes in common. */
+static inline bool overlap(uintptr_t a, uintptr_t b, uint64_t length)
+{
+	return a - b + length - 1 < 2 * length - 1 && length > 0;
+}
+
 /* Describe an entry that stores bytes by regions and offsets. Returns whether that is possible: all
  * of its memory lies in regions, and its pattern is a byte. */
 static inline bool describe(struct vdm_ring *ring, const struct vdm_sqe *sqe,
@@ -32,6 +38,9 @@ static inline bool describe(struct vdm_ring *ring, const struct vdm_sqe *sqe,
 		d->pattern = sqe->value;
 	}
 	if (facts & OP_SOURCE) {
+		if (overlap((uintptr_t)sqe->dest, (uintptr_t)sqe->src, length) &&
+		    !ring->never_repeats)
+			return false;
 		from = region_view_find(&ring->view, REGION_SOURCE, sqe->src, length,
 					&d->source_offset);
 		if (!from)
@@ -87,7 +96,6 @@ static inline void publish(struct vdm_ring *ring, struct cursor *cursor, const s
 	const uint32_t head = entry_head(sqe);
 	struct pending *pending = cursor->pending;
 
-	pending->number = cursor->entry;
 	pending->position = cursor->position;
 	pending->state = PENDING_ACTIVE;
 

@@ -11,6 +11,7 @@ static inline void ring_report_in(struct vdm_ring *ring, const struct pending *p
 {
 	const uint32_t tail = ring->cqe_tail++;
 
+	place->deaths = 0;
 	ring->slots[tail & ring->mask] = place;
 	ring->cqes[tail & ring->mask] = (struct vdm_cqe){.user_data = pending->sqe.user_data,
 							 .value = value,

@@ -9,6 +9,7 @@
 #include "fork.h"
 #include "ring_local.h"
 #include "ring_publish.h"
+#include "ring_recovery.h"
 
 /* All but the first run in this process during the submit; LANE_SMALL has bad entries too. There is
  * one more lane, see file_lane.h. */
@@ -68,7 +69,11 @@ bool ring_concerns_file(struct vdm_ring *ring, const void *dest, const void *src
 
 bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, size_t n)
 {
-	if (!ring->client || !ring->connected)
+	if (!ring->client)
+		return false;
+	if (!ring->connected)
+		ring_come_back(ring);
+	if (!ring->connected)
 		return false;
 	region_view_refresh(&ring->view, &ring->client->regions, ring->connection);
 	/* the ring answers -EACCES, where a store in this process would raise SIGSEGV */
@@ -97,6 +102,8 @@ static void run_here(struct vdm_ring *ring, uint32_t count, enum lane lane)
 		bool unused;
 		int result = check(ring, sqe, &unused);
 
+		if (!result && i < ring->again)
+			result = ring_check_memory(ring, sqe);
 		if (failed)
 			result = -ECANCELED;
 		else if (result == 0)
@@ -140,6 +147,8 @@ static __attribute__((noinline)) bool advance_chain(struct vdm_ring *ring, uint6
 		enum lane own = check(ring, sqe, &of_file) ? LANE_SMALL
 							   : choose_lane(ring, sqe, true, &unused);
 
+		if (!ring_may_repeat(ring_pending(ring, ring->dispatched + length - 1)))
+			own = LANE_DISCONNECTED;
 		if (own != LANE_REMOTE)
 			lane = own;
 		ordered |= entry_is_ordered(sqe);
@@ -191,6 +200,8 @@ static
 				 ? LANE_SMALL
 				 : choose_lane(ring, sqe, !ring_order_settled(ring), slot);
 
+	if (!ring_may_repeat(cursor.pending))
+		lane = LANE_DISCONNECTED;
 	if (of_file)
 		return file_lane_advance(ring, 1, ordered);
 	if (lane != LANE_REMOTE) {
@@ -206,6 +217,24 @@ static
 	cursor_store(ring, cursor);
 	if (ordered)
 		ring->ordered = ring->sq_position;
+	return true;
+}
+
+/* Move the next entry, which has been dispatched before, into its lane, with its chain. Returns
+ * false if it has to wait. */
+static __attribute__((noinline)) bool advance_again(struct vdm_ring *ring, uint64_t *bytes)
+{
+	const uint32_t before = ring->dispatched, reported = ring->cqe_tail;
+
+	if (!advance_one(ring, bytes))
+		return false;
+
+	const uint32_t moved = ring->dispatched - before;
+
+	ring->again -= moved < ring->again ? moved : ring->again;
+	ring_count(ring->cqe_tail != reported ? &ring->counters.recovered_here
+					      : &ring->counters.repeated,
+		   moved);
 	return true;
 }
 
@@ -231,8 +260,9 @@ static inline bool publish_plain(struct vdm_ring *ring, const struct vdm_sqe *sq
 			describe_nothing(slot);
 		else if (sqe->length < ring->threshold || !describe(ring, sqe, slot))
 			break;
+		else
+			sum += sqe->length;
 		publish(ring, &cursor, sqe, slot);
-		sum += slot->length;
 		sqe = &cursor.pending->sqe;
 	} while (cursor.entry != end && entry_is_plain(sqe));
 	cursor_store(ring, cursor);
@@ -254,8 +284,10 @@ static inline void advance(struct vdm_ring *ring)
 	do {
 		const struct vdm_sqe *next = ring_entry(ring, ring->dispatched);
 
-		if (!(entry_is_plain(next) && publish_plain(ring, next, &bytes)) &&
-		    !advance_one(ring, &bytes))
+		if (ring->again > 0
+			    ? !advance_again(ring, &bytes)
+			    : !(entry_is_plain(next) && publish_plain(ring, next, &bytes)) &&
+				      !advance_one(ring, &bytes))
 			break;
 	} while (ring->dispatched != ring->submitted);
 	if (ring->client) {
@@ -271,6 +303,8 @@ static inline void advance(struct vdm_ring *ring)
 
 void ring_advance_waiting(struct vdm_ring *ring)
 {
+	if (!ring->connected && ring->client)
+		ring_come_back(ring);
 	for (;;) {
 		advance(ring);
 		if (!ring->lane_wanted)
@@ -285,9 +319,10 @@ bool ring_run_waiting(struct vdm_ring *ring, uint64_t most_bytes)
 	const uint64_t bytes = entry_bytes(sqe);
 	struct vdm_descriptor unused;
 
-	if (ring->dispatched == ring->submitted || ring_in_flight(ring) < ring->entries ||
-	    !ring_order_settled(ring) || !entry_is_plain(sqe) || bytes <= VDM_CLAIM_BYTES ||
-	    bytes > most_bytes || choose_lane(ring, sqe, false, &unused) != LANE_REMOTE)
+	if (ring->dispatched == ring->submitted || ring->again > 0 ||
+	    ring_in_flight(ring) < ring->entries || !ring_order_settled(ring) ||
+	    !entry_is_plain(sqe) || bytes <= VDM_CLAIM_BYTES || bytes > most_bytes ||
+	    choose_lane(ring, sqe, false, &unused) != LANE_REMOTE)
 		return false;
 
 	ring_count(&ring->counters.offloaded, 1);

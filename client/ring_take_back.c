@@ -11,7 +11,6 @@
  */
 #include "ring_take_back.h"
 
-#include "ring_flight.h"
 #include "ring_local.h"
 #include "ring_report.h"
 #include "ring_submit.h"

@@ -215,6 +215,19 @@ static int wait_pause(struct vdm_ring *ring, struct wait *wait, const struct tim
 	return 0;
 }
 
+/* How long this wait may wait for a daemon that is being started. */
+static unsigned patience_ms(const struct vdm_ring *ring, const struct timespec *timeout)
+{
+	const unsigned most = ring->client ? ring->client->options.recovery_timeout_ms : 0;
+
+	if (!timeout || timeout->tv_sec > most / 1000)
+		return most;
+
+	const long ms = timeout->tv_sec * 1000 + timeout->tv_nsec / 1000000;
+
+	return ms < (long)most ? (unsigned)ms : most;
+}
+
 /*
  * Wait until `count` completions are unseen. Returns 0, -ETIME, or -EINVAL: so many can never come.
  * Not inline, since mostly there is nothing to wait for.
@@ -231,6 +244,7 @@ static __attribute__((noinline)) int await_completions(struct vdm_ring *ring, un
 			    "cannot wait for %u completions: %u operations are unseen or in flight "
 			    "(has the batch been submitted?)",
 			    count, most);
+	ring->patience_ms = patience_ms(ring, timeout);
 	for (unsigned turn = 1; !result; turn++) {
 		bool took = wait_take_back(ring, &wait);
 
@@ -245,6 +259,7 @@ static __attribute__((noinline)) int await_completions(struct vdm_ring *ring, un
 		else
 			result = wait_pause(ring, &wait, timeout);
 	}
+	ring->patience_ms = 0;
 	return result;
 }
 

@@ -37,9 +37,12 @@ struct vdm_region;
 /* How a mover notifies (future.h), if not by wakers. */
 #define VDM_OPTION_NOTIFY_NONE   (1u << 2)
 #define VDM_OPTION_NOTIFY_POLLER (1u << 3)
+/* When the daemon ends, have operations in flight complete with -ENOTCONN, and their ring take the
+ * local lane until it is closed. */
+#define VDM_OPTION_NO_RECOVERY (1u << 4)
 #define VDM_OPTION_VALID_FLAGS                                                                     \
 	(VDM_OPTION_REQUIRE_DAEMON | VDM_OPTION_LOCAL_ONLY | VDM_OPTION_NOTIFY_NONE |              \
-	 VDM_OPTION_NOTIFY_POLLER)
+	 VDM_OPTION_NOTIFY_POLLER | VDM_OPTION_NO_RECOVERY)
 
 /* Optional abilities of a daemon, for `features` here and in struct vdm_client_info. */
 #define VDM_FEATURE_FILE_REGIONS (1ull << 0) /* operations on files, which the library else does */
@@ -66,6 +69,9 @@ struct vdm_options {
 	/* Longest wait for an answer of the daemon, in all; default 10000. A client that needs no
 	 * daemon waits for the answer to its greeting for at most 1000 of it when it opens. */
 	uint32_t answer_timeout_ms;
+	/* How long vdm_ring_wait_cqes() waits for a daemon that is being started in the place of
+	 * one that has ended, before this process carries out what was in flight; default 10000. */
+	uint32_t recovery_timeout_ms;
 };
 #define VDM_NO_SPIN UINT32_MAX
 
@@ -236,6 +242,11 @@ struct vdm_client_counters {
 	uint64_t file_operations;
 	uint64_t file_bytes;
 	uint64_t file_offloaded; /* of these: the daemon's, and not threads' of this process */
+	/* The daemon's death: how often a ring has got another daemon; and operations that were in
+	 * flight then, which the next one carried out, or this process. */
+	uint64_t reconnects;
+	uint64_t repeated;
+	uint64_t recovered_here;
 };
 
 /* Fill in `counters`. Returns 0, -EINVAL (size is zero) or -EOWNERDEAD. */

@@ -17,6 +17,9 @@
 
 #include "check.h"
 
+/* SD_LISTEN_FDS_START of sd_listen_fds(3). */
+#define FIRST_PASSED 3
+
 static int notify_socket(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -96,10 +99,37 @@ int daemon_exec(const char *notify_path, int report_fd, char **argv)
 
 void daemon_prepare(struct daemon_process *daemon)
 {
-	*daemon = (struct daemon_process){.directory = "/tmp/vdmd-test.XXXXXX"};
+	*daemon = (struct daemon_process){.directory = "/tmp/vdmd-test.XXXXXX", .listener = -1};
 	CHECK(mkdtemp(daemon->directory), "%s: %s", daemon->directory, strerror(errno));
 	snprintf(daemon->socket, sizeof daemon->socket, "%s/vdmd.sock", daemon->directory);
 	setenv("VDM_SOCKET", daemon->socket, 1);
+}
+
+/* As sd_listen_fds(3) finds it. */
+static void pass_listener(int listener)
+{
+	char pid[16];
+
+	snprintf(pid, sizeof pid, "%d", (int)getpid());
+	CHECK(listener == FIRST_PASSED ? fcntl(listener, F_SETFD, 0) == 0
+				       : dup2(listener, FIRST_PASSED) == FIRST_PASSED,
+	      "%s", strerror(errno));
+	setenv("LISTEN_PID", pid, 1);
+	setenv("LISTEN_FDS", "1", 1);
+}
+
+void daemon_listen(struct daemon_process *daemon)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	strcpy(address.sun_path, daemon->socket);
+	/* a number that the daemon's other descriptors do not have */
+	daemon->listener = fcntl(fd, F_DUPFD_CLOEXEC, 100);
+	close(fd);
+	CHECK(bind(daemon->listener, (struct sockaddr *)&address, sizeof address) == 0 &&
+		      listen(daemon->listener, 128) == 0,
+	      "%s", strerror(errno));
 }
 
 static void become_daemon(struct daemon_process *daemon, unsigned workers, int report_fd)
@@ -107,8 +137,8 @@ static void become_daemon(struct daemon_process *daemon, unsigned workers, int r
 	char notify_path[sizeof daemon->directory + 16];
 	char config_path[sizeof daemon->directory + 16];
 	char count[16];
-	char *argv[] = {getenv("VDMD"), "--socket", daemon->socket, "--workers",
-			count,          "--config", config_path,    NULL};
+	char *argv[] = {getenv("VDMD"), "--workers", count,          "--config",
+			config_path,    "--socket",  daemon->socket, NULL};
 
 	snprintf(count, sizeof count, "%u", workers);
 	snprintf(notify_path, sizeof notify_path, "%s/notify", daemon->directory);
@@ -116,6 +146,10 @@ static void become_daemon(struct daemon_process *daemon, unsigned workers, int r
 	close(open(config_path, O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	CHECK(argv[0], "$VDMD has to name the daemon");
+	if (daemon->listener >= 0) {
+		argv[5] = NULL;
+		pass_listener(daemon->listener);
+	}
 	daemon_exec(notify_path, report_fd, argv);
 	CHECK(0, "%s: %s", argv[0], strerror(errno));
 }

@@ -8,11 +8,15 @@
 struct daemon_process {
 	char directory[64]; /* its own; holds the socket */
 	char socket[96];
-	pid_t pid; /* 0: not running */
+	pid_t pid;    /* 0: not running */
+	int listener; /* that each daemon is given, as systemd does; -1: daemons open their own */
 };
 
 /* Make the directory, point $VDM_SOCKET at the socket in it. */
 void daemon_prepare(struct daemon_process *daemon);
+
+/* Open a listener, at which connections wait while there is no daemon. */
+void daemon_listen(struct daemon_process *daemon);
 
 /* Start $VDMD with `workers` threads, and return when it says that it is ready. */
 void daemon_start(struct daemon_process *daemon, unsigned workers);

@@ -6,15 +6,21 @@
 
 #include "check.h"
 
-struct vdm_client *client_opened(void)
+struct vdm_client *client_opened_with(unsigned flags)
 {
-	const struct vdm_options options = {
-		.size = sizeof options, .flags = VDM_OPTION_REQUIRE_DAEMON, .offload_threshold = 1};
+	const struct vdm_options options = {.size = sizeof options,
+					    .flags = VDM_OPTION_REQUIRE_DAEMON | flags,
+					    .offload_threshold = 1};
 	struct vdm_client *client = NULL;
 	int result = vdm_client_open(&options, &client);
 
 	CHECK(result == 0, "opening a client: %s", strerror(-result));
 	return client;
+}
+
+struct vdm_client *client_opened(void)
+{
+	return client_opened_with(0);
 }
 
 struct vdm_client_counters counters_of(struct vdm_client *client)

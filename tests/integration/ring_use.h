@@ -7,6 +7,7 @@
 
 /* A client that offloads everything that lies in regions, and requires a daemon. */
 struct vdm_client *client_opened(void);
+struct vdm_client *client_opened_with(unsigned flags); /* VDM_OPTION_* */
 
 /* Its counters now. */
 struct vdm_client_counters counters_of(struct vdm_client *client);

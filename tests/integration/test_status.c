@@ -46,7 +46,7 @@ static void counters_tell_what_was_done(void **state)
 		if (i < 10)
 			vdm_prep_memcpy(sqe, memory, memory + 1000, 1000, 0);
 		else if (i < 17)
-			vdm_prep_memmove(sqe, memory, memory + 10, 12000, 0);
+			vdm_prep_memmove(sqe, memory, memory + 20000, 12000, 0);
 		else if (i < 30)
 			vdm_prep_memset(sqe, memory, 1, 100, 0);
 		else if (i < 33)

@@ -218,7 +218,8 @@ static void stress(unsigned index, void *argument)
 	if (getuid() == 0)
 		CHECK(setgid(FIRST_UID + index) == 0 && setuid(FIRST_UID + index) == 0, "%s",
 		      strerror(errno));
-	struct vdm_client *client = client_opened();
+	/* or else what overlaps would not go to the daemon */
+	struct vdm_client *client = client_opened_with(VDM_OPTION_NO_RECOVERY);
 
 	for (unsigned i = 0; i < RINGS; i++)
 		open_lane(&lanes[i], client, index * RINGS + i + 1);

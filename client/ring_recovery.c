@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "ring_recovery.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "cancellation.h"
+#include "coarse_clock.h"
+#include "entry.h"
+#include "ring_daemon.h"
+#include "ring_flight.h"
+#include "ring_report.h"
+#include "vdm_region.h"
+
+/* How often to look for a new daemon. A look takes 20 us if there is none. */
+#define LOOK_MS 20
+
+/* A look is long if the daemon does not answer. The pause after it is this many times as long. */
+#define LOOK_SHARE 20
+
+/* A daemon that runs answers within a millisecond: so long even a caller that waits for nothing is
+ * kept waiting. */
+#define SHORT_PATIENCE_MS 10
+
+/* A daemon may end while the ring comes back to it. */
+#define MOST_TRIES 3
+
+static bool recovers(const struct vdm_ring *ring)
+{
+	return ring->client &&
+	       !(ring->client->options.flags & (VDM_OPTION_NO_RECOVERY | VDM_OPTION_LOCAL_ONLY));
+}
+
+/* Put an entry in front of those that wait, in its place among those that were put back before. */
+static void put_back(struct vdm_ring *ring, struct pending *pending)
+{
+	uint32_t at = --ring->dispatched;
+
+	if (pending->deaths < UINT8_MAX)
+		pending->deaths++;
+	for (uint32_t i = 0; i < ring->again; i++, at++) {
+		struct pending *next = ring_pending(ring, at + 1);
+
+		if ((int32_t)(next->number - pending->number) > 0)
+			break;
+		ring->slots[at & ring->mask] = next;
+	}
+	ring->slots[at & ring->mask] = pending;
+	ring->again++;
+}
+
+/* The entry of the ring that a published entry of a side stands for. */
+static struct pending *entry_of(struct vdm_ring *ring, const struct vdm_ring *side,
+				struct pending *published)
+{
+	return side == ring ? published : &ring->pending[published->sqe.user_data];
+}
+
+static void put_all_back(struct vdm_ring *ring, struct vdm_ring *side)
+{
+	/* these are reported, which moves the end of what has been */
+	for (uint32_t i = 0; i < ring_indexes(side); i++) {
+		struct pending *published = &side->pending[i];
+
+		if (published->state == PENDING_CANCELLED) {
+			published->state = PENDING_NONE;
+			ring_report(ring, entry_of(ring, side, published), 0, -ECANCELED);
+		}
+	}
+	for (uint32_t i = 0; i < ring_indexes(side); i++) {
+		struct pending *published = &side->pending[i];
+
+		if (published->state == PENDING_TAKEN_BACK)
+			ring_end_taken_back(side, published);
+		else if (published->state != PENDING_NONE)
+			put_back(ring, entry_of(ring, side, published));
+		published->state = PENDING_NONE;
+	}
+	side->contested = 0;
+	side->cq_position = side->ordered = side->sq_position; /* nothing is in flight */
+	activity_set_in_flight(&side->activity, false);
+}
+
+void ring_lost(struct vdm_ring *ring, struct vdm_ring *side)
+{
+	ring_reap(side); /* what the daemon completed before it went is complete */
+	side->connected = false;
+	if (ring->poll_fd >= 0)
+		epoll_ctl(ring->poll_fd, EPOLL_CTL_DEL, side->event_fd, NULL);
+	if (!recovers(ring)) {
+		ring_fail_all(side);
+		return;
+	}
+	put_all_back(ring, side);
+	ring->next_look_ms = 0;
+}
+
+static int64_t now_ms(void)
+{
+	return coarse_ns() / 1000000;
+}
+
+/* Returns whether to try again. */
+static bool try(struct vdm_ring *ring, unsigned patience_ms)
+{
+	struct connection *c = &ring->client->connection;
+	int result = -ENOTCONN;
+
+	connection_renew(c, patience_ms);
+	pthread_mutex_lock(&c->talk);
+
+	const bool open = c->state == CONNECTION_OPEN;
+
+	if (open && c->number != ring->refused_by)
+		result = ring_daemon_renew(ring);
+	if (result && result != -ENOTCONN)
+		ring->refused_by = c->number;
+	pthread_mutex_unlock(&c->talk);
+	if (!result)
+		ring_count(&ring->counters.reconnects, 1);
+	return open && result == -ENOTCONN && c->number != ring->refused_by;
+}
+
+void ring_come_back(struct vdm_ring *ring)
+{
+	WITHOUT_CANCELLATION;
+	const int64_t begin = now_ms();
+	const int64_t patience_ends =
+		begin + (ring->patience_ms > SHORT_PATIENCE_MS ? (int64_t)ring->patience_ms
+							       : SHORT_PATIENCE_MS);
+	int64_t now = begin;
+
+	if (!recovers(ring) || (ring->patience_ms == 0 && begin < ring->next_look_ms))
+		return;
+	for (unsigned tries = 0; tries < MOST_TRIES; tries++) {
+		if (!try(ring, now < patience_ends ? (unsigned)(patience_ends - now) : 0))
+			break;
+		now = now_ms();
+	}
+	now = now_ms();
+
+	const int64_t pause = (now - begin) * LOOK_SHARE;
+
+	ring->next_look_ms = now + (pause > LOOK_MS ? pause : LOOK_MS);
+}
+
+/* The caller holds the connection's lock. */
+static bool lies_in_region(const struct region_table *table, const char *address, size_t length)
+{
+	const struct vdm_region *region;
+
+	LIST_FOREACH(region, &table->regions, entry)
+		if (address >= region->address && length <= region->size &&
+		    (size_t)(address - region->address) <= region->size - length)
+			return true;
+	return false;
+}
+
+int ring_check_memory(const struct vdm_ring *ring, const struct vdm_sqe *sqe)
+{
+	struct connection *c = &ring->client->connection;
+	const struct region_table *table = &ring->client->regions;
+	const unsigned facts = entry_facts(sqe);
+	bool known = true;
+
+	if (!(facts & OP_WRITES))
+		return 0;
+	pthread_mutex_lock(&c->lock);
+	known = lies_in_region(table, sqe->dest, sqe->length) &&
+		(!(facts & OP_SOURCE) || lies_in_region(table, sqe->src, sqe->length));
+	pthread_mutex_unlock(&c->lock);
+	return known ? 0 : -EFAULT;
+}
