@@ -13,7 +13,10 @@
 /* A read or write of more is made in steps of this size: Linux moves no more than 2 GiB at once. */
 #define MOST_BYTES ((size_t)1 << 30)
 
-/* One of more is left to a thread of the kernel: the submitting thread would copy it. */
+/*
+ * A larger read is left to a thread of the kernel. The kernel has no thread wait for the pages of a
+ * smaller one, so that many can be in progress.
+ */
 #define MOST_BYTES_AT_ONCE ((size_t)64 << 10)
 
 int file_uring_open(struct file_uring *uring)
@@ -96,7 +99,7 @@ int file_uring_begin(struct file_uring *uring, struct file_work *work)
 		io_uring_prep_fsync(sqe, work->fd, IORING_FSYNC_DATASYNC);
 	}
 	/* or it would be carried out during the submission, and keep others waiting */
-	if (size > MOST_BYTES_AT_ONCE)
+	if (size > MOST_BYTES_AT_ONCE || work->action == FILE_WRITE)
 		io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
 	io_uring_sqe_set_data(sqe, work);
 	uring->in_progress++;

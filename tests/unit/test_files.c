@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -35,6 +36,30 @@ int __wrap_fdatasync(int fd)
 		return -1;
 	}
 	return __real_fdatasync(fd);
+}
+
+static bool at_once; /* the page cache moves what it can without waiting */
+
+ssize_t __wrap_preadv2(int fd, const struct iovec *range, int ranges, off_t offset, int flags);
+ssize_t __real_preadv2(int fd, const struct iovec *range, int ranges, off_t offset, int flags);
+ssize_t __wrap_preadv2(int fd, const struct iovec *range, int ranges, off_t offset, int flags)
+{
+	assert_int_equal(flags, RWF_NOWAIT);
+	if (at_once)
+		return __real_preadv2(fd, range, ranges, offset, flags);
+	errno = EOPNOTSUPP;
+	return -1;
+}
+
+/* Here it takes what it can without waiting whatever the file system, but half of it only. */
+ssize_t __wrap_pwritev2(int fd, const struct iovec *range, int ranges, off_t offset, int flags);
+ssize_t __wrap_pwritev2(int fd, const struct iovec *range, int ranges, off_t offset, int flags)
+{
+	assert_int_equal(flags, RWF_NOWAIT);
+	if (at_once && ranges == 1)
+		return pwrite(fd, range->iov_base, (range->iov_len + 1) / 2, offset);
+	errno = EOPNOTSUPP;
+	return -1;
 }
 
 struct io_uring;
@@ -478,12 +503,14 @@ int main(void)
 		TEST(what_the_kernel_refuses_is_done_by_threads),
 		TEST(the_end_of_a_source_is_that_before_the_copy),
 	};
+	static const char *const names[] = {"io_uring", "threads", "io_uring after the page cache",
+					    "threads after the page cache"};
 	int failed = 0;
 
-	for (unsigned i = 0; i < 2; i++) {
-		with_uring = i == 0;
-		failed += cmocka_run_group_tests_name(with_uring ? "io_uring" : "threads", tests,
-						      NULL, NULL);
+	for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+		with_uring = i % 2 == 0;
+		at_once = i >= 2;
+		failed += cmocka_run_group_tests_name(names[i], tests, NULL, NULL);
 	}
 	return failed;
 }
