@@ -157,6 +157,7 @@ bool file_work_try(struct file_work *work)
 		moved = preadv2(work->fd, &range, 1, (off_t)work->position, RWF_NOWAIT);
 	else if (work->action == FILE_WRITE)
 		moved = pwritev2(work->fd, &range, 1, (off_t)work->position, RWF_NOWAIT);
+	work->may_not_wait = moved >= 0 || errno == EAGAIN;
 	if (moved <= 0)
 		return false;
 	file_work_advance(work, (size_t)moved);

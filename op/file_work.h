@@ -39,6 +39,7 @@ struct file_work {
 	uint8_t fill;             /* FILE_FILL */
 	unsigned again;           /* how often a step has moved nothing and may be tried again */
 	int error;                /* 0 or a negative errno, once it is finished */
+	bool may_not_wait;        /* the file system knows RWF_NOWAIT: file_work_try() */
 	bool durable;             /* finished when the file has been synced after it */
 	struct file_inode *inode; /* of the file */
 	struct backend_request *request; /* NULL: a sync that others wait for */
