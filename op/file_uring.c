@@ -80,8 +80,8 @@ void file_uring_flush(struct file_uring *uring)
 
 /*
  * Whether the kernel tries it during the submission, and then has no thread wait for its pages, so
- * that many reads can be in progress. Where a file can be polled, as those of FUSE can, Linux takes
- * that as a promise not to wait, and the submission may hang: io_file_can_poll().
+ * that many reads can be in progress. Of a file that can be polled, as those of FUSE can, Linux
+ * expects that no read waits: the submission would hang with the file system.
  */
 static bool is_tried_first(const struct file_work *work, size_t size)
 {
