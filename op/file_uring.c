@@ -13,7 +13,7 @@
 /* A read or write of more is made in steps of this size: Linux moves no more than 2 GiB at once. */
 #define MOST_BYTES ((size_t)1 << 30)
 
-/* One of more is left to a thread of the kernel: the submitting thread would copy it. */
+/* A larger read is left to a thread of the kernel: it would keep others waiting. */
 #define MOST_BYTES_AT_ONCE ((size_t)64 << 10)
 
 int file_uring_open(struct file_uring *uring)
@@ -78,6 +78,16 @@ void file_uring_flush(struct file_uring *uring)
 	uring->unsubmitted = unsubmitted;
 }
 
+/*
+ * Whether the kernel tries it during the submission, and then has no thread wait for its pages, so
+ * that many reads can be in progress. Of a file that can be polled, as those of FUSE can, Linux
+ * expects that no read waits: the submission would hang with the file system.
+ */
+static bool is_tried_first(const struct file_work *work, size_t size)
+{
+	return work->action == FILE_READ && work->may_not_wait && size <= MOST_BYTES_AT_ONCE;
+}
+
 int file_uring_begin(struct file_uring *uring, struct file_work *work)
 {
 	const unsigned size = (unsigned)(work->left < MOST_BYTES ? work->left : MOST_BYTES);
@@ -95,8 +105,7 @@ int file_uring_begin(struct file_uring *uring, struct file_work *work)
 	default:
 		io_uring_prep_fsync(sqe, work->fd, IORING_FSYNC_DATASYNC);
 	}
-	/* or it would be carried out during the submission, and keep others waiting */
-	if (size > MOST_BYTES_AT_ONCE)
+	if (!is_tried_first(work, size))
 		io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
 	io_uring_sqe_set_data(sqe, work);
 	uring->in_progress++;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* A copy that the kernel cannot make by itself, and a fill, go through memory of this size. */
@@ -143,6 +144,24 @@ static void fill(struct file_work *work)
 		file_work_advance(work, written);
 	}
 	free(chunk);
+}
+
+bool file_work_try(struct file_work *work)
+{
+	const struct iovec range = {work->memory, work->left};
+	ssize_t moved = 0;
+
+	if (work->left > FILE_MOST_AT_ONCE)
+		return false;
+	if (work->action == FILE_READ)
+		moved = preadv2(work->fd, &range, 1, (off_t)work->position, RWF_NOWAIT);
+	else if (work->action == FILE_WRITE)
+		moved = pwritev2(work->fd, &range, 1, (off_t)work->position, RWF_NOWAIT);
+	work->may_not_wait = moved >= 0 || errno == EAGAIN;
+	if (moved <= 0)
+		return false;
+	file_work_advance(work, (size_t)moved);
+	return work->left == 0;
 }
 
 void file_work_run(struct file_work *work)

@@ -245,8 +245,12 @@ static int files_submit(struct backend *backend, struct backend_request *request
 	}
 	work->request = request;
 	describe(work, operation, &sides);
+
+	/* Without the lock: a page of the memory may be slow to come, see userfaultfd(2). */
+	const bool done = work->error || work->action == FILE_SYNC || file_work_try(work);
+
 	pthread_mutex_lock(&files->mutex);
-	if (work->error || work->action == FILE_SYNC)
+	if (done)
 		STAILQ_INSERT_TAIL(&finished, work, entry);
 	else
 		begin(files, work, &finished);

@@ -4,12 +4,14 @@
  * such a range are reads and writes of the file, and this backend carries them out. The range need
  * not be mapped: nothing here touches it.
  *
- * Operations between memory and files, and between files, are carried out by io_uring(7) where
- * that is allowed, and else by a few threads. An operation that has VDM_DESCRIPTOR_DURABLE, and a
- * flush, completes when fdatasync(2) of the file has returned 0 after its last write. Such
- * operations of one file share calls of it: those that come while one is in progress wait for the
- * next. When it fails, all of them fail, and so does every later one of the file until all that was
- * added of it has been removed, since the kernel reports a page that it has lost once.
+ * What the page cache can do at once, of an operation of up to 1 MiB, is done by the thread that
+ * submits it: RWF_NOWAIT, preadv2(2). The rest, and what is between files, is carried out by
+ * io_uring(7) where that is allowed, and else by a few threads. An operation that has
+ * VDM_DESCRIPTOR_DURABLE, and a flush, completes when fdatasync(2) of the file has returned 0 after
+ * its last write. Such operations of one file share calls of it: those that come while one is in
+ * progress wait for the next. When it fails, all of them fail, and so does every later one of the
+ * file until all that was added of it has been removed, since the kernel reports a page that it has
+ * lost once.
  */
 #ifndef VDM_OP_FILES_H
 #define VDM_OP_FILES_H

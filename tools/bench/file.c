@@ -309,7 +309,7 @@ static void open_regions(struct vdm_client *client, const char *directory, struc
 
 static void measure(int quick, const char *directory, int as_json)
 {
-	static const size_t sizes[] = {4096, 65536, 1 << 20, 64 << 20};
+	static const size_t sizes[] = {4096, 65536, 256 << 10, 1 << 20, 64 << 20};
 	static const unsigned depths[] = {1, MOST_DEPTH};
 	struct io_uring uring;
 	struct job job = {.ns = quick ? 100000000 : 1000000000, .uring = &uring};
