@@ -66,8 +66,8 @@ void connection_destroy(struct connection *connection);
 /* The caller of these holds `talk`. */
 
 /*
- * Connect and greet, and wait for the answer for at most so long. Returns 0 or a negative errno with
- * its sentence. -ETIMEDOUT: there is no answer yet; if the client can do without a daemon,
+ * Connect and greet, and wait for the answer for at most so long. Returns 0 or a negative errno
+ * with its sentence. -ETIMEDOUT: there is no answer yet; if the client can do without a daemon,
  * connection_look() finds the answer when it comes. For a filer the caller also holds the `talk` of
  * the connection to the daemon.
  */
