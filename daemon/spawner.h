@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The spawner: a small process with one thread, from which porters are forked. The daemon itself
+ * The spawner: a small process with one thread, from which porters and filers are forked. The daemon itself
  * has threads, and maps clients' memory, which its children would inherit.
  *
  * It also gets rid of connections for which there is no porter. Closing a socket closes the
@@ -16,7 +16,7 @@
 #include "proto/control.h"
 
 struct spawner {
-	int porters, refusals; /* sockets to it; -1: none */
+	int births, refusals; /* sockets to it; -1: none */
 	bool owes_go;          /* it does not know yet that we have closed a socket */
 };
 
@@ -29,11 +29,14 @@ int spawner_start(struct spawner *spawner);
 /* It ends when this is called, or the daemon ends. */
 void spawner_stop(struct spawner *spawner);
 
+enum spawner_kind { SPAWNER_PORTER, SPAWNER_FILER };
+
 /*
- * Have a porter forked that talks on `socket`, whose first message is PORTER_BORN. The socket stays
- * the caller's to close. Returns 0, or a negative errno; -EAGAIN: it is busy.
+ * Have a process of that kind forked that talks on `socket`, on which its birth comes first, see
+ * birth.h. The socket stays the caller's to close. Returns 0, or a negative errno; -EAGAIN: it is
+ * busy. Any thread.
  */
-int spawner_new_porter(const struct spawner *spawner, int socket);
+int spawner_new_process(const struct spawner *spawner, enum spawner_kind kind, int socket);
 
 /*
  * Have a client told `refused`, and hung up on. Returns 0, and then the socket is closed; or a

@@ -28,6 +28,26 @@
 /* How long a client that has connected may take to say what it is. */
 #define GREETING_US (10 * 1000000ull)
 
+const char *visit_violation(int32_t reason)
+{
+	static const char *const texts[PORTER_REASON_COUNT] = {
+		[PORTER_SILENT] = "no greeting came after connecting",
+		[PORTER_MALFORMED] = "a message was malformed",
+		[PORTER_UNKNOWN_TYPE] = "a message is of a type that clients do not send",
+		[PORTER_WRONG_SIZE] = "a message does not have the size of its type",
+		[PORTER_NO_GREETING] = "a request came before the greeting",
+		[PORTER_GREETED_TWICE] = "it greeted twice",
+		[PORTER_BAD_GREETING] = "its greeting is malformed",
+		[PORTER_UNREAD_ANSWER] =
+			"it asked for descriptors without having read the answer before",
+		[PORTER_WRONG_DESCRIPTORS] =
+			"a message does not have the number of descriptors of its type",
+		[PORTER_CROWDED] = "so much waits for its socket that waking it takes too long",
+	};
+
+	return reason >= 0 && reason < PORTER_REASON_COUNT ? texts[reason] : NULL;
+}
+
 static void close_if_open(int *fd)
 {
 	if (*fd >= 0)

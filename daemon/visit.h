@@ -68,6 +68,12 @@ struct visitor {
 struct visit *visit_begin(sd_event *event, const struct visit_host *host, void *context,
 			  const struct visitor *visitor);
 
+/*
+ * How the client has broken the protocol, if that is why the visit has to end. `reason` may be any
+ * number. NULL: it has not.
+ */
+const char *visit_violation(int32_t reason);
+
 /* The answer to the request. The descriptors stay the caller's. */
 void visit_answer(struct visit *visit, const union vdm_message *answer, const int *fds,
 		  unsigned count);

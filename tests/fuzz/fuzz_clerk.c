@@ -555,7 +555,7 @@ static void start_server(void)
 	spawner_end = porters[1];
 	refusals_end = refusals[1];
 	REQUIRE(server_new(&config,
-			   &(struct spawner){.porters = porters[0], .refusals = refusals[0]},
+			   &(struct spawner){.births = porters[0], .refusals = refusals[0]},
 			   &server) == 0);
 }
 

@@ -29,6 +29,38 @@ pid_t porter_pid(void)
 	return first_child_of(spawner_pid);
 }
 
+static bool is_filer(pid_t process)
+{
+	char path[64], name[32] = "";
+
+	snprintf(path, sizeof path, "/proc/%d/comm", (int)process);
+
+	FILE *file = fopen(path, "re");
+
+	if (file && !fgets(name, sizeof name, file))
+		*name = '\0';
+	if (file)
+		fclose(file);
+	return strcmp(name, "vdmd-filer\n") == 0;
+}
+
+pid_t filer_pid(void)
+{
+	char path[64];
+	int child = 0, found = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)spawner_pid,
+		 (int)spawner_pid);
+
+	FILE *file = fopen(path, "re");
+
+	while (file && !found && fscanf(file, "%d", &child) == 1)
+		found = is_filer(child) ? child : 0;
+	if (file)
+		fclose(file);
+	return found;
+}
+
 /* In the event loop's stead. */
 static pthread_t supervisor;
 static int supervisor_end[2];
@@ -150,7 +182,7 @@ int stop_spawner(void **state)
 
 static void start_server(void)
 {
-	struct spawner copy = {.porters = fcntl(spawner.porters, F_DUPFD_CLOEXEC, 0),
+	struct spawner copy = {.births = fcntl(spawner.births, F_DUPFD_CLOEXEC, 0),
 			       .refusals = fcntl(spawner.refusals, F_DUPFD_CLOEXEC, 0)};
 	struct config config;
 

@@ -99,7 +99,7 @@ static void begin(struct porter_end *porter, int *client)
 
 	assert_int_equal(passing_send(ends[0], &visitor, porter_message_size(&visitor), fds, 2, 0),
 			 0);
-	AWAIT(spawner_new_porter(&spawner, ends[1]) == 0);
+	AWAIT(spawner_new_process(&spawner, SPAWNER_PORTER, ends[1]) == 0);
 	close(ends[1]);
 	close(clients[1]);
 	close(leases[0]);
@@ -393,7 +393,7 @@ static void messages_without_descriptors_are_ignored(void **state)
 	int ends[2];
 
 	(void)state;
-	assert_int_equal(passing_send(spawner.porters, "", 1, NULL, 0, 0), 0);
+	assert_int_equal(passing_send(spawner.births, "", 1, NULL, 0, 0), 0);
 	assert_int_equal(passing_send(spawner.refusals, &refused, sizeof refused, NULL, 0, 0), 0);
 	open_pair(ends);
 	refuse_client(ends[1]);
