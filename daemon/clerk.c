@@ -61,7 +61,7 @@ struct clerk {
 	LIST_ENTRY(clerk) entry; /* house::clerks */
 	struct house *house;
 	struct user *user;
-	int porter;  /* socket */
+	int porter;       /* socket */
 	struct born born; /* the porter; .directory is -1 until then */
 	struct filing filing;
 	struct engine_account *account;

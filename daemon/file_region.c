@@ -33,11 +33,10 @@ static int check_system(int fd, char text[VDM_REFUSAL_TEXT])
 int file_region_open(struct passed *passed, const struct vdm_message_file_add *add,
 		     char text[VDM_REFUSAL_TEXT])
 {
-	int result =
-		file_check(passed->fd, add->offset, add->size,
-			   (add->flags & VDM_REGION_READ_ONLY ? FILE_CHECK_READ_ONLY : 0) |
-				   (add->flags & VDM_REGION_EXTEND ? FILE_CHECK_EXTEND : 0),
-			   text, VDM_REFUSAL_TEXT);
+	int result = file_check(passed->fd, add->offset, add->size,
+				(add->flags & VDM_REGION_READ_ONLY ? FILE_CHECK_READ_ONLY : 0) |
+					(add->flags & VDM_REGION_EXTEND ? FILE_CHECK_EXTEND : 0),
+				text, VDM_REFUSAL_TEXT);
 
 	if (!result)
 		result = check_system(passed->fd, text);

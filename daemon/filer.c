@@ -152,10 +152,11 @@ static void on_asked(struct visit *visit, const union vdm_message *message, size
 static void on_left(struct visit *visit, enum porter_reason reason)
 {
 	struct filer_client *client = visit->context;
+	const char *violation = visit_violation((int32_t)reason);
 
 	client->visit = visit;
-	if (visit_violation(reason))
-		tell_violation(client, visit_violation(reason));
+	if (violation)
+		tell_violation(client, violation);
 	notes_leave(&client->filer->notes, &client->left_note);
 }
 

@@ -41,14 +41,10 @@ static const struct {
 	unsigned argument; /* the number of one, and */
 	uint64_t value;    /* what it has to be */
 } calls_with[] = {
-	{SCMP_SYS(fcntl), 1, F_SETFD},
-	{SCMP_SYS(fcntl), 1, F_GET_SEALS},
-	{SCMP_SYS(fcntl), 1, F_ADD_SEALS},
-	{SCMP_SYS(fcntl), 1, F_DUPFD_CLOEXEC},
-	{SCMP_SYS(ioctl), 1, UFFDIO_REGISTER},
-	{SCMP_SYS(socketpair), 0, AF_UNIX},
-	{SCMP_SYS(setsockopt), 2, SO_SNDBUF},
-	{SCMP_SYS(setsockopt), 2, SO_PASSRIGHTS},
+	{SCMP_SYS(fcntl), 1, F_SETFD},         {SCMP_SYS(fcntl), 1, F_GET_SEALS},
+	{SCMP_SYS(fcntl), 1, F_ADD_SEALS},     {SCMP_SYS(fcntl), 1, F_DUPFD_CLOEXEC},
+	{SCMP_SYS(ioctl), 1, UFFDIO_REGISTER}, {SCMP_SYS(socketpair), 0, AF_UNIX},
+	{SCMP_SYS(setsockopt), 2, SO_SNDBUF},  {SCMP_SYS(setsockopt), 2, SO_PASSRIGHTS},
 	{SCMP_SYS(prctl), 0, PR_SET_NAME},
 };
 
@@ -67,9 +63,8 @@ static int add_rules(scmp_filter_ctx filter)
 		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
 					  SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
 	if (!result) /* threads, no processes */
-		result = seccomp_rule_add(
-			filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
-			SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+					  SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
 	if (!result) /* its arguments lie in memory: the C library takes clone(2) instead */
 		result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 	return result;

@@ -41,8 +41,7 @@ static void close_if_open(int *fd)
 
 void filing_init(struct filing *filing, struct house *house, struct user *user)
 {
-	*filing = (struct filing){
-		.house = house, .user = user, .control = -1, .born = {-1, -1}};
+	*filing = (struct filing){.house = house, .user = user, .control = -1, .born = {-1, -1}};
 }
 
 static void note_how(struct filing *filing, int32_t without_uring)
@@ -66,9 +65,8 @@ static void note_how(struct filing *filing, int32_t without_uring)
 /* Without characters that could forge a line of the log. */
 static void log_violation(const struct filing *filing, struct filer_message *message)
 {
-	const struct log_peer peer = {.limit = &filing->user->log_limit,
-				      .pid = message->value,
-				      .uid = filing->user->uid};
+	const struct log_peer peer = {
+		.limit = &filing->user->log_limit, .pid = message->value, .uid = filing->user->uid};
 
 	message->reason[sizeof message->reason - 1] = '\0';
 	for (char *c = message->reason; *c; c++)

@@ -24,7 +24,7 @@ struct house {
 	struct spawner spawner;
 	struct files *files; /* of a filer; NULL in the daemon */
 	int holes_fd;        /* holes.h; negative: the system does not allow it */
-	uint64_t began_ns; /* CLOCK_MONOTONIC */
+	uint64_t began_ns;   /* CLOCK_MONOTONIC */
 
 	/* Guards what follows, all books, and the lists of users, sessions, rings. It is held for
 	 * moments, and never over a call that a client could make slow. */
@@ -39,7 +39,7 @@ struct house {
 	LIST_HEAD(, filing) filings;         /* those that have a filer */
 	struct vdm_report_files files_ended; /* what filers have done that are gone */
 	int32_t io_uring;                    /* as in struct vdm_report_files, of the first filer */
-	bool stopping; /* the daemon ends the sessions, not the clients */
+	bool stopping;                       /* the daemon ends the sessions, not the clients */
 	uint64_t accepted, refused, violated;
 	struct vdm_report_counters ended; /* of rings that are gone */
 	struct vdm_report_counters done;  /* of all rings, when they were last added up */

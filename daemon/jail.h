@@ -11,7 +11,7 @@
 #include <sys/resource.h>
 
 struct jail {
-	int resource; /* what limits memory: RLIMIT_AS or RLIMIT_DATA of setrlimit(2) */
+	unsigned resource; /* what limits memory: RLIMIT_AS or RLIMIT_DATA of setrlimit(2) */
 	rlim_t bytes;
 	const int *calls; /* that are allowed, with any arguments */
 	size_t call_count;

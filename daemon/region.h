@@ -28,8 +28,7 @@ struct region {
  * Check the size and the descriptor's rights, and open its file; in a filer, take the descriptor.
  * Returns a descriptor of our own, or a negative errno with a sentence.
  */
-int region_open(struct passed *passed, uint64_t size, uint32_t flags,
-		char text[VDM_REFUSAL_TEXT]);
+int region_open(struct passed *passed, uint64_t size, uint32_t flags, char text[VDM_REFUSAL_TEXT]);
 
 /*
  * Check a file against the rules: a memfd, sealed by the client so that it can never become

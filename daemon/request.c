@@ -383,8 +383,7 @@ static int make_file_region(struct session *session, struct region *region,
 }
 
 /* Add what `make` makes of the request. */
-static int add_region(struct session *session, const struct request *request,
-		      struct answer *answer,
+static int add_region(struct session *session, const struct request *request, struct answer *answer,
 		      int (*make)(struct session *, struct region *, const struct request *,
 				  char text[VDM_REFUSAL_TEXT]))
 {

@@ -39,8 +39,8 @@ struct session {
 	 * socket by then, what is in it is closed with ours: by the clerk. */
 	int socket, clients_lease;
 	int files_end; /* closed, it ends the client's connection to the filer; -1: there is none */
-	bool is_open; /* it holds something; guarded by the house's lock */
-	int lease_fd; /* our end of it; -1: the session has let go of everything */
+	bool is_open;  /* it holds something; guarded by the house's lock */
+	int lease_fd;  /* our end of it; -1: the session has let go of everything */
 
 	struct limits limits; /* of the user when the session began */
 	uint64_t offload_threshold;

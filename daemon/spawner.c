@@ -308,7 +308,7 @@ void spawner_stop(struct spawner *spawner)
 
 int spawner_new_process(const struct spawner *spawner, enum spawner_kind kind, int socket)
 {
-	const uint8_t byte = kind;
+	const uint8_t byte = (uint8_t)kind;
 
 	return passing_send(spawner->births, &byte, 1, &socket, 1, MSG_DONTWAIT);
 }

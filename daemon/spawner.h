@@ -17,7 +17,7 @@
 
 struct spawner {
 	int births, refusals; /* sockets to it; -1: none */
-	bool owes_go;          /* it does not know yet that we have closed a socket */
+	bool owes_go;         /* it does not know yet that we have closed a socket */
 };
 
 /*

@@ -52,8 +52,7 @@ static int check_range(uint64_t offset, uint64_t length, unsigned flags,
 	if ((flags & FILE_CHECK_READ_ONLY) && (flags & FILE_CHECK_EXTEND))
 		return fail(sentence, -EINVAL, "a region that is read-only cannot extend its file");
 	if (length == 0)
-		return fail(sentence, -EINVAL,
-			    "a region of a file has to have at least one byte");
+		return fail(sentence, -EINVAL, "a region of a file has to have at least one byte");
 	if (offset % page != 0)
 		return fail(sentence, -EINVAL,
 			    "a region of a file has to begin at a multiple of %llu bytes: %llu is "

@@ -34,7 +34,7 @@ static int call_register(const struct io_uring *ring, unsigned what, const void 
 			 unsigned count)
 {
 	return syscall(SYS_io_uring_register, ring->ring_fd, what, argument, count) < 0 ? -errno
-											 : 0;
+											: 0;
 }
 
 /* Allow what file_uring_begin() asks for, and nothing else. */

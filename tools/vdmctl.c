@@ -167,8 +167,9 @@ static void json_files(const struct vdm_status_files *files)
 	json_number("bytes", files->bytes);
 	json_number("syncs", files->syncs);
 	json_number("processes", files->processes);
-	printf("\"io_uring\": %s",
-	       files->io_uring > 0 ? "true" : files->io_uring < 0 ? "false" : "null");
+	printf("\"io_uring\": %s", files->io_uring > 0   ? "true"
+				   : files->io_uring < 0 ? "false"
+							 : "null");
 	if (files->io_uring < 0) {
 		printf(", \"io_uring_error\": ");
 		json_string(strerror(-files->io_uring), 256);

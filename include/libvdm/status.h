@@ -47,7 +47,7 @@ struct vdm_status {
 	uint32_t sessions, rings, regions; /* now, of all users */
 	struct vdm_status_counts counts;   /* all users, ended sessions included */
 	struct vdm_status_files files;
-	uint32_t session_count;            /* of the following: those of this user, or all */
+	uint32_t session_count; /* of the following: those of this user, or all */
 #ifdef __cplusplus
 #pragma GCC diagnostic push
 /* C++ has no flexible array member, though compilers do */

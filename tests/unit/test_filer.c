@@ -78,11 +78,11 @@ static void admit(uint64_t session)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
 
-	const int fds[FILER_CLIENT_FDS] = {[FILER_CLIENT_SOCKET] = sockets[1],
-					   [FILER_CLIENT_END] = ends[1]};
+	const int fds[FILER_CLIENT_FDS] = {
+		[FILER_CLIENT_SOCKET] = sockets[1], [FILER_CLIENT_END] = ends[1]};
 
-	assert_int_equal(
-		passing_send(control, &message, sizeof message, fds, FILER_CLIENT_FDS, 0), 0);
+	assert_int_equal(passing_send(control, &message, sizeof message, fds, FILER_CLIENT_FDS, 0),
+			 0);
 	close(sockets[1]);
 	close(ends[1]);
 	client.socket = sockets[0];

@@ -60,8 +60,8 @@ static int open_things(void *context)
 	if (!is_forbidden(open("/proc/self/comm", O_RDONLY)) ||
 	    !is_forbidden(openat(AT_FDCWD, ".", O_RDONLY)))
 		return 1;
-	if (!is_forbidden(socket(AF_UNIX, SOCK_STREAM, 0)) ||
-	    !is_forbidden(connect(0, NULL, 0)) || !is_forbidden(bind(0, NULL, 0)))
+	if (!is_forbidden(socket(AF_UNIX, SOCK_STREAM, 0)) || !is_forbidden(connect(0, NULL, 0)) ||
+	    !is_forbidden(bind(0, NULL, 0)))
 		return 2;
 	if (!is_forbidden(execve("/bin/true", none, none)))
 		return 3;
