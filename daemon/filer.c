@@ -390,7 +390,7 @@ static int open_engine(struct filer *filer, uint32_t spin_us, struct files_count
 	if (result)
 		return result;
 
-	/* the worker only hands operations on: it carries out itself what chains have beside them */
+	/* the worker hands operations on, and copies only between regions of memory */
 	const struct engine_options options = {.workers = 1,
 					       .spin_us = spin_us,
 					       .guard_faults = true,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Opening a memory file of a client, which a porter holds. In the daemon, the descriptor itself never comes into
- * this process: the porter may have been taken over, and what it holds may be a file whose close(2)
+ * Opening a memory file of a client, which a porter holds. The descriptor itself never comes into
+ * the daemon: the porter may have been taken over, and what it holds may be a file whose close(2)
  * waits for a client for good, uninterruptibly, so that not even SIGKILL would end the daemon.
  */
 #ifndef VDM_DAEMON_IMPORT_H

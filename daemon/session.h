@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A session: one connection, and everything that it holds. It belongs to its user's clerk, the
- * thread that does all that a client may make slow; or to a filer, which is one clerk. What other threads look at is guarded by the
- * house's lock.
+ * thread that does all that a client may make slow; or to a filer. What other threads look at is
+ * guarded by the house's lock.
  */
 #ifndef VDM_DAEMON_SESSION_H
 #define VDM_DAEMON_SESSION_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The spawner: a small process with one thread, from which porters and filers are forked. The daemon itself
- * has threads, and maps clients' memory, which its children would inherit.
+ * The spawner: a small process with one thread, from which porters and filers are forked. The
+ * daemon itself has threads, and maps clients' memory, which its children would inherit.
  *
  * It also gets rid of connections for which there is no porter. Closing a socket closes the
  * descriptors in the messages that were not received, in the thread that closes it, and a socket

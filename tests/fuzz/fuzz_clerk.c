@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A porter that its user has taken over, and a client of the same user. Whatever they say to the
- * daemon, and whatever descriptors and memory they give it, it answers them or ends their sessions.
+ * A porter and a filer that their user has taken over, and a client of the same user. Whatever they
+ * say to the daemon, and whatever descriptors and memory they give it, it answers them or ends their sessions.
  * In the end nothing of theirs is left, and another user's session is served as before.
  *
  * An input is a sequence of steps: a byte with the step (4 bits), and the session that it is about
@@ -18,6 +18,7 @@
 
 #include "boundary.h"
 #include "daemon/clerk.h"
+#include "daemon/filer_message.h"
 #include "daemon/log.h"
 #include "daemon/server.h"
 #include "daemon/session.h"
@@ -60,6 +61,8 @@ struct ring_end {
 
 static struct server *server;
 static int spawner_end, refusals_end; /* what the spawner would have */
+static int porter_wanted = -1;        /* the socket of a porter that is to be born */
+static int filer = -1;                /* of the hostile user's filer */
 static enum uid next_uid;
 static int files[MEMORY_FILES];
 static struct porter_end hostile, neighbour;
@@ -160,7 +163,8 @@ static bool has_hung_up(int socket)
 static void check(struct porter_end *porter, const struct porter_message *message, int *fds,
 		  unsigned count)
 {
-	const bool made_ring = message->message.header.type == VDM_MESSAGE_RING_CREATED;
+	const uint32_t type = message->message.header.type;
+	const bool made_ring = type == VDM_MESSAGE_RING_CREATED;
 	const struct visit_end *visit = find(porter, message->session);
 
 	switch (message->type) {
@@ -169,7 +173,9 @@ static void check(struct porter_end *porter, const struct porter_message *messag
 		meet(porter, message, fds);
 		break;
 	case PORTER_ANSWER:
-		REQUIRE(count == (made_ring ? VDM_RING_FD_COUNT : 0u));
+		REQUIRE(count == (made_ring                          ? VDM_RING_FD_COUNT
+				  : type == VDM_MESSAGE_FILES_OPENED ? VDM_FILES_FD_COUNT
+								     : 0u));
 		if (made_ring)
 			prepare_ring(&message->message.ring_created, fds);
 		break;
@@ -218,6 +224,42 @@ static bool say(const struct porter_end *porter, const void *bytes, size_t size,
 	return porter->socket >= 0 && send_anything(porter->socket, bytes, size, fd, count) == 0;
 }
 
+/* Say that a process has been born, which is another one with the memory of this. */
+static void tell_birth(int socket)
+{
+	const struct porter_message born = {.type = PORTER_BORN, .value = getpid()};
+	int twin[PORTER_BORN_FDS];
+
+	REQUIRE(twin_process_start(twin));
+	passing_send(socket, &born, sizeof born, twin, PORTER_BORN_FDS, 0);
+	close(twin[0]);
+	close(twin[1]);
+}
+
+/* What the daemon asks its spawner for. It may have closed a socket that it has not used. */
+static void be_spawner(void)
+{
+	uint8_t kind = 0;
+	int fd = -1;
+
+	for (;;) {
+		struct passing passing = {
+			.bytes = &kind, .size = sizeof kind, .fds = &fd, .fd_count = 1};
+
+		if (passing_receive(spawner_end, &passing, MSG_DONTWAIT) || !passing.fd_count)
+			return;
+		if (kind == SPAWNER_PORTER) {
+			close_if_open(&porter_wanted);
+			porter_wanted = fd;
+			continue;
+		}
+		REQUIRE(kind == SPAWNER_FILER);
+		close_if_open(&filer);
+		filer = fd;
+		tell_birth(filer);
+	}
+}
+
 /* Wait until the clerk has taken all, and for what it takes last: this says nothing to it. */
 static void await_clerk(struct porter_end *porter)
 {
@@ -227,6 +269,7 @@ static void await_clerk(struct porter_end *porter)
 	if (porter->deaf || !say(porter, &nothing, porter_message_size(&nothing), -1, 0))
 		return;
 	while (unread > 0) {
+		be_spawner(); /* the clerk waits for a filer's birth */
 		listen_to_daemon(porter);
 		REQUIRE(ioctl(porter->socket, SIOCOUTQ, &unread) == 0);
 		sched_yield();
@@ -248,6 +291,8 @@ static int receive_as_spawner(int from)
 static void hang_up(struct porter_end *porter)
 {
 	close_if_open(&porter->socket);
+	if (porter == &hostile)
+		close_if_open(&filer);
 	porter->deaf = false;
 	for (unsigned i = 0; i < SESSIONS; i++) {
 		close_visit(&porter->visits[i]);
@@ -258,18 +303,13 @@ static void hang_up(struct porter_end *porter)
 /* Become the porter that the daemon has asked for, if it has. */
 static void be_born(struct porter_end *porter)
 {
-	const struct porter_message born = {.type = PORTER_BORN, .value = getpid()};
-	int socket = receive_as_spawner(spawner_end);
-	int twin[PORTER_BORN_FDS];
-
-	if (socket < 0)
+	be_spawner();
+	if (porter_wanted < 0)
 		return;
 	hang_up(porter);
-	porter->socket = socket;
-	REQUIRE(twin_process_start(twin) &&
-		passing_send(socket, &born, sizeof born, twin, PORTER_BORN_FDS, 0) == 0);
-	close(twin[0]);
-	close(twin[1]);
+	porter->socket = porter_wanted;
+	porter_wanted = -1;
+	tell_birth(porter->socket);
 }
 
 /* A client connects. */
@@ -372,6 +412,46 @@ static void ring_doorbell(struct input *input)
 			      passed_count(how));
 }
 
+/* Read one message for the filer. Returns whether there was one. */
+static bool listen_as_filer(void)
+{
+	struct filer_message message;
+	int fds[FILER_MOST_FDS];
+	struct passing passing = {
+		.bytes = &message, .size = sizeof message, .fds = fds, .fd_count = FILER_MOST_FDS};
+
+	if (filer < 0 || passing_receive(filer, &passing, MSG_DONTWAIT) || passing.size == 0)
+		return false;
+	REQUIRE(passing.flags == 0 && passing.size == sizeof message);
+	REQUIRE(message.type == FILER_BEGIN || message.type == FILER_CLIENT);
+	REQUIRE(passing.fd_count ==
+		(message.type == FILER_BEGIN ? (unsigned)FILER_BEGIN_FDS : FILER_CLIENT_FDS));
+	for (unsigned i = 0; i < passing.fd_count; i++)
+		close(fds[i]);
+	return true;
+}
+
+/* The filer reads, ends, or says what it likes. */
+static void be_filer(struct input *input)
+{
+	const uint8_t how = take_byte(input);
+	struct filer_message message;
+	size_t size = sizeof message;
+
+	while (how & 1 && listen_as_filer())
+		;
+	if (how & 2)
+		close_if_open(&filer);
+	if (how & 4)
+		size = take_byte(input) % sizeof message;
+	memset(&message, 0, sizeof message);
+	take_bytes(input, &message, size);
+	if (how & 8)
+		message.type = how & 16 ? FILER_READY : FILER_VIOLATED;
+	if (filer >= 0)
+		send_anything(filer, &message, size, files[0], passed_count(how / 32));
+}
+
 static void take_step(unsigned step, unsigned which, struct input *input)
 {
 	const uint64_t session = choose_session(which);
@@ -413,6 +493,9 @@ static void take_step(unsigned step, unsigned which, struct input *input)
 		break;
 	case 14:
 		sd_event_run(server->event, 0);
+		break;
+	case 15:
+		be_filer(input);
 		break;
 	}
 	await_clerk(&hostile);
@@ -495,6 +578,11 @@ static void converse(void)
 	REQUIRE(say(&hostile, &message, porter_message_size(&message), -1, 0));
 	await_clerk(&hostile);
 	REQUIRE(!has_hung_up(hostile.visits[0].lease));
+	message.message.files =
+		(struct vdm_message_files){{VDM_MESSAGE_FILES, sizeof(struct vdm_message_files)}};
+	REQUIRE(say(&hostile, &message, porter_message_size(&message), -1, 0));
+	await_clerk(&hostile);
+	REQUIRE(listen_as_filer() && listen_as_filer() && !listen_as_filer());
 	message.type = PORTER_LEFT;
 	REQUIRE(say(&hostile, &message, porter_message_size(&message), -1, 0));
 	await_clerk(&hostile);
