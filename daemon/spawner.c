@@ -15,8 +15,6 @@
 #include <unistd.h>
 
 #include "birth.h"
-#include "filer.h"
-#include "porter.h"
 #include "proto/passing.h"
 
 /* Children that hang up at a time. */
@@ -26,9 +24,10 @@
 #define RETRY_MS   10
 #define MOST_TRIES 20
 
-/* The spawner's end of both sockets. */
+/* The spawner's end of both sockets, and what the processes run. */
 struct ends {
 	int births, refusals;
+	const spawner_mains *mains;
 };
 
 /*
@@ -109,14 +108,7 @@ static pid_t fork_waiting(int go[2], unsigned most_tries)
 	return child;
 }
 
-static _Noreturn void be(enum spawner_kind kind, int socket)
-{
-	if (kind == SPAWNER_FILER)
-		filer_main(socket);
-	porter_main(socket);
-}
-
-static void new_process(enum spawner_kind kind, int socket)
+static void new_process(void (*run)(int socket), int socket)
 {
 	const pid_t spawner = getpid();
 	int go[2];
@@ -132,7 +124,8 @@ static void new_process(enum spawner_kind kind, int socket)
 		close_all_but(socket, go[0]);
 		await_end(go[0]);
 		close(go[0]);
-		be(kind, socket);
+		run(socket);
+		abort();
 	}
 	/* before the process can say anything */
 	if (!birth_announce(socket, child))
@@ -215,7 +208,7 @@ static void serve(const struct ends *ends, const sigset_t *quiet)
 		if (ppoll(events, place ? 2 : 1, NULL, quiet) <= 0)
 			continue;
 		if (events[0].revents && receive(ends->births, &kind, 1, &fd) && fd >= 0)
-			new_process(kind, fd);
+			new_process((*ends->mains)[kind], fd);
 		if (!place || !events[1].revents ||
 		    !receive(ends->refusals, &message, sizeof message, &fd))
 			continue;
@@ -269,10 +262,10 @@ static int open_pair(int *ours, int *theirs)
 	return 0;
 }
 
-int spawner_start(struct spawner *spawner)
+int spawner_start(struct spawner *spawner, const spawner_mains *mains)
 {
 	const pid_t daemon = getpid();
-	struct ends ends = {-1, -1};
+	struct ends ends = {-1, -1, mains};
 	pid_t child = -1;
 	int result;
 

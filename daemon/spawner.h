@@ -20,16 +20,19 @@ struct spawner {
 	bool owes_go;         /* it does not know yet that we have closed a socket */
 };
 
+enum spawner_kind { SPAWNER_PORTER, SPAWNER_FILER, SPAWNER_KINDS };
+
+/* What a process of each kind runs, which does not return: porter_main() and filer_main(). */
+typedef void (*spawner_mains[SPAWNER_KINDS])(int socket);
+
 /*
  * Fork it: before any thread is started, and before descriptors are opened that it is not to have.
  * Returns 0 or a negative errno.
  */
-int spawner_start(struct spawner *spawner);
+int spawner_start(struct spawner *spawner, const spawner_mains *mains);
 
 /* It ends when this is called, or the daemon ends. */
 void spawner_stop(struct spawner *spawner);
-
-enum spawner_kind { SPAWNER_PORTER, SPAWNER_FILER };
 
 /*
  * Have a process of that kind forked that talks on `socket`, on which its birth comes first, see

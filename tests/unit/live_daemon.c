@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "daemon/clerk.h"
+#include "daemon/filer.h"
+#include "daemon/porter.h"
 #include "daemon/spawner.h"
 #include "engine/engine.h"
 #include "proto/ring.h"
@@ -20,6 +22,7 @@
 struct server *server;
 int client = -1, lease = -1;
 
+static const spawner_mains mains = {[SPAWNER_PORTER] = porter_main, [SPAWNER_FILER] = filer_main};
 static struct spawner spawner;
 static pid_t spawner_pid;
 static unsigned fds_before;
@@ -163,7 +166,7 @@ const char *last_logged(void)
 int start_spawner(void **state)
 {
 	(void)state;
-	assert_int_equal(spawner_start(&spawner), 0);
+	assert_int_equal(spawner_start(&spawner, &mains), 0);
 	spawner_pid = first_child_of(getpid());
 	redirect_log();
 	return 0;

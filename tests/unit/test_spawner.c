@@ -23,9 +23,12 @@
 #include <cmocka.h>
 
 #include "await.h"
+#include "daemon/filer.h"
+#include "daemon/porter.h"
 #include "proto/passing.h"
 #include "proto/porter.h"
 
+static const spawner_mains mains = {[SPAWNER_PORTER] = porter_main, [SPAWNER_FILER] = filer_main};
 static struct spawner spawner;
 static pid_t spawner_pid;
 
@@ -40,7 +43,7 @@ static int set_up(void **state)
 	int inherited = open("/dev/null", O_RDONLY);
 
 	(void)state;
-	assert_int_equal(spawner_start(&spawner), 0);
+	assert_int_equal(spawner_start(&spawner, &mains), 0);
 	spawner_pid = first_child_of(getpid());
 	close(inherited);
 	return 0;
@@ -425,7 +428,7 @@ static void all_end_with_the_daemon(void **state)
 	close(porter.directory);
 	/* it is ours now */
 	AWAIT(waitpid(porter.pid, &status, WNOHANG) == porter.pid);
-	assert_int_equal(spawner_start(&spawner), 0);
+	assert_int_equal(spawner_start(&spawner, &mains), 0);
 	spawner_pid = first_child_of(getpid());
 }
 
