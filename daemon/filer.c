@@ -10,7 +10,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <systemd/sd-event.h>
 #include <unistd.h>
 
 #include "base/barrier.h"
@@ -450,16 +449,31 @@ static void tell_ready(const struct filer *filer)
 	tell(filer, &ready);
 }
 
+struct filer *filer_new(int daemon)
+{
+	struct filer *filer = calloc(1, sizeof *filer);
+
+	if (!filer)
+		return NULL;
+	filer->daemon = daemon;
+	return open_all(filer) < 0 ? NULL : filer; /* what it has is left to its process's end */
+}
+
+sd_event *filer_event(const struct filer *filer)
+{
+	return filer->event;
+}
+
 _Noreturn void filer_main(int daemon)
 {
-	static struct filer filer;
+	struct filer *filer;
 
 	prctl(PR_SET_NAME, "vdmd-filer");
-	filer.daemon = daemon;
-	if (open_all(&filer) < 0 || filer_jail() < 0)
+	filer = filer_new(daemon);
+	if (!filer || filer_jail() < 0)
 		give_up();
-	tell_ready(&filer);
-	while (sd_event_loop(filer.event) == -ENOMEM)
+	tell_ready(filer);
+	while (sd_event_loop(filer->event) == -ENOMEM)
 		wait_for_memory(-ENOMEM); /* then what is level-triggered comes again */
 	give_up();
 }

@@ -7,6 +7,19 @@
 #ifndef VDM_DAEMON_FILER_H
 #define VDM_DAEMON_FILER_H
 
+#include <systemd/sd-event.h>
+
+struct filer;
+
+/*
+ * One that talks with the daemon on that socket, in the event loop that it has. Waits for the first
+ * message. NULL: no memory or descriptors.
+ */
+struct filer *filer_new(int daemon);
+
+/* What it waits for. */
+sd_event *filer_event(const struct filer *filer);
+
 /* Be one until the daemon hangs up. Does not return. */
 _Noreturn void filer_main(int daemon);
 
