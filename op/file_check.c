@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,18 +30,9 @@ static const struct {
 	{PSTOREFS_MAGIC, "pstore"},       {BPF_FS_MAGIC, "bpf"},
 };
 
-static int fail(const struct sentence *sentence, int error, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static int fail(const struct sentence *sentence, int error, const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(sentence->text, sentence->size, format, arguments);
-	va_end(arguments);
-	return error;
-}
+/* Write the sentence. The value is the error. */
+#define fail(sentence, error, ...)                                                                 \
+	(snprintf((sentence)->text, (sentence)->size, __VA_ARGS__), (error))
 
 static int check_range(uint64_t offset, uint64_t length, unsigned flags,
 		       const struct sentence *sentence)
@@ -79,9 +69,12 @@ static int check_kind(int fd, const struct stat *status, const struct sentence *
 	default:
 		return fail(sentence, -EMEDIUMTYPE, "the descriptor is not a regular file");
 	}
-	if (fstatfs(fd, &system) < 0)
-		return fail(sentence, -errno, "cannot find out where the file lies: %s",
-			    strerror(errno));
+	if (fstatfs(fd, &system) < 0) {
+		const int error = errno;
+
+		return fail(sentence, -error, "cannot find out where the file lies: %s",
+			    strerror(error));
+	}
 	for (size_t i = 0; i < sizeof made_up / sizeof *made_up; i++)
 		if (made_up[i].magic == (uint32_t)system.f_type)
 			return fail(sentence, -EOPNOTSUPP,
@@ -136,8 +129,11 @@ int file_check(int fd, uint64_t offset, uint64_t length, unsigned flags, char *t
 	struct stat status;
 	int result;
 
-	if (mode < 0 || fstat(fd, &status) < 0)
-		return fail(&sentence, -errno, "the descriptor is not open: %s", strerror(errno));
+	if (mode < 0 || fstat(fd, &status) < 0) {
+		const int error = errno;
+
+		return fail(&sentence, -error, "the descriptor is not open: %s", strerror(error));
+	}
 	if (mode & O_PATH)
 		return fail(&sentence, -EBADF,
 			    "the descriptor is open with O_PATH: nothing can be read");
