@@ -139,6 +139,30 @@ static void end(const struct porter_end *porter)
 	AWAIT(kill(porter->pid, 0) < 0 && errno == ESRCH);
 }
 
+/* It waits for its first message, and ends with its socket. */
+static void a_filer_is_born_as_a_porter_is(void **state)
+{
+	struct porter_end filer = {.directory = -1, .pidfd = -1};
+	char path[64], name[32];
+	int ends[2];
+
+	(void)state;
+	open_pair(ends);
+	AWAIT(spawner_new_process(&spawner, SPAWNER_FILER, ends[1]) == 0);
+	close(ends[1]);
+	filer.socket = ends[0];
+	receive_birth(&filer);
+	snprintf(path, sizeof path, "/proc/%d/comm", (int)filer.pid);
+	for (strcpy(name, ""); strcmp(name, "vdmd-filer\n") != 0;) { /* it gives itself that name */
+		FILE *file = fopen(path, "re");
+
+		assert_non_null(file);
+		assert_non_null(fgets(name, sizeof name, file));
+		fclose(file);
+	}
+	end(&filer);
+}
+
 static void a_porter_is_born_before_it_speaks(void **state)
 {
 	struct porter_message message;
@@ -437,6 +461,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 		TEST(a_porter_is_born_before_it_speaks),
+		TEST(a_filer_is_born_as_a_porter_is),
 		TEST(a_porter_has_no_descriptors_of_the_daemon),
 		TEST(porters_that_have_ended_are_buried),
 		TEST(a_porter_whose_birth_cannot_be_told_does_not_begin),
