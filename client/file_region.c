@@ -12,12 +12,14 @@
 #include "cancellation.h"
 #include "client.h"
 #include "error.h"
-#include "file_check.h"
 #include "file_engine.h"
 #include "filer.h"
 #include "fork.h"
+#include "op/file_check.h"
 #include "op/files.h"
 #include "vdm_region.h"
+
+#define VALID_FLAGS (VDM_REGION_READONLY | VDM_REGION_EXTEND | VDM_REGION_MAP)
 
 /* Map the file for the program. Returns 0 or a negative errno. */
 static int map(struct vdm_region *region, uint64_t offset)
@@ -103,6 +105,21 @@ static int open_own(int fd)
 	return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
+/* Returns 0 or a negative errno with its sentence. */
+static int check(int fd, uint64_t offset, uint64_t length, unsigned flags)
+{
+	char text[256];
+	int result;
+
+	if (flags & ~VALID_FLAGS)
+		return fail(-EINVAL, "region flags 0x%x have unknown bits", flags);
+	result = file_check(fd, offset, length,
+			    (flags & VDM_REGION_READONLY ? FILE_CHECK_READ_ONLY : 0) |
+				    (flags & VDM_REGION_EXTEND ? FILE_CHECK_EXTEND : 0),
+			    text, sizeof text);
+	return result ? fail(result, "descriptor %d cannot be a region: %s", fd, text) : 0;
+}
+
 int vdm_region_open_file(struct vdm_client *client, int fd, uint64_t offset, uint64_t length,
 			 unsigned flags, struct vdm_region **out)
 {
@@ -110,7 +127,7 @@ int vdm_region_open_file(struct vdm_client *client, int fd, uint64_t offset, uin
 	if (fork_happened(client->epoch))
 		return fork_error();
 
-	int result = file_check(fd, offset, length, flags);
+	int result = check(fd, offset, length, flags);
 
 	if (result)
 		return result;

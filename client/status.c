@@ -61,6 +61,11 @@ static struct vdm_status totals_from(const struct vdm_report_daemon *report)
 		.rings = report->rings,
 		.regions = report->regions,
 		.counts = counts_from(&report->counters),
+		.files = {.operations = report->files.operations,
+			  .bytes = report->files.bytes,
+			  .syncs = report->files.syncs,
+			  .processes = report->files.filers,
+			  .io_uring = report->files.io_uring},
 	};
 
 	static_assert(sizeof totals.version == sizeof report->version, "copied");

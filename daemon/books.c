@@ -188,6 +188,14 @@ int charge_region(struct charge *charge, struct book *book, uint64_t bytes,
 	return take(charge, book, wanted, text);
 }
 
+int charge_file(struct charge *charge, struct book *book, char text[VDM_REFUSAL_TEXT])
+{
+	const struct charge wanted = {
+		.amount = {[RESOURCE_REGIONS] = 1, [RESOURCE_DESCRIPTORS] = 1}};
+
+	return take(charge, book, wanted, text);
+}
+
 void charge_release(struct charge *charge)
 {
 	for (struct book *book = charge->book; book; book = book->sum)

@@ -72,6 +72,8 @@ int charge_ring(struct charge *charge, struct book *book, uint32_t entries,
 		char text[VDM_REFUSAL_TEXT]);
 int charge_region(struct charge *charge, struct book *book, uint64_t bytes,
 		  char text[VDM_REFUSAL_TEXT]);
+/* A region of a file, which is not mapped. */
+int charge_file(struct charge *charge, struct book *book, char text[VDM_REFUSAL_TEXT]);
 
 /*
  * A ring has been started: give back the descriptors that it no longer has.

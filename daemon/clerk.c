@@ -13,8 +13,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/barrier.h"
+#include "birth.h"
 #include "detached_thread.h"
+#include "filing.h"
 #include "house.h"
 #include "log.h"
 #include "notes.h"
@@ -24,6 +25,7 @@
 #include "request.h"
 #include "ring.h"
 #include "session.h"
+#include "visit.h"
 
 /* How long a user without sessions keeps its porter. */
 #define IDLE_MS 2000
@@ -45,6 +47,9 @@
 /* The memory of sessions that have ended is worth giving back when a quarter is left of so many. */
 #define MANY_SESSIONS 32
 
+/* The optional parts of the protocol that this daemon has. */
+#define FEATURES (VDM_FEATURE_TAKE_BACK | VDM_FEATURE_FILES)
+
 /* A client that gets no session. */
 struct refused_client {
 	STAILQ_ENTRY(refused_client) entry;
@@ -56,9 +61,9 @@ struct clerk {
 	LIST_ENTRY(clerk) entry; /* house::clerks */
 	struct house *house;
 	struct user *user;
-	int porter;  /* socket */
-	int process; /* the porter's directory of proc(5); -1: it has not been born */
-	int pidfd;   /* the porter's */
+	int porter;       /* socket */
+	struct born born; /* the porter; .directory is -1 until then */
+	struct filing filing;
 	struct engine_account *account;
 	LIST_HEAD(, session) sessions[BUCKETS]; /* guarded by the house's lock */
 	unsigned session_count;                 /* guarded by the house's lock */
@@ -71,27 +76,6 @@ struct clerk {
 	struct notes notes;
 	struct populate_list populating;
 };
-
-/* The optional parts of the protocol that this daemon has. */
-static uint64_t features(void)
-{
-	return VDM_FEATURE_TAKE_BACK | (barrier_is_asymmetric() ? VDM_FEATURE_BARRIER : 0);
-}
-
-static struct vdm_message_welcome welcome(const struct session *session)
-{
-	return (struct vdm_message_welcome){
-		.header = {VDM_MESSAGE_WELCOME, sizeof(struct vdm_message_welcome)},
-		.features = features(),
-		.version = VDM_PROTOCOL_VERSION,
-		.workers = engine_workers(session->house->engine),
-		.max_rings = (uint32_t)session->limits.rings_per_session,
-		.max_entries = (uint32_t)session->limits.entries_per_ring,
-		.max_regions = (uint32_t)session->limits.regions_per_session,
-		.max_region_bytes = session->limits.region_bytes,
-		.offload_threshold = session->offload_threshold,
-	};
-}
 
 static int send_message(const struct clerk *clerk, const struct porter_message *message,
 			const int *fds, unsigned count)
@@ -129,6 +113,7 @@ int clerk_admit(struct clerk *clerk, const struct log_peer *peer, int socket,
 	session->clerk = clerk;
 	session->receive_bells = receive_bells;
 	session->notes = &clerk->notes;
+	session->filing = &clerk->filing;
 	session->populating = &clerk->populating;
 	session->violated_note = (struct note){.take = on_violation, .context = session};
 	session->over_limit_note = (struct note){.take = on_over_limit, .context = session};
@@ -213,7 +198,7 @@ static int send_visitor(struct clerk *clerk, const struct session *session)
 	const struct porter_message visitor = {.type = PORTER_VISITOR,
 					       .value = session->peer.pid,
 					       .session = session->number,
-					       .welcome = welcome(session)};
+					       .welcome = session_welcome(session, FEATURES)};
 	const int fds[PORTER_VISITOR_FDS] = {[PORTER_VISITOR_SOCKET] = session->socket,
 					     [PORTER_VISITOR_LEASE] = session->clients_lease};
 
@@ -281,10 +266,12 @@ static void on_over_limit(void *context)
 static void answer_request(struct clerk *clerk, struct session *session,
 			   const struct porter_message *message, size_t size)
 {
+	struct passed passed = {clerk->born.directory, message->value};
 	const struct request request = {
 		.message = &message->message,
 		.size = size,
-		.passed = {clerk->process, message->value},
+		.to = VDM_TO_DAEMON,
+		.passed = &passed,
 	};
 	struct porter_message answer = {.type = PORTER_ANSWER, .session = session->number};
 	struct answer content = {.message = &answer.message};
@@ -303,26 +290,6 @@ static void answer_request(struct clerk *clerk, struct session *session,
 		end_session(clerk, session);
 	for (unsigned i = 0; i < content.fd_count; i++)
 		close(content.fds[i]);
-}
-
-static const char *reason_text(int32_t reason)
-{
-	static const char *const texts[PORTER_REASON_COUNT] = {
-		[PORTER_SILENT] = "no greeting came after connecting",
-		[PORTER_MALFORMED] = "a message was malformed",
-		[PORTER_UNKNOWN_TYPE] = "a message is of a type that clients do not send",
-		[PORTER_WRONG_SIZE] = "a message does not have the size of its type",
-		[PORTER_NO_GREETING] = "a request came before the greeting",
-		[PORTER_GREETED_TWICE] = "it greeted twice",
-		[PORTER_BAD_GREETING] = "its greeting is malformed",
-		[PORTER_UNREAD_ANSWER] =
-			"it asked for descriptors without having read the answer before",
-		[PORTER_WRONG_DESCRIPTORS] =
-			"a message does not have the number of descriptors of its type",
-		[PORTER_CROWDED] = "so much waits for its socket that waking it takes too long",
-	};
-
-	return reason >= 0 && reason < PORTER_REASON_COUNT ? texts[reason] : NULL;
 }
 
 /* The memory of a crowd that has left. free(3) alone gives back the end of the heap. */
@@ -429,8 +396,8 @@ static void serve(struct clerk *clerk, struct session *session,
 			answer_request(clerk, session, message, size);
 		break;
 	case PORTER_LEFT:
-		if (reason_text(message->value))
-			violated(clerk, session, reason_text(message->value));
+		if (visit_violation(message->value))
+			violated(clerk, session, visit_violation(message->value));
 		else
 			end_session(clerk, session);
 		break;
@@ -441,28 +408,6 @@ static void serve(struct clerk *clerk, struct session *session,
 		forget(clerk, session);
 		break;
 	}
-}
-
-/* The porter's birth: its parent tells it, with descriptors, before the porter can speak. */
-static int receive_birth(struct clerk *clerk)
-{
-	struct porter_message message = {0};
-	int fds[PORTER_BORN_FDS];
-	struct passing passing = {
-		.bytes = &message, .size = sizeof message, .fds = fds, .fd_count = PORTER_BORN_FDS};
-	int result = passing_receive(clerk->porter, &passing, MSG_DONTWAIT);
-
-	if (result)
-		return result;
-	if (message.type == PORTER_BORN && passing.fd_count == PORTER_BORN_FDS) {
-		clerk->process = fds[PORTER_BORN_DIRECTORY];
-		clerk->pidfd = fds[PORTER_BORN_PIDFD];
-		passing_allow_fds(clerk->porter, false);
-		return 0;
-	}
-	for (unsigned i = 0; i < passing.fd_count; i++)
-		close(fds[i]);
-	return -ENOTCONN;
 }
 
 /* Receive a message of the porter: without descriptors, which are closed here if it sends any. */
@@ -485,8 +430,8 @@ static int listen_to_porter(struct clerk *clerk)
 	size_t size;
 	int result;
 
-	if (clerk->process < 0)
-		return receive_birth(clerk);
+	if (clerk->born.directory < 0)
+		return birth_receive(clerk->porter, &clerk->born);
 	result = receive(clerk, &message, &size);
 	if (result)
 		return result;
@@ -508,11 +453,14 @@ static void look_at_notes(struct clerk *clerk)
 static bool wait_for_work(struct clerk *clerk, bool idle)
 {
 	struct pollfd events[] = {{.fd = clerk->porter, .events = POLLIN},
-				  {.fd = clerk->notes.fd, .events = POLLIN}};
-	int ready = poll(events, 2, idle ? IDLE_MS : -1);
+				  {.fd = clerk->notes.fd, .events = POLLIN},
+				  {.fd = clerk->filing.control, .events = POLLIN}};
+	int ready = poll(events, 3, idle ? IDLE_MS : -1);
 
 	if (ready > 0 && events[1].revents)
 		look_at_notes(clerk);
+	if (ready > 0 && events[2].revents)
+		filing_listen(&clerk->filing);
 	return ready != 0;
 }
 
@@ -594,10 +542,11 @@ static void forget_all(struct clerk *clerk)
 	turn_away_refused(clerk);
 }
 
-/* It may hang in the kernel, in closing what a client has passed. */
-static void await_porter_end(struct clerk *clerk)
+/* The process may hang in the kernel: a porter in closing what a client has passed, a filer in a
+ * file system. */
+static void await_end(struct clerk *clerk, int pidfd)
 {
-	struct pollfd events[] = {{.fd = clerk->pidfd, .events = POLLIN},
+	struct pollfd events[] = {{.fd = pidfd, .events = POLLIN},
 				  {.fd = clerk->notes.fd, .events = POLLIN}};
 
 	while (!is_stopping(clerk) && (poll(events, 2, -1) < 0 || !events[0].revents))
@@ -617,15 +566,22 @@ static void end_porter(struct clerk *clerk)
 
 	clerk->porter = -1; /* clerks_stop() looks at it */
 	house_unlock(clerk->house);
-	if (clerk->process >= 0)
-		syscall(SYS_pidfd_send_signal, clerk->pidfd, SIGKILL, NULL, 0);
+	if (clerk->born.directory >= 0)
+		syscall(SYS_pidfd_send_signal, clerk->born.pidfd, SIGKILL, NULL, 0);
 	if (porter >= 0)
 		close(porter);
-	if (clerk->process >= 0) {
-		await_porter_end(clerk);
-		close(clerk->process);
-		close(clerk->pidfd);
+	if (clerk->born.directory >= 0) {
+		await_end(clerk, clerk->born.pidfd);
+		close(clerk->born.directory);
+		close(clerk->born.pidfd);
 	}
+}
+
+static void await_filer_end(struct clerk *clerk)
+{
+	if (clerk->filing.born.pidfd >= 0)
+		await_end(clerk, clerk->filing.born.pidfd);
+	filing_forget(&clerk->filing);
 }
 
 static void clerk_free(struct clerk *clerk)
@@ -664,7 +620,9 @@ static void *clerk_main(void *argument)
 	forget_all(clerk);
 	if (clerk->account)
 		engine_account_delete(clerk->account);
+	filing_end(&clerk->filing);
 	end_porter(clerk);
+	await_filer_end(clerk);
 	house_lock(house);
 	LIST_REMOVE(clerk, entry); /* from now on, the house and its engine may go */
 	clerk->user->clerks--;
@@ -682,7 +640,7 @@ static int connect_porter(struct clerk *clerk)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return -errno;
 	clerk->porter = ends[0];
-	result = spawner_new_porter(&clerk->house->spawner, ends[1]);
+	result = spawner_new_process(&clerk->house->spawner, SPAWNER_PORTER, ends[1]);
 	close(ends[1]);
 	return result;
 }
@@ -698,7 +656,8 @@ int clerk_start(struct house *house, struct user *user, struct clerk **out)
 		return -ENOMEM;
 	clerk->house = house;
 	clerk->user = user;
-	clerk->porter = clerk->process = clerk->pidfd = -1;
+	clerk->porter = clerk->born.directory = clerk->born.pidfd = -1;
+	filing_init(&clerk->filing, house, user);
 	STAILQ_INIT(&clerk->arrivals);
 	STAILQ_INIT(&clerk->refused);
 	TAILQ_INIT(&clerk->populating);

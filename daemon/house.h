@@ -15,13 +15,16 @@
 struct clerk;
 struct config;
 struct engine;
+struct files;
+struct filing;
 struct session;
 
 struct house {
 	struct engine *engine;
 	struct spawner spawner;
-	int holes_fd;      /* holes.h; negative: the system does not allow it */
-	uint64_t began_ns; /* CLOCK_MONOTONIC */
+	struct files *files; /* of a filer; NULL in the daemon */
+	int holes_fd;        /* holes.h; negative: the system does not allow it */
+	uint64_t began_ns;   /* CLOCK_MONOTONIC */
 
 	/* Guards what follows, all books, and the lists of users, sessions, rings. It is held for
 	 * moments, and never over a call that a client could make slow. */
@@ -33,7 +36,10 @@ struct house {
 	uint64_t sessions_made;
 	uint32_t sessions_open; /* of those in the list, the ones that hold something */
 	LIST_HEAD(, clerk) clerks;
-	bool stopping; /* the daemon ends the sessions, not the clients */
+	LIST_HEAD(, filing) filings;         /* those that have a filer */
+	struct vdm_report_files files_ended; /* what filers have done that are gone */
+	int32_t io_uring;                    /* as in struct vdm_report_files, of the first filer */
+	bool stopping;                       /* the daemon ends the sessions, not the clients */
 	uint64_t accepted, refused, violated;
 	struct vdm_report_counters ended; /* of rings that are gone */
 	struct vdm_report_counters done;  /* of all rings, when they were last added up */

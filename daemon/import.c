@@ -110,6 +110,17 @@ static int check_kind(int name, char text[VDM_REFUSAL_TEXT])
 	return mount == memfds ? 0 : refuse_kind(mount, text);
 }
 
+static int check_access(bool readable, bool suffices, char text[VDM_REFUSAL_TEXT])
+{
+	if (!readable)
+		return refuse(text, -EACCES, "the descriptor is not open for reading");
+	if (!suffices)
+		return refuse(text, -EACCES,
+			      "the descriptor is open for reading only: add it as a "
+			      "read-only region, or open it for both");
+	return 0;
+}
+
 /*
  * Whether the client's descriptor allows what is asked for: that is told by the link to it, which
  * names no lock of the file. A porter that has been taken over can put another descriptor there
@@ -125,13 +136,7 @@ static int check_mode(const struct passed *passed, bool writable, char text[VDM_
 	if (fstatat(passed->process, path, &link, AT_SYMLINK_NOFOLLOW) < 0)
 		return refuse(text, -errno, "vdmd cannot take the descriptor over: %s",
 			      strerror(errno));
-	if (!(link.st_mode & S_IRUSR))
-		return refuse(text, -EACCES, "the descriptor is not open for reading");
-	if (writable && !(link.st_mode & S_IWUSR))
-		return refuse(text, -EACCES,
-			      "the descriptor is open for reading only: add it as a "
-			      "read-only region, or open it for both");
-	return 0;
+	return check_access(link.st_mode & S_IRUSR, !writable || link.st_mode & S_IWUSR, text);
 }
 
 static int open_memfd(int name, bool writable, char text[VDM_REFUSAL_TEXT])
@@ -149,8 +154,20 @@ static int open_memfd(int name, bool writable, char text[VDM_REFUSAL_TEXT])
 	return fd;
 }
 
-int import_memfd(const struct passed *passed, bool writable, char text[VDM_REFUSAL_TEXT])
+/* region_check() finds out what it is a descriptor of. */
+static int take(struct passed *passed, bool writable, char text[VDM_REFUSAL_TEXT])
 {
+	const int mode = fcntl(passed->fd, F_GETFL) & O_ACCMODE;
+	int result = check_access(mode != O_WRONLY, !writable || mode != O_RDONLY, text);
+
+	return result ? result : passed_take(passed);
+}
+
+int import_memfd(struct passed *passed, bool writable, char text[VDM_REFUSAL_TEXT])
+{
+	if (passed->process < 0)
+		return take(passed, writable, text);
+
 	int name = open_name(passed->process, passed->fd), result;
 
 	if (name < 0)

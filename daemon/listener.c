@@ -194,12 +194,13 @@ static void refuse_client(struct spawner *spawner, int socket, const char *text)
 
 void listener_turn_away(unsigned seconds, const char *text)
 {
+	static const spawner_mains mains = {NULL}; /* it is asked for none */
 	const uint64_t end = monotonic_ns() + seconds * 1000000000ull;
 	struct listener listener;
 	struct spawner spawner;
 	char error[256];
 
-	if (sd_listen_fds(0) <= 0 || spawner_start(&spawner) < 0)
+	if (sd_listen_fds(0) <= 0 || spawner_start(&spawner, &mains) < 0)
 		return;
 	if (listener_open("", &listener, error, sizeof error) < 0) {
 		spawner_stop(&spawner);

@@ -13,8 +13,10 @@
 #include "base/clock.h"
 #include "books.h"
 #include "engine/engine.h"
+#include "filer.h"
 #include "log.h"
 #include "options.h"
+#include "porter.h"
 #include "server.h"
 
 /* How long the end serves what has been submitted. The whole end has to take less than a second. */
@@ -168,8 +170,10 @@ static bool descriptors_suffice(const struct config *config)
 /* Before threads are started, and before other descriptors are opened. */
 static int start_server(struct service *service, struct config *config)
 {
+	static const spawner_mains mains = {
+		[SPAWNER_PORTER] = porter_main, [SPAWNER_FILER] = filer_main};
 	struct spawner spawner;
-	int result = spawner_start(&spawner);
+	int result = spawner_start(&spawner, &mains);
 
 	if (result) {
 		config_free(config);

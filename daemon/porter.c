@@ -6,9 +6,11 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -17,6 +19,11 @@
 #include "porter_jail.h"
 #include "proto/passing.h"
 #include "visit.h"
+
+/* Linux 6.5; older C libraries do not know it. */
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
 
 /* Messages of the daemon that are handled before other events have their turn. */
 #define MESSAGES_AT_ONCE 16
@@ -54,9 +61,73 @@ static struct visit *find(struct porter *porter, uint64_t session)
 	return NULL;
 }
 
+static void tell(const struct visit *visit, enum porter_message_type type, int32_t value)
+{
+	const struct porter_message message = {
+		.type = type, .session = visit->session, .value = value};
+
+	outbox_tell(visit->context, &message);
+}
+
+static void on_opened(struct visit *visit, const char command[VDM_COMMAND_TEXT])
+{
+	struct porter_message opened = {.type = PORTER_OPENED, .session = visit->session};
+
+	memcpy(opened.command, command, sizeof opened.command);
+	outbox_tell(visit->context, &opened);
+}
+
+static void on_asked(struct visit *visit, const union vdm_message *request, size_t size)
+{
+	struct porter_message message = {
+		.type = PORTER_REQUEST, .session = visit->session, .value = visit->passed};
+
+	memcpy(&message.message, request, size);
+	outbox_tell(visit->context, &message);
+}
+
+static void on_left(struct visit *visit, enum porter_reason reason)
+{
+	tell(visit, PORTER_LEFT, (int32_t)reason);
+}
+
+static void on_gone(struct visit *visit)
+{
+	tell(visit, PORTER_GONE, 0);
+}
+
+/* Open a pidfd of the process that connected. Returns -1 if that fails or the process has ended. */
+static int open_peer(int socket, pid_t pid)
+{
+	socklen_t size = sizeof(int);
+	int fd;
+
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) == 0)
+		return fd;
+	/*
+	 * Before Linux 6.5, by its number, which another process can only have if this one has
+	 * ended.
+	 */
+	return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
 static void begin(struct porter *porter, const struct porter_message *message, int *fds)
 {
-	struct visit *visit = visit_begin(porter->event, &porter->outbox, message, fds);
+	static const struct visit_host host = {
+		.to = VDM_TO_DAEMON,
+		.opened = on_opened,
+		.asked = on_asked,
+		.left = on_left,
+		.gone = on_gone,
+	};
+	const struct visitor visitor = {
+		.session = message->session,
+		.socket = fds[PORTER_VISITOR_SOCKET],
+		.lease = fds[PORTER_VISITOR_LEASE],
+		.peer = open_peer(fds[PORTER_VISITOR_SOCKET], message->value),
+		.welcome = &message->welcome,
+	};
+	struct visit *visit = visit_begin(porter->event, &host, &porter->outbox, &visitor);
 
 	if (!visit)
 		outbox_give_up();

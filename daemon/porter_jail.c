@@ -1,16 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "porter_jail.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/sockios.h>
-#include <seccomp.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
+
+#include "jail.h"
 
 /*
  * Bytes of memory: some 9 MiB of the program and its libraries, 64 KiB, and 1 KiB for each
@@ -18,125 +11,20 @@
  */
 #define MOST_MEMORY (64ul << 20)
 
-/* The kernel ends porters rather than the daemon when memory is short, proc(5). */
-#define OOM_SCORE_ADJ "500"
+static const int calls[] = {SCMP_SYS(pidfd_open), SCMP_SYS(mremap)};
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                         \
-	__has_feature(memory_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
-static const int allowed[] = {
-	/* the sockets of clients and of the daemon, and what clients pass */
-	SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(close), SCMP_SYS(shutdown),
-	SCMP_SYS(getsockopt), SCMP_SYS(pidfd_open),
-	/* the event loop, which has its descriptors already */
-	SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_pwait2),
-	SCMP_SYS(timerfd_settime), SCMP_SYS(read), SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday),
-	SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(getrandom), SCMP_SYS(restart_syscall),
-	SCMP_SYS(poll), SCMP_SYS(ppoll),
-	/* memory */
-	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(futex),
-	/* messages to stderr, and the end */
-	SCMP_SYS(write), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(exit),
-	SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask),
-	SCMP_SYS(rt_sigaction)};
-
-/*
- * Calls whose second argument has to be a certain one: with another, ioctl(2) and fcntl(2) have the
- * kernel signal a process of the same user, or put locks on files of others.
- */
-static const struct {
-	int call;
-	unsigned argument;
-} allowed_with[] = {
-	{SCMP_SYS(ioctl), SIOCOUTQ},
-	{SCMP_SYS(fcntl), F_GETFD},
-	{SCMP_SYS(fcntl), F_GETFL},
-};
-
+/* Memory that is not a file's and not executable. */
 static int add_rules(scmp_filter_ctx filter)
 {
-	int result = 0;
-
-	for (size_t i = 0; !result && i < sizeof allowed / sizeof *allowed; i++)
-		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
-	if (!result) /* memory that is not a file's and not executable */
-		result =
-			seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2,
-					 SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
-					 SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS));
-	for (size_t i = 0; !result && i < sizeof allowed_with / sizeof *allowed_with; i++)
-		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed_with[i].call, 1,
-					  SCMP_A1(SCMP_CMP_EQ, allowed_with[i].argument));
-	if (!result) /* so that messages without bytes are told from the end, drain.c */
-		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 1,
-					  SCMP_A2(SCMP_CMP_EQ, SO_PASSCRED));
-	if (!result) /* abort(3) */
-		result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-					  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
-	return result;
-}
-
-static int filter_calls(void)
-{
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-	int result = filter ? add_rules(filter) : -ENOMEM;
-
-	if (!result)
-		result = seccomp_load(filter);
-	if (filter)
-		seccomp_release(filter);
-	return result;
-}
-
-/* A preference, which may be refused. */
-static void prefer_to_be_killed(void)
-{
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	if (write(fd, OOM_SCORE_ADJ, strlen(OOM_SCORE_ADJ)) < 0) {
-		/* it stays as it is */
-	}
-	close(fd);
-}
-
-/* The standard streams are those of the daemon and of all porters. */
-static int leave_streams(void)
-{
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC), result = 0;
-
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && null >= 0; fd++)
-		if (dup2(null, fd) < 0)
-			result = -errno;
-	if (null > STDERR_FILENO)
-		close(null);
-	return null < 0 ? -ENOENT : result;
+	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2,
+				SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
+				SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS));
 }
 
 int porter_jail(void)
 {
-	const struct rlimit memory = {MOST_MEMORY, MOST_MEMORY}, none = {0, 0};
+	static const struct jail jail = {RLIMIT_AS, MOST_MEMORY, calls,
+					 sizeof calls / sizeof *calls, add_rules};
 
-	prefer_to_be_killed();
-#ifdef SANITIZED
-	(void)memory;
-	(void)none;
-	(void)filter_calls;
-	(void)leave_streams;
-	return 0; /* sanitizers use more of both */
-#else
-	if (setrlimit(RLIMIT_AS, &memory) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
-		return -errno;
-
-	int result = leave_streams();
-
-	return result ? result : filter_calls();
-#endif
+	return jail_enter(&jail);
 }

@@ -40,8 +40,7 @@ int region_check(int fd, uint64_t size, uint32_t flags, struct region *region,
 	return 0;
 }
 
-int region_open(const struct passed *passed, uint64_t size, uint32_t flags,
-		char text[VDM_REFUSAL_TEXT])
+int region_open(struct passed *passed, uint64_t size, uint32_t flags, char text[VDM_REFUSAL_TEXT])
 {
 	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 

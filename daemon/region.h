@@ -11,10 +11,13 @@
 #include "populate.h"
 #include "proto/control.h"
 
+struct files;
+
 struct region {
 	uint32_t id;
 	void *base;
 	uint64_t size;
+	struct files *files; /* it is a part of a file, which these have; NULL: it is memory */
 	struct populating populating;
 	dev_t device; /* of the file, so that it is not added twice */
 	ino_t inode;
@@ -22,11 +25,10 @@ struct region {
 };
 
 /*
- * Check the size and the descriptor's rights, and open its file. Returns a descriptor of our own,
- * or a negative errno with a sentence.
+ * Check the size and the descriptor's rights, and open its file; in a filer, take the descriptor.
+ * Returns a descriptor of our own, or a negative errno with a sentence.
  */
-int region_open(const struct passed *passed, uint64_t size, uint32_t flags,
-		char text[VDM_REFUSAL_TEXT]);
+int region_open(struct passed *passed, uint64_t size, uint32_t flags, char text[VDM_REFUSAL_TEXT]);
 
 /*
  * Check a file against the rules: a memfd, sealed by the client so that it can never become

@@ -15,6 +15,8 @@
 
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "file_region.h"
+#include "filing.h"
 #include "log.h"
 #include "proto/porter.h"
 #include "proto/ring.h"
@@ -261,8 +263,7 @@ static int handle_ring_destroy(struct session *session, const struct request *re
 	return answer_done(answer);
 }
 
-static int check_region(const struct session *session, const struct vdm_message_region_add *request,
-			char text[VDM_REFUSAL_TEXT])
+static int check_count(const struct session *session, char text[VDM_REFUSAL_TEXT])
 {
 	const uint64_t regions = session->book.used[RESOURCE_REGIONS];
 
@@ -271,6 +272,16 @@ static int check_region(const struct session *session, const struct vdm_message_
 			      "the session has as many regions as it may, %llu: raise "
 			      "regions_per_session in vdmd's configuration",
 			      (unsigned long long)regions);
+	return 0;
+}
+
+static int check_region(const struct session *session, const struct vdm_message_region_add *request,
+			char text[VDM_REFUSAL_TEXT])
+{
+	int result = check_count(session, text);
+
+	if (result)
+		return result;
 	if (request->size > session->limits.region_bytes)
 		return refuse(text, -EDQUOT,
 			      "a region may have %llu bytes, not %llu: raise region_bytes in "
@@ -330,7 +341,7 @@ static int make_region(struct session *session, struct region *region,
 
 	if (result)
 		return result;
-	fd = region_open(&request->passed, add->size, add->flags, text);
+	fd = region_open(request->passed, add->size, add->flags, text);
 	if (fd < 0)
 		return fd;
 	house_lock(session->house);
@@ -343,23 +354,46 @@ static int make_region(struct session *session, struct region *region,
 	return map_region(session, region, add, fd, text);
 }
 
-static int handle_region_add(struct session *session, const struct request *request,
-			     struct answer *answer, const char **reason)
+/* On failure only the charge is left. */
+static int make_file_region(struct session *session, struct region *region,
+			    const struct request *request, char text[VDM_REFUSAL_TEXT])
 {
-	const struct vdm_message_region_add *add = &request->message->region_add;
-	char text[VDM_REFUSAL_TEXT];
+	const struct vdm_message_file_add *add = &request->message->file_add;
+	int result = check_count(session, text), fd;
 
-	if (add->reserved || (add->flags & ~VDM_REGION_READ_ONLY)) {
-		*reason = "reserved bits of a region's request are set";
-		return -EPROTO;
+	if (result)
+		return result;
+	house_lock(session->house);
+	result = charge_file(&region->charge, &session->book, text);
+	house_unlock(session->house);
+	if (result)
+		return result;
+	fd = file_region_open(request->passed, add, text);
+	if (fd < 0)
+		return fd;
+	result = file_region_add(region, session->house->files, fd, add, text);
+	if (result) {
+		close(fd);
+		return result;
 	}
+	result = enter_region(session, region, !(add->flags & VDM_REGION_READ_ONLY), text);
+	if (result)
+		file_region_remove(region);
+	return result;
+}
 
+/* Add what `make` makes of the request. */
+static int add_region(struct session *session, const struct request *request, struct answer *answer,
+		      int (*make)(struct session *, struct region *, const struct request *,
+				  char text[VDM_REFUSAL_TEXT]))
+{
 	struct region *region = calloc(1, sizeof *region);
+	char text[VDM_REFUSAL_TEXT];
 
 	if (!region)
 		return answer_refused(session, request, answer, -ENOMEM, "vdmd is out of memory");
 
-	int result = make_region(session, region, request, text);
+	int result = make(session, region, request, text);
 
 	if (result) {
 		house_lock(session->house);
@@ -374,6 +408,30 @@ static int handle_region_add(struct session *session, const struct request *requ
 		.region = region->id,
 	};
 	return 0;
+}
+
+static int handle_region_add(struct session *session, const struct request *request,
+			     struct answer *answer, const char **reason)
+{
+	const struct vdm_message_region_add *add = &request->message->region_add;
+
+	if (add->reserved || (add->flags & ~VDM_REGION_READ_ONLY)) {
+		*reason = "reserved bits of a region's request are set";
+		return -EPROTO;
+	}
+	return add_region(session, request, answer, make_region);
+}
+
+static int handle_file_add(struct session *session, const struct request *request,
+			   struct answer *answer, const char **reason)
+{
+	const struct vdm_message_file_add *add = &request->message->file_add;
+
+	if (add->reserved || (add->flags & ~(VDM_REGION_READ_ONLY | VDM_REGION_EXTEND))) {
+		*reason = "reserved bits of a region's request are set";
+		return -EPROTO;
+	}
+	return add_region(session, request, answer, make_file_region);
 }
 
 static int handle_region_remove(struct session *session, const struct request *request,
@@ -397,6 +455,21 @@ static int handle_region_remove(struct session *session, const struct request *r
 	return answer_done(answer);
 }
 
+static int handle_files(struct session *session, const struct request *request,
+			struct answer *answer, const char **reason)
+{
+	char text[VDM_REFUSAL_TEXT];
+	int result = filing_open(session->filing, session, &answer->fds[VDM_FILES_FD_SOCKET], text);
+
+	(void)reason;
+	if (result)
+		return answer_refused(session, request, answer, result, text);
+	answer->fd_count = VDM_FILES_FD_COUNT;
+	answer->message->files_opened = (struct vdm_message_files_opened){
+		.header = {VDM_MESSAGE_FILES_OPENED, sizeof answer->message->files_opened}};
+	return 0;
+}
+
 static int handle_status(struct session *session, const struct request *request,
 			 struct answer *answer, const char **reason)
 {
@@ -417,12 +490,14 @@ int request_handle(struct session *session, const struct request *request, struc
 		[VDM_MESSAGE_RING_DESTROY] = handle_ring_destroy,
 		[VDM_MESSAGE_REGION_ADD] = handle_region_add,
 		[VDM_MESSAGE_REGION_REMOVE] = handle_region_remove,
+		[VDM_MESSAGE_FILES] = handle_files,
+		[VDM_MESSAGE_FILE_ADD] = handle_file_add,
 		[VDM_MESSAGE_STATUS] = handle_status,
 	};
 	const uint32_t type = request->message->header.type;
 	const struct vdm_request *form = vdm_request(type);
 
-	if (!form || !handlers[type] || request->size < form->size) {
+	if (!form || !handlers[type] || !(form->to & request->to) || request->size < form->size) {
 		*reason = "its porter has passed on what is no request";
 		return -EPROTO;
 	}

@@ -10,11 +10,12 @@
 
 struct session;
 
-/* As a porter hands it on, which may say anything. */
+/* As a porter hands it on, which may say anything; or as a client has sent it to a filer. */
 struct request {
 	const union vdm_message *message;
 	size_t size;
-	struct passed passed;
+	unsigned to;           /* which process this is: VDM_TO_* */
+	struct passed *passed; /* the descriptor, if one came with it */
 };
 
 struct answer {
@@ -26,7 +27,7 @@ struct answer {
 /*
  * Handle a request. Returns 0 with the answer; -EPROTO, with the reason, if the client has broken
  * the protocol; or another negative errno, without one, if the daemon cannot go on with the
- * session. By the session's clerk.
+ * session. By the session's clerk, or its filer.
  */
 int request_handle(struct session *session, const struct request *request, struct answer *answer,
 		   const char **reason);

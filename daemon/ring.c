@@ -47,8 +47,16 @@ static int make_completion(struct ring *ring, int client_fds[VDM_RING_FD_COUNT])
 	if (fd < 0)
 		return fd;
 	ring->files[1] = fd;
-	client_fds[VDM_RING_FD_COMPLETION] = memfd_open_read_only(fd);
-	return client_fds[VDM_RING_FD_COMPLETION] < 0 ? client_fds[VDM_RING_FD_COMPLETION] : 0;
+
+	int result = memfd_open_read_only(fd);
+
+	if (result == -EPERM) { /* a filer can open nothing: then the seal alone forbids writing */
+		result = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		if (result < 0)
+			return -errno;
+	}
+	client_fds[VDM_RING_FD_COMPLETION] = result;
+	return result < 0 ? result : 0;
 }
 
 /*

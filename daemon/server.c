@@ -67,7 +67,7 @@ static int set_up(struct server *server)
 					 engine_supervisor_fd(house->engine), EPOLLIN, on_watch,
 					 server);
 	if (result >= 0)
-		result = sd_event_add_io(server->event, &server->on_spawner, house->spawner.porters,
+		result = sd_event_add_io(server->event, &server->on_spawner, house->spawner.births,
 					 EPOLLIN, on_spawner_end, server);
 	return result < 0 ? result : 0;
 }
@@ -83,6 +83,7 @@ static void init_house(struct house *house, const struct config *config,
 	house->began_ns = monotonic_ns();
 	TAILQ_INIT(&house->sessions);
 	LIST_INIT(&house->clerks);
+	LIST_INIT(&house->filings);
 	pthread_mutex_init(&house->lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

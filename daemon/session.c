@@ -9,8 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/barrier.h"
 #include "base/clock.h"
 #include "config.h"
+#include "file_region.h"
 #include "refusal.h"
 #include "region.h"
 #include "ring.h"
@@ -75,6 +77,7 @@ int session_new(struct house *house, struct user *user, const struct log_peer *p
 	session->limits = user->settings.limits;
 	session->offload_threshold = house->config->offload_threshold;
 	session->socket = socket;
+	session->files_end = -1;
 	LIST_INIT(&session->rings);
 	result = charge_session(&session->charge, &session->book, text);
 	if (result) {
@@ -107,6 +110,21 @@ void session_free(struct session *session)
 	user_put(session->user);
 	TAILQ_REMOVE(&house->sessions, session, entry);
 	free(session);
+}
+
+struct vdm_message_welcome session_welcome(const struct session *session, uint64_t features)
+{
+	return (struct vdm_message_welcome){
+		.header = {VDM_MESSAGE_WELCOME, sizeof(struct vdm_message_welcome)},
+		.features = features | (barrier_is_asymmetric() ? VDM_FEATURE_BARRIER : 0),
+		.version = VDM_PROTOCOL_VERSION,
+		.workers = engine_workers(session->house->engine),
+		.max_rings = (uint32_t)session->limits.rings_per_session,
+		.max_entries = (uint32_t)session->limits.entries_per_ring,
+		.max_regions = (uint32_t)session->limits.regions_per_session,
+		.max_region_bytes = session->limits.region_bytes,
+		.offload_threshold = session->offload_threshold,
+	};
 }
 
 static void close_if_open(int *fd)
@@ -167,11 +185,11 @@ int session_enter_region(struct session *session, struct region *region)
 {
 	if (!tsearch(region, &session->regions, by_id))
 		return -ENOMEM;
-	if (!tsearch(region, &session->files, by_file)) {
-		tdelete(region, &session->regions, by_id);
-		return -ENOMEM;
-	}
-	return 0;
+	/* a file may have several regions */
+	if (region->files || tsearch(region, &session->files, by_file))
+		return 0;
+	tdelete(region, &session->regions, by_id);
+	return -ENOMEM;
 }
 
 void session_remove_ring(struct session *session, struct ring *ring)
@@ -203,8 +221,12 @@ void session_remove_region(struct session *session, struct region *region)
 {
 	engine_region_remove(session->memory, region->id);
 	tdelete(region, &session->regions, by_id);
-	tdelete(region, &session->files, by_file);
-	region_unmap(region, session->populating);
+	if (region->files) {
+		file_region_remove(region);
+	} else {
+		tdelete(region, &session->files, by_file);
+		region_unmap(region, session->populating);
+	}
 	house_lock(session->house);
 	charge_release(&region->charge);
 	house_unlock(session->house);
@@ -218,6 +240,7 @@ void session_empty(struct session *session)
 	if (session->lease_fd < 0)
 		return;
 	session_is_handed_over(session);
+	close_if_open(&session->files_end);
 	while ((ring = LIST_FIRST(&session->rings)))
 		session_remove_ring(session, ring);
 	while (session->regions) /* the root of the tree begins with its key, tsearch(3) */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A session: one connection, and everything that it holds. It belongs to its user's clerk, the
- * thread that does all that a client may make slow; what other threads look at is guarded by the
- * house's lock.
+ * thread that does all that a client may make slow; or to a filer. What other threads look at is
+ * guarded by the house's lock.
  */
 #ifndef VDM_DAEMON_SESSION_H
 #define VDM_DAEMON_SESSION_H
@@ -20,6 +20,7 @@
 struct clerk;
 struct engine_account;
 struct engine_memory;
+struct filing;
 struct populate_list;
 struct region;
 struct ring;
@@ -37,8 +38,9 @@ struct session {
 	/* The client's, until the porter has them for sure; else -1. If the porter has closed the
 	 * socket by then, what is in it is closed with ours: by the clerk. */
 	int socket, clients_lease;
-	bool is_open; /* it holds something; guarded by the house's lock */
-	int lease_fd; /* our end of it; -1: the session has let go of everything */
+	int files_end; /* closed, it ends the client's connection to the filer; -1: there is none */
+	bool is_open;  /* it holds something; guarded by the house's lock */
+	int lease_fd;  /* our end of it; -1: the session has let go of everything */
 
 	struct limits limits; /* of the user when the session began */
 	uint64_t offload_threshold;
@@ -50,8 +52,9 @@ struct session {
 	struct charge charge;
 	struct vdm_report_counters ended; /* of its rings that are gone */
 
-	struct clerk *clerk; /* and what of it the session uses: */
+	struct clerk *clerk; /* NULL in a filer; and what of it the session uses: */
 	struct engine_account *account;
+	struct filing *filing; /* NULL in a filer */
 	/* Have what is in a ring's doorbell received, and the ring looked at unless it is going. */
 	void (*receive_bells)(struct ring *ring, bool last);
 	struct notes *notes;
@@ -66,6 +69,9 @@ struct session {
  */
 int session_new(struct house *house, struct user *user, const struct log_peer *peer, int socket,
 		struct session **session, char text[VDM_REFUSAL_TEXT]);
+
+/* What its client is told when it has greeted. `features`: VDM_FEATURE_*, but for the barrier. */
+struct vdm_message_welcome session_welcome(const struct session *session, uint64_t features);
 
 /* The porter has what is the client's. By the clerk. */
 void session_is_handed_over(struct session *session);

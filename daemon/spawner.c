@@ -6,7 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -14,9 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "porter.h"
+#include "birth.h"
 #include "proto/passing.h"
-#include "proto/porter.h"
 
 /* Children that hang up at a time. */
 #define MOST_REFUSALS 32
@@ -25,14 +24,15 @@
 #define RETRY_MS   10
 #define MOST_TRIES 20
 
-/* The spawner's end of both sockets. */
+/* The spawner's end of both sockets, and what the processes run. */
 struct ends {
-	int porters, refusals;
+	int births, refusals;
+	const spawner_mains *mains;
 };
 
 /*
  * Have the kernel end this process with its parent, which has only one thread or has called this in
- * its first (prctl(2)): also a porter that its user has taken over, or that is stopped, and a
+ * its first (prctl(2)): also a process that its user has taken over, or that is stopped, and a
  * spawner that waits to fork.
  */
 static void end_with(pid_t parent)
@@ -62,27 +62,6 @@ static void await_end(int pipe_end)
 
 	while (read(pipe_end, &byte, 1) < 0 && errno == EINTR)
 		;
-}
-
-/* Tell the daemon where its new porter is found. Returns whether that has succeeded. */
-static bool announce(int socket, pid_t porter)
-{
-	const struct porter_message born = {.type = PORTER_BORN, .value = porter};
-	int fds[PORTER_BORN_FDS];
-	char path[32];
-
-	snprintf(path, sizeof path, "/proc/%d", (int)porter);
-	fds[PORTER_BORN_DIRECTORY] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	fds[PORTER_BORN_PIDFD] = (int)syscall(SYS_pidfd_open, porter, 0);
-
-	bool told =
-		fds[0] >= 0 && fds[1] >= 0 &&
-		passing_send(socket, &born, sizeof born, fds, PORTER_BORN_FDS, MSG_DONTWAIT) == 0;
-
-	for (unsigned i = 0; i < PORTER_BORN_FDS; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-	return told;
 }
 
 /* The children that hang up; 0: a free place. */
@@ -129,14 +108,14 @@ static pid_t fork_waiting(int go[2], unsigned most_tries)
 	return child;
 }
 
-static void new_porter(int socket)
+static void new_process(void (*run)(int socket), int socket)
 {
 	const pid_t spawner = getpid();
 	int go[2];
 	pid_t child = fork_waiting(go, MOST_TRIES);
 
 	if (child < 0) {
-		close(socket); /* the clerk ends, and so do its sessions */
+		close(socket); /* its clerk notices */
 		return;
 	}
 	if (child == 0) {
@@ -145,10 +124,11 @@ static void new_porter(int socket)
 		close_all_but(socket, go[0]);
 		await_end(go[0]);
 		close(go[0]);
-		porter_main(socket);
+		run(socket);
+		abort();
 	}
-	/* before the porter can say anything */
-	if (!announce(socket, child))
+	/* before the process can say anything */
+	if (!birth_announce(socket, child))
 		kill(child, SIGKILL);
 	close(socket);
 	close(go[0]);
@@ -216,19 +196,19 @@ static void serve(const struct ends *ends, const sigset_t *quiet)
 	int client = -1; /* that is to be told so */
 
 	for (;;) {
-		struct pollfd events[] = {{.fd = ends->porters, .events = POLLIN},
+		struct pollfd events[] = {{.fd = ends->births, .events = POLLIN},
 					  {.fd = ends->refusals, .events = POLLIN}};
 		struct vdm_message_refused message;
 		pid_t *place;
-		char byte;
+		uint8_t kind;
 		int fd;
 
 		bury_children();
 		place = find_place(0);
 		if (ppoll(events, place ? 2 : 1, NULL, quiet) <= 0)
 			continue;
-		if (events[0].revents && receive(ends->porters, &byte, 1, &fd) && fd >= 0)
-			new_porter(fd);
+		if (events[0].revents && receive(ends->births, &kind, 1, &fd) && fd >= 0)
+			new_process((*ends->mains)[kind], fd);
 		if (!place || !events[1].revents ||
 		    !receive(ends->refusals, &message, sizeof message, &fd))
 			continue;
@@ -266,7 +246,7 @@ static _Noreturn void spawner_main(const struct ends *ends)
 	sigaddset(&children, SIGCHLD);
 	sigprocmask(SIG_SETMASK, &children, NULL);
 	prctl(PR_SET_NAME, "vdmd-spawner");
-	close_all_but(ends->porters, ends->refusals);
+	close_all_but(ends->births, ends->refusals);
 	serve(ends, &none);
 	abort();
 }
@@ -282,15 +262,15 @@ static int open_pair(int *ours, int *theirs)
 	return 0;
 }
 
-int spawner_start(struct spawner *spawner)
+int spawner_start(struct spawner *spawner, const spawner_mains *mains)
 {
 	const pid_t daemon = getpid();
-	struct ends ends = {-1, -1};
+	struct ends ends = {-1, -1, mains};
 	pid_t child = -1;
 	int result;
 
-	*spawner = (struct spawner){.porters = -1, .refusals = -1};
-	result = open_pair(&spawner->porters, &ends.porters);
+	*spawner = (struct spawner){.births = -1, .refusals = -1};
+	result = open_pair(&spawner->births, &ends.births);
 	if (!result)
 		result = open_pair(&spawner->refusals, &ends.refusals);
 	if (!result) {
@@ -301,8 +281,8 @@ int spawner_start(struct spawner *spawner)
 		end_with(daemon);
 		spawner_main(&ends);
 	}
-	if (ends.porters >= 0)
-		close(ends.porters);
+	if (ends.births >= 0)
+		close(ends.births);
 	if (ends.refusals >= 0)
 		close(ends.refusals);
 	if (result)
@@ -312,16 +292,18 @@ int spawner_start(struct spawner *spawner)
 
 void spawner_stop(struct spawner *spawner)
 {
-	if (spawner->porters >= 0)
-		close(spawner->porters);
+	if (spawner->births >= 0)
+		close(spawner->births);
 	if (spawner->refusals >= 0)
 		close(spawner->refusals);
-	*spawner = (struct spawner){.porters = -1, .refusals = -1};
+	*spawner = (struct spawner){.births = -1, .refusals = -1};
 }
 
-int spawner_new_porter(const struct spawner *spawner, int socket)
+int spawner_new_process(const struct spawner *spawner, enum spawner_kind kind, int socket)
 {
-	return passing_send(spawner->porters, "", 1, &socket, 1, MSG_DONTWAIT);
+	const uint8_t byte = (uint8_t)kind;
+
+	return passing_send(spawner->births, &byte, 1, &socket, 1, MSG_DONTWAIT);
 }
 
 int spawner_flush(struct spawner *spawner)

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "filing.h"
 #include "house.h"
 #include "proto/control.h"
 #include "ring.h"
@@ -59,6 +60,19 @@ static struct vdm_report_session report_session(const struct session *session)
 	return report;
 }
 
+static struct vdm_report_files report_files(const struct house *house)
+{
+	struct vdm_report_files report = house->files_ended;
+	const struct filing *filing;
+
+	report.io_uring = house->io_uring;
+	LIST_FOREACH(filing, &house->filings, entry) {
+		tally_add_files(&report, filing->counters);
+		report.filers++;
+	}
+	return report;
+}
+
 /* All of it but what the sessions' rings have done. */
 static struct vdm_report_daemon report_daemon(const struct house *house)
 {
@@ -76,6 +90,7 @@ static struct vdm_report_daemon report_daemon(const struct house *house)
 		.rings = (uint32_t)used[RESOURCE_RINGS],
 		.regions = (uint32_t)used[RESOURCE_REGIONS],
 		.counters = house->ended,
+		.files = report_files(house),
 	};
 
 	snprintf(report.version, sizeof report.version, "%s", VDM_VERSION);

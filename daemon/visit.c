@@ -5,24 +5,15 @@
 #include <linux/sockios.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "drain.h"
 #include "log.h"
-#include "outbox.h"
-#include "proto/passing.h"
 #include "refusal.h"
-
-/* Linux 6.5; older C libraries do not know it. */
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77
-#endif
 
 /* Messages of one client that are handled before other events have their turn. */
 #define MESSAGES_AT_ONCE 16
@@ -37,19 +28,24 @@
 /* How long a client that has connected may take to say what it is. */
 #define GREETING_US (10 * 1000000ull)
 
-/* Open a pidfd of the process that connected. Returns -1 if that fails or the process has ended. */
-static int open_peer(int socket, pid_t pid)
+const char *visit_violation(int32_t reason)
 {
-	socklen_t size = sizeof(int);
-	int fd;
+	static const char *const texts[PORTER_REASON_COUNT] = {
+		[PORTER_SILENT] = "no greeting came after connecting",
+		[PORTER_MALFORMED] = "a message was malformed",
+		[PORTER_UNKNOWN_TYPE] = "a message is of a type that clients do not send",
+		[PORTER_WRONG_SIZE] = "a message does not have the size of its type",
+		[PORTER_NO_GREETING] = "a request came before the greeting",
+		[PORTER_GREETED_TWICE] = "it greeted twice",
+		[PORTER_BAD_GREETING] = "its greeting is malformed",
+		[PORTER_UNREAD_ANSWER] =
+			"it asked for descriptors without having read the answer before",
+		[PORTER_WRONG_DESCRIPTORS] =
+			"a message does not have the number of descriptors of its type",
+		[PORTER_CROWDED] = "so much waits for its socket that waking it takes too long",
+	};
 
-	if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) == 0)
-		return fd;
-	/*
-	 * Before Linux 6.5, by its number, which another process can only have if this one has
-	 * ended.
-	 */
-	return (int)syscall(SYS_pidfd_open, pid, 0);
+	return reason >= 0 && reason < PORTER_REASON_COUNT ? texts[reason] : NULL;
 }
 
 static void close_if_open(int *fd)
@@ -97,18 +93,10 @@ static int set_state(struct visit *visit, enum visit_state state)
 	return result < 0 ? result : 0;
 }
 
-static void tell(const struct visit *visit, enum porter_message_type type, int32_t value)
-{
-	const struct porter_message message = {
-		.type = type, .session = visit->session, .value = value};
-
-	outbox_tell(visit->outbox, &message);
-}
-
 static void leave(struct visit *visit, enum porter_reason reason)
 {
 	set_state(visit, VISIT_LEAVING);
-	tell(visit, PORTER_LEFT, (int32_t)reason);
+	visit->host->left(visit, reason);
 }
 
 /*
@@ -182,7 +170,6 @@ static void refuse_version(struct visit *visit, uint32_t version)
 
 static void greet(struct visit *visit, const struct vdm_message_hello *hello)
 {
-	struct porter_message opened = {.type = PORTER_OPENED, .session = visit->session};
 	const uint64_t missing = hello->features & ~visit->welcome.features;
 	char text[VDM_REFUSAL_TEXT];
 
@@ -203,28 +190,23 @@ static void greet(struct visit *visit, const struct vdm_message_hello *hello)
 	set_state(visit, VISIT_OPEN);
 	answer(visit, &visit->welcome.header, &visit->lease, VDM_WELCOME_FD_COUNT);
 	close_if_open(&visit->lease);
-	memcpy(opened.command, hello->command, sizeof opened.command);
-	outbox_tell(visit->outbox, &opened);
+	visit->host->opened(visit, hello->command);
 }
 
 /* Pass a request on, and keep its descriptor until the answer. */
 static void ask(struct visit *visit, struct vdm_packet *packet)
 {
-	struct porter_message message = {
-		.type = PORTER_REQUEST, .session = visit->session, .value = -1};
-
 	if (packet->fd_count > 0)
-		message.value = visit->passed = vdm_packet_take(packet, 0);
-	memcpy(&message.message, &packet->message, packet->size);
+		visit->passed = vdm_packet_take(packet, 0);
 	set_state(visit, VISIT_ASKED);
-	outbox_tell(visit->outbox, &message);
+	visit->host->asked(visit, &packet->message, packet->size);
 }
 
 static enum porter_reason what_is_wrong(const struct visit *visit, const struct vdm_packet *packet)
 {
 	const struct vdm_request *request = vdm_request(packet->message.header.type);
 
-	if (!request || !(request->to & VDM_TO_DAEMON))
+	if (!request || !(request->to & visit->host->to))
 		return PORTER_UNKNOWN_TYPE;
 	if (packet->size != request->size)
 		return PORTER_WRONG_SIZE;
@@ -315,7 +297,7 @@ static void end(struct visit *visit)
 	close(visit->socket);
 	close_if_open(&visit->lease);
 	close_if_open(&visit->passed);
-	tell(visit, PORTER_GONE, 0);
+	visit->host->gone(visit);
 	LIST_REMOVE(visit, entry);
 	free(visit);
 }
@@ -389,22 +371,23 @@ static int watch(struct visit *visit)
 	return result < 0 ? result : 0;
 }
 
-struct visit *visit_begin(sd_event *event, struct outbox *outbox,
-			  const struct porter_message *visitor, const int fds[PORTER_VISITOR_FDS])
+struct visit *visit_begin(sd_event *event, const struct visit_host *host, void *context,
+			  const struct visitor *visitor)
 {
 	struct visit *visit = calloc(1, sizeof *visit);
 
 	if (!visit)
 		return NULL;
 	visit->event = event;
-	visit->outbox = outbox;
+	visit->host = host;
+	visit->context = context;
 	visit->session = visitor->session;
-	visit->socket = fds[PORTER_VISITOR_SOCKET];
-	visit->lease = fds[PORTER_VISITOR_LEASE];
+	visit->socket = visitor->socket;
+	visit->lease = visitor->lease;
+	visit->peer_fd = visitor->peer;
 	visit->passed = -1;
-	visit->welcome = visitor->welcome;
-	/* there is no session without a descriptor that tells when the process ends */
-	visit->peer_fd = open_peer(visit->socket, visitor->value);
+	visit->welcome = *visitor->welcome;
+	/* there is no session without a descriptor that tells when the client has gone */
 	if (visit->peer_fd >= 0)
 		receive(visit); /* most clients have sent their greeting already */
 	if (visit->state < VISIT_LEAVING && (visit->peer_fd < 0 || watch(visit) < 0)) {

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define ENTRIES 128
@@ -16,25 +17,70 @@
 /* A larger read is left to a thread of the kernel: it would keep others waiting. */
 #define MOST_BYTES_AT_ONCE ((size_t)64 << 10)
 
-int file_uring_open(struct file_uring *uring)
+/*
+ * A process that its user may take over has the ring: through it, no file can be opened and no
+ * socket connected. Before Linux 5.10 there are no restrictions. Returns 0 or a negative errno.
+ */
+static int make_ring(struct io_uring *ring, bool *restricted)
+{
+	int result = io_uring_queue_init(ENTRIES, ring, IORING_SETUP_R_DISABLED);
+
+	*restricted = result != -EINVAL;
+	return *restricted ? result : io_uring_queue_init(ENTRIES, ring, 0);
+}
+
+/* liburing 2.3 has functions for this in its static library only. */
+static int call_register(const struct io_uring *ring, unsigned what, const void *argument,
+			 unsigned count)
+{
+	return syscall(SYS_io_uring_register, ring->ring_fd, what, argument, count) < 0 ? -errno
+											: 0;
+}
+
+/* Allow what file_uring_begin() asks for, and nothing else. */
+static int restrict_ring(const struct io_uring *ring)
+{
+	static const struct io_uring_restriction allowed[] = {
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ},
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITE},
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_FSYNC},
+		{.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_ASYNC},
+	};
+	int result = call_register(ring, IORING_REGISTER_RESTRICTIONS, allowed,
+				   sizeof allowed / sizeof *allowed);
+
+	return result ? result : call_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+}
+
+static int set_up_ring(struct file_uring *uring, bool restricted)
 {
 	unsigned workers[2] = {MOST_WORKERS, MOST_WORKERS};
+	/* Not only for what finishes later (IORING_REGISTER_EVENTFD_ASYNC): what a thread of the
+	 * kernel has done may be completed by the thread that submitted it, without an event. */
+	int result = io_uring_register_eventfd(&uring->ring, uring->event_fd);
+
+	if (result == 0)
+		result = io_uring_register_iowq_max_workers(&uring->ring, workers);
+	if (result == 0 && restricted)
+		result = restrict_ring(&uring->ring);
+	return result;
+}
+
+int file_uring_open(struct file_uring *uring)
+{
+	bool restricted;
 	int result;
 
 	*uring = (struct file_uring){.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
 	if (uring->event_fd < 0)
 		return -errno;
-	result = io_uring_queue_init(ENTRIES, &uring->ring, 0);
+	result = make_ring(&uring->ring, &restricted);
 	if (result < 0) {
 		close(uring->event_fd);
 		uring->event_fd = -1;
 		return result;
 	}
-	/* Not only for what finishes later (IORING_REGISTER_EVENTFD_ASYNC): what a thread of the
-	 * kernel has done may be completed by the thread that submitted it, without an event. */
-	result = io_uring_register_eventfd(&uring->ring, uring->event_fd);
-	if (result == 0)
-		result = io_uring_register_iowq_max_workers(&uring->ring, workers);
+	result = set_up_ring(uring, restricted);
 	if (result < 0)
 		file_uring_close(uring);
 	return result < 0 ? result : 0;

@@ -40,9 +40,10 @@ struct files {
 
 	pthread_mutex_t mutex; /* guards the rest, and all that is in progress */
 	LIST_HEAD(, file_inode) inodes;
-	uint64_t syncs;
 	struct file_pool pool;
 	struct file_uring uring;
+	struct files_counters *counters; /* the owner's, or these: */
+	struct files_counters own_counters;
 	int without_uring; /* 0, or why it is not used: a negative errno */
 	pthread_t reaper;  /* of what io_uring finishes later; it waits here for there to be any */
 	pthread_cond_t in_progress;
@@ -145,6 +146,12 @@ static void describe(struct file_work *work, const struct operation *operation,
 	}
 }
 
+static void add(_Atomic uint64_t *counter, uint64_t more)
+{
+	/* relaxed; partners: the readers of struct files_counters */
+	atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
+}
+
 /* Append to `finished` what cannot be done so. */
 static void give_to_pool(struct files *files, struct file_work *work, struct file_works *finished)
 {
@@ -195,7 +202,7 @@ static void settle(struct files *files, struct file_works *finished, struct file
 
 		STAILQ_REMOVE_HEAD(finished, entry);
 		if (!work->request) {
-			files->syncs++;
+			add(&files->counters->syncs, 1);
 			sync = file_sync_end(work->inode, complete);
 		} else if (work->durable && !work->error) {
 			sync = file_sync_join(work->inode, work);
@@ -207,8 +214,17 @@ static void settle(struct files *files, struct file_works *finished, struct file
 	}
 }
 
+static void count_done(struct files *files, const struct file_work *work)
+{
+	if (work->error)
+		return;
+	add(&files->counters->operations, 1);
+	if (work->action != FILE_SYNC)
+		add(&files->counters->bytes, work->request->length);
+}
+
 /* Without the lock. `except` is the work of the caller's request: returns whether it is there. */
-static bool report(struct file_works *complete, const struct file_work *except)
+static bool report(struct files *files, struct file_works *complete, const struct file_work *except)
 {
 	struct file_work *work;
 	bool found = false;
@@ -221,6 +237,7 @@ static bool report(struct file_works *complete, const struct file_work *except)
 		request->done = request->length - work->left;
 		if (work->action == FILE_SYNC)
 			request->done = request->length;
+		count_done(files, work);
 		if (work == except)
 			found = true;
 		else
@@ -256,7 +273,7 @@ static int files_submit(struct backend *backend, struct backend_request *request
 		begin(files, work, &finished);
 	settle(files, &finished, &complete);
 	pthread_mutex_unlock(&files->mutex);
-	return report(&complete, work) ? 0 : -EINPROGRESS;
+	return report(files, &complete, work) ? 0 : -EINPROGRESS;
 }
 
 /* By a thread of the pool. */
@@ -270,7 +287,7 @@ static void on_pool_finished(void *context, struct file_work *work)
 	STAILQ_INSERT_TAIL(&finished, work, entry);
 	settle(files, &finished, &complete);
 	pthread_mutex_unlock(&files->mutex);
-	report(&complete, NULL);
+	report(files, &complete, NULL);
 }
 
 /* Wait until the kernel has something in progress. Returns false at the end. */
@@ -305,7 +322,7 @@ static void *reaper_main(void *argument)
 		reap(files, &finished);
 		settle(files, &finished, &complete);
 		pthread_mutex_unlock(&files->mutex);
-		report(&complete, NULL);
+		report(files, &complete, NULL);
 		pthread_mutex_lock(&files->mutex);
 	}
 	pthread_mutex_unlock(&files->mutex);
@@ -350,6 +367,7 @@ int files_new(const struct files_options *options, struct files **out)
 	pthread_cond_init(&files->in_progress, NULL);
 	file_pool_init(&files->pool, options->threads ? options->threads : DEFAULT_THREADS,
 		       on_pool_finished, files);
+	files->counters = options->counters ? options->counters : &files->own_counters;
 	files->without_uring = options->without_uring ? -EOPNOTSUPP : open_uring(files);
 	*out = files;
 	return 0;
@@ -387,13 +405,10 @@ bool files_use_uring(const struct files *files, int *why)
 	return !files->without_uring;
 }
 
-uint64_t files_syncs(struct files *files)
+uint64_t files_syncs(const struct files *files)
 {
-	pthread_mutex_lock(&files->mutex);
-	const uint64_t syncs = files->syncs;
-
-	pthread_mutex_unlock(&files->mutex);
-	return syncs;
+	/* relaxed; partner: add() */
+	return atomic_load_explicit(&files->counters->syncs, memory_order_relaxed);
 }
 
 static struct file_inode *find_inode(struct files *files, const struct stat *status)

@@ -16,6 +16,7 @@
 #ifndef VDM_OP_FILES_H
 #define VDM_OP_FILES_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,9 +24,18 @@
 struct backend;
 struct files;
 
+/* What has been done so far. relaxed: numbers for reports, which order nothing; partners: add() of
+ * files.c, and the reader, which may be another process. */
+struct files_counters {
+	_Atomic uint64_t operations; /* completed with 0 */
+	_Atomic uint64_t bytes;      /* read or written */
+	_Atomic uint64_t syncs;      /* fewer than the operations that waited for that */
+};
+
 struct files_options {
-	bool without_uring; /* use threads only */
-	unsigned threads;   /* at most so many; 0: four */
+	bool without_uring;              /* use threads only */
+	unsigned threads;                /* at most so many; 0: four */
+	struct files_counters *counters; /* zeroed; NULL: nothing is counted */
 };
 
 /* Returns 0 or a negative errno. */
@@ -41,7 +51,7 @@ struct backend *files_backend(struct files *files);
 bool files_use_uring(const struct files *files, int *why);
 
 /* How often a file has been synced. Fewer than the operations that waited for that. */
-uint64_t files_syncs(struct files *files);
+uint64_t files_syncs(const struct files *files);
 
 enum files_flags {
 	FILES_WRITABLE = 1 << 0,

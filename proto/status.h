@@ -20,6 +20,16 @@ struct vdm_report_counters {
 };
 static_assert(sizeof(struct vdm_report_counters) == 144, "wire format");
 
+/* Operations on files, by all filers. Each filer counts its own. */
+struct vdm_report_files {
+	uint64_t operations; /* completed with 0 */
+	uint64_t bytes;      /* read or written */
+	uint64_t syncs;      /* calls of fdatasync(2) */
+	uint32_t filers;     /* now */
+	int32_t io_uring;    /* 1: it is used; negative errno: why not; 0: not known yet */
+};
+static_assert(sizeof(struct vdm_report_files) == 32, "wire format");
+
 struct vdm_report_daemon {
 	uint32_t pid;
 	uint32_t workers;
@@ -36,9 +46,10 @@ struct vdm_report_daemon {
 	uint32_t regions;           /* now */
 	uint32_t reserved1;         /* zero */
 	struct vdm_report_counters counters;
+	struct vdm_report_files files;
 	char version[16]; /* of the daemon, NUL-terminated */
 };
-static_assert(sizeof(struct vdm_report_daemon) == 240, "wire format");
+static_assert(sizeof(struct vdm_report_daemon) == 272, "wire format");
 
 struct vdm_report_session {
 	uint64_t number; /* higher than those of all sessions that began before */

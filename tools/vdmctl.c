@@ -74,6 +74,21 @@ static void print_command(const char command[16])
 		putchar(command[i] >= ' ' && command[i] <= '~' ? command[i] : '?');
 }
 
+static void print_files(const struct vdm_status_files *files)
+{
+	char bytes[16];
+
+	printf("files: %" PRIu64 " operations, %s moved, %" PRIu64 " syncs; %" PRIu32
+	       " processes, ",
+	       files->operations, bytes_text(files->bytes, bytes), files->syncs, files->processes);
+	if (files->io_uring > 0)
+		printf("by io_uring\n");
+	else if (files->io_uring < 0)
+		printf("by threads: %s\n", strerror(-files->io_uring));
+	else
+		printf("none yet\n");
+}
+
 static void print_table(const struct vdm_status *status)
 {
 	char bytes[16], mapped[16], age[16];
@@ -90,6 +105,7 @@ static void print_table(const struct vdm_status *status)
 	       operations(&status->counts), status->counts.failed,
 	       bytes_text(status->counts.bytes, bytes), status->wakeups, status->sessions_accepted,
 	       status->sessions_refused, status->sessions_violated);
+	print_files(&status->files);
 	if (!status->session_count)
 		return;
 	printf("\n%7s %6s %6s %5s %7s %9s %9s %12s %7s %9s  %s\n", "PID", "UID", "AGE", "RINGS",
@@ -143,6 +159,24 @@ static void json_counts(const struct vdm_status_counts *counts)
 	       counts->failed, counts->bytes);
 }
 
+/* "io_uring" is null until a process has said whether it uses that. */
+static void json_files(const struct vdm_status_files *files)
+{
+	printf(", \"files\": {");
+	json_number("operations", files->operations);
+	json_number("bytes", files->bytes);
+	json_number("syncs", files->syncs);
+	json_number("processes", files->processes);
+	printf("\"io_uring\": %s", files->io_uring > 0   ? "true"
+				   : files->io_uring < 0 ? "false"
+							 : "null");
+	if (files->io_uring < 0) {
+		printf(", \"io_uring_error\": ");
+		json_string(strerror(-files->io_uring), 256);
+	}
+	printf("}");
+}
+
 static void print_json(const struct vdm_status *status)
 {
 	printf("{");
@@ -163,6 +197,7 @@ static void print_json(const struct vdm_status *status)
 	json_number("regions", status->regions);
 	json_number("mapped_bytes", status->mapped_bytes);
 	json_counts(&status->counts);
+	json_files(&status->files);
 	printf(",\n\"sessions\": [");
 	for (uint32_t i = 0; i < status->session_count; i++) {
 		const struct vdm_status_session *session = &status->session[i];

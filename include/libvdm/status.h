@@ -17,6 +17,15 @@ struct vdm_status_counts {
 	uint64_t bytes;                               /* moved or set */
 };
 
+/* Operations on files that the daemon has had carried out, by a process for each user. */
+struct vdm_status_files {
+	uint64_t operations; /* completed with 0, since the daemon began */
+	uint64_t bytes;      /* read or written */
+	uint64_t syncs;      /* calls of fdatasync(2) */
+	uint32_t processes;  /* now */
+	int32_t io_uring;    /* 1: it is used; negative errno: why not; 0: not known yet */
+};
+
 struct vdm_status_session {
 	uint32_t pid, uid;
 	uint32_t rings, regions;
@@ -37,7 +46,8 @@ struct vdm_status {
 	uint64_t wakeups;                  /* of workers */
 	uint32_t sessions, rings, regions; /* now, of all users */
 	struct vdm_status_counts counts;   /* all users, ended sessions included */
-	uint32_t session_count;            /* of the following: those of this user, or all */
+	struct vdm_status_files files;
+	uint32_t session_count; /* of the following: those of this user, or all */
 #ifdef __cplusplus
 #pragma GCC diagnostic push
 /* C++ has no flexible array member, though compilers do */

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "integration/check.h"
+#include "integration/raw_files.h"
 #include "integration/raw_session.h"
 #include "tests/start_ring.h"
 
@@ -447,6 +448,90 @@ static void flood_with_connections(unsigned seed, void *unused)
 		close(fds[i]);
 }
 
+/* Messages of any kind to the filer, also before a greeting. */
+static void talk_nonsense_to_the_filer(unsigned seed, void *unused)
+{
+	struct raw_session session, filer;
+
+	(void)unused;
+	state = seed;
+	raw_open(&session);
+	for (unsigned n = 0; n < 200; n++) {
+		raw_files_open(&session, &filer);
+		for (unsigned i = 0; i < 1 + below(20); i++)
+			send_garbage(filer.socket);
+		raw_close(&filer);
+	}
+}
+
+/* A descriptor that is no file, or not one to write to; or, as often, a file. */
+static int some_file(const struct raw_session *filer)
+{
+	switch (below(12)) {
+	case 0:
+		return open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	case 1:
+		return open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	case 2:
+		return open("/etc/passwd", O_PATH | O_CLOEXEC);
+	case 3:
+		return open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+	case 4:
+		return fcntl(filer->socket, F_DUPFD_CLOEXEC, 0);
+	case 5:
+		return memfd_create("file", MFD_CLOEXEC);
+	case 6:
+		return open("/dev/zero", O_RDWR | O_CLOEXEC);
+	default:
+		return open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	}
+}
+
+/* Anything as a file, and operations of every kind on what has become a region. */
+static void lie_to_the_filer(unsigned seed, void *unused)
+{
+	struct vdm_completion completion;
+	struct raw_session daemon;
+	struct lair lair;
+
+	(void)unused;
+	state = seed;
+	raw_open(&daemon);
+	raw_files_open(&daemon, &lair.session);
+	if (raw_ring_create(&lair.session, ENTRIES, 0, &lair.ring) < 0)
+		return;
+	lair.memory = raw_region_add(&lair.session, BYTES, 0, &lair.region);
+	lair.readonly = lair.region;
+	for (;;) {
+		const int fd = some_file(&lair.session);
+		struct vdm_message_region_remove remove = {
+			.header = {VDM_MESSAGE_REGION_REMOVE, sizeof remove}};
+		struct vdm_packet reply;
+
+		if (fd < 0)
+			continue;
+		if (below(4))
+			(void)!ftruncate(fd, BYTES);
+		if (raw_file_add(&lair.session, fd, below(4) ? 0 : quantity(),
+				 below(4) ? BYTES : below(4 * BYTES), (uint32_t)below(4),
+				 &remove.region) == 0)
+			lair.readonly = remove.region;
+		for (unsigned i = 0; i < ENTRIES; i++) {
+			fill(&lair, raw_entry(&lair.ring));
+			raw_publish(&lair.ring);
+		}
+		if (below(2))
+			(void)!ftruncate(fd, (off_t)below(BYTES));
+		if (remove.region && below(4) &&
+		    raw_request(&lair.session, &remove.header, NULL, 0, &reply) < 0)
+			return;
+		for (unsigned i = 0; i < ENTRIES; i++)
+			if (!raw_await(&lair.session, &lair.ring, &completion))
+				return;
+		close(fd);
+	}
+}
+
 /* The greediest use that is allowed: a large ring that is always full of large copies, which costs
  * the client hardly any CPU time. */
 void hog(unsigned seed, void *unused)
@@ -499,6 +584,8 @@ const struct attacker attackers[] = {
 	{"never listen", never_listen},
 	{"half start rings", half_start_rings},
 	{"flood with connections", flood_with_connections},
+	{"talk nonsense to the filer", talk_nonsense_to_the_filer},
+	{"lie to the filer", lie_to_the_filer},
 	{"hog", hog},
 	{0},
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A porter that its user has taken over, and a client of the same user. Whatever they say to the
- * daemon, and whatever descriptors and memory they give it, it answers them or ends their sessions.
+ * A porter and a filer that their user has taken over, and a client of the same user. Whatever they
+ * say to the daemon, and whatever descriptors and memory they give it, it answers them or ends their sessions.
  * In the end nothing of theirs is left, and another user's session is served as before.
  *
  * An input is a sequence of steps: a byte with the step (4 bits), and the session that it is about
@@ -17,13 +17,14 @@
 #include <linux/sockios.h>
 
 #include "boundary.h"
+#include "ring_end.h"
 #include "daemon/clerk.h"
+#include "daemon/filer_message.h"
 #include "daemon/log.h"
 #include "daemon/server.h"
 #include "daemon/session.h"
 #include "proto/passing.h"
 #include "proto/porter.h"
-#include "tests/start_ring.h"
 #include "tests/twin_process.h"
 
 #define SESSIONS   3
@@ -51,19 +52,13 @@ struct porter_end {
 	unsigned admitted;
 };
 
-/* The last ring that was made for it. */
-struct ring_end {
-	uint32_t entries, position;
-	void *submission; /* NULL: there is none */
-	int doorbell;
-};
-
 static struct server *server;
 static int spawner_end, refusals_end; /* what the spawner would have */
+static int porter_wanted = -1;        /* the socket of a porter that is to be born */
+static int filer = -1;                /* of the hostile user's filer */
 static enum uid next_uid;
 static int files[MEMORY_FILES];
 static struct porter_end hostile, neighbour;
-static struct ring_end ring;
 static unsigned fds_before; /* the hostile user came: libFuzzer, too, opens some between inputs */
 
 int __wrap_getsockopt(int fd, int level, int option, void *value, socklen_t *size);
@@ -97,40 +92,6 @@ static void close_visit(struct visit_end *visit)
 	visit->session = 0;
 }
 
-static void close_ring(void)
-{
-	if (!ring.submission)
-		return;
-	munmap(ring.submission, vdm_submission_size(ring.entries));
-	close(ring.doorbell);
-	ring.submission = NULL;
-}
-
-/* The client's part for a ring, which a later message may start: all of it, or half. */
-static void prepare_ring(const struct vdm_message_ring_created *created, const int *fds)
-{
-	const size_t size = vdm_completion_size(created->entries);
-
-	close_ring();
-	ring = (struct ring_end){
-		.entries = created->entries,
-		.position = created->first_sequence,
-		.submission = map_populated(fds[VDM_RING_FD_SUBMISSION],
-					    vdm_submission_size(created->entries),
-					    PROT_READ | PROT_WRITE),
-		.doorbell = fcntl(fds[VDM_RING_FD_DOORBELL], F_DUPFD_CLOEXEC, 0),
-	};
-	REQUIRE(ring.submission != MAP_FAILED && ring.doorbell >= 0);
-	vdm_submission_prepare(ring.submission, created->entries, created->first_sequence);
-	REQUIRE(seal_submission(fds[VDM_RING_FD_SUBMISSION]) == 0);
-	if (created->first_sequence % 2)
-		return;
-	void *completion = map_populated(fds[VDM_RING_FD_COMPLETION], size, PROT_READ);
-
-	REQUIRE(completion != MAP_FAILED);
-	munmap(completion, size);
-}
-
 static struct visit_end *find(struct porter_end *porter, uint64_t session)
 {
 	for (unsigned i = 0; i < SESSIONS; i++)
@@ -160,7 +121,8 @@ static bool has_hung_up(int socket)
 static void check(struct porter_end *porter, const struct porter_message *message, int *fds,
 		  unsigned count)
 {
-	const bool made_ring = message->message.header.type == VDM_MESSAGE_RING_CREATED;
+	const uint32_t type = message->message.header.type;
+	const bool made_ring = type == VDM_MESSAGE_RING_CREATED;
 	const struct visit_end *visit = find(porter, message->session);
 
 	switch (message->type) {
@@ -169,7 +131,9 @@ static void check(struct porter_end *porter, const struct porter_message *messag
 		meet(porter, message, fds);
 		break;
 	case PORTER_ANSWER:
-		REQUIRE(count == (made_ring ? VDM_RING_FD_COUNT : 0u));
+		REQUIRE(count == (made_ring                          ? VDM_RING_FD_COUNT
+				  : type == VDM_MESSAGE_FILES_OPENED ? VDM_FILES_FD_COUNT
+								     : 0u));
 		if (made_ring)
 			prepare_ring(&message->message.ring_created, fds);
 		break;
@@ -218,6 +182,42 @@ static bool say(const struct porter_end *porter, const void *bytes, size_t size,
 	return porter->socket >= 0 && send_anything(porter->socket, bytes, size, fd, count) == 0;
 }
 
+/* Say that a process has been born, which is another one with the memory of this. */
+static void tell_birth(int socket)
+{
+	const struct porter_message born = {.type = PORTER_BORN, .value = getpid()};
+	int twin[PORTER_BORN_FDS];
+
+	REQUIRE(twin_process_start(twin));
+	passing_send(socket, &born, sizeof born, twin, PORTER_BORN_FDS, 0);
+	close(twin[0]);
+	close(twin[1]);
+}
+
+/* What the daemon asks its spawner for. It may have closed a socket that it has not used. */
+static void be_spawner(void)
+{
+	uint8_t kind = 0;
+	int fd = -1;
+
+	for (;;) {
+		struct passing passing = {
+			.bytes = &kind, .size = sizeof kind, .fds = &fd, .fd_count = 1};
+
+		if (passing_receive(spawner_end, &passing, MSG_DONTWAIT) || !passing.fd_count)
+			return;
+		if (kind == SPAWNER_PORTER) {
+			close_if_open(&porter_wanted);
+			porter_wanted = fd;
+			continue;
+		}
+		REQUIRE(kind == SPAWNER_FILER);
+		close_if_open(&filer);
+		filer = fd;
+		tell_birth(filer);
+	}
+}
+
 /* Wait until the clerk has taken all, and for what it takes last: this says nothing to it. */
 static void await_clerk(struct porter_end *porter)
 {
@@ -227,6 +227,7 @@ static void await_clerk(struct porter_end *porter)
 	if (porter->deaf || !say(porter, &nothing, porter_message_size(&nothing), -1, 0))
 		return;
 	while (unread > 0) {
+		be_spawner(); /* the clerk waits for a filer's birth */
 		listen_to_daemon(porter);
 		REQUIRE(ioctl(porter->socket, SIOCOUTQ, &unread) == 0);
 		sched_yield();
@@ -248,6 +249,8 @@ static int receive_as_spawner(int from)
 static void hang_up(struct porter_end *porter)
 {
 	close_if_open(&porter->socket);
+	if (porter == &hostile)
+		close_if_open(&filer);
 	porter->deaf = false;
 	for (unsigned i = 0; i < SESSIONS; i++) {
 		close_visit(&porter->visits[i]);
@@ -258,18 +261,13 @@ static void hang_up(struct porter_end *porter)
 /* Become the porter that the daemon has asked for, if it has. */
 static void be_born(struct porter_end *porter)
 {
-	const struct porter_message born = {.type = PORTER_BORN, .value = getpid()};
-	int socket = receive_as_spawner(spawner_end);
-	int twin[PORTER_BORN_FDS];
-
-	if (socket < 0)
+	be_spawner();
+	if (porter_wanted < 0)
 		return;
 	hang_up(porter);
-	porter->socket = socket;
-	REQUIRE(twin_process_start(twin) &&
-		passing_send(socket, &born, sizeof born, twin, PORTER_BORN_FDS, 0) == 0);
-	close(twin[0]);
-	close(twin[1]);
+	porter->socket = porter_wanted;
+	porter_wanted = -1;
+	tell_birth(porter->socket);
 }
 
 /* A client connects. */
@@ -336,40 +334,44 @@ static void rave(uint64_t session, struct input *input)
 	say(&hostile, &message, size, files[how / 8 % MEMORY_FILES], passed_count(how));
 }
 
-/* The client submits any descriptor: in the entry that is next, or anything in its file. */
-static void submit(struct input *input)
+/* Read one message for the filer. Returns whether there was one. */
+static bool listen_as_filer(void)
 {
-	const uint8_t how = take_byte(input);
-	char *base = ring.submission;
-	struct vdm_descriptor descriptor;
+	struct filer_message message;
+	int fds[FILER_MOST_FDS];
+	struct passing passing = {
+		.bytes = &message, .size = sizeof message, .fds = fds, .fd_count = FILER_MOST_FDS};
 
-	if (!base)
-		return;
-	if (how & 128) {
-		char bytes[64];
-		size_t offset = (how & 64 ? VDM_RING_ENTRIES_OFFSET : 0) + how % 64;
-
-		memcpy(base + offset, bytes, take_bytes(input, bytes, sizeof bytes));
-	} else {
-		struct vdm_descriptor *entry =
-			(struct vdm_descriptor *)(base + VDM_RING_ENTRIES_OFFSET) +
-			(ring.position & (ring.entries - 1));
-
-		take_bytes(input, &descriptor, sizeof descriptor);
-		memcpy(entry, &descriptor, offsetof(struct vdm_descriptor, sequence));
-		/* release; partner: the consumer's acquire */
-		atomic_store_explicit(&entry->sequence, ++ring.position, memory_order_release);
-	}
-	send_anything(ring.doorbell, "doorbell", 8, -1, 0);
+	if (filer < 0 || passing_receive(filer, &passing, MSG_DONTWAIT) || passing.size == 0)
+		return false;
+	REQUIRE(passing.flags == 0 && passing.size == sizeof message);
+	REQUIRE(message.type == FILER_BEGIN || message.type == FILER_CLIENT);
+	REQUIRE(passing.fd_count ==
+		(message.type == FILER_BEGIN ? (unsigned)FILER_BEGIN_FDS : FILER_CLIENT_FDS));
+	for (unsigned i = 0; i < passing.fd_count; i++)
+		close(fds[i]);
+	return true;
 }
 
-static void ring_doorbell(struct input *input)
+/* The filer reads, ends, or says what it likes. */
+static void be_filer(struct input *input)
 {
 	const uint8_t how = take_byte(input);
+	struct filer_message message;
+	size_t size = sizeof message;
 
-	for (unsigned i = 0; ring.submission && i < how / 32 + 1u; i++)
-		send_anything(ring.doorbell, "doorbell", how & 16 ? 8 : how & 8, ring.doorbell,
-			      passed_count(how));
+	while (how & 1 && listen_as_filer())
+		;
+	if (how & 2)
+		close_if_open(&filer);
+	if (how & 4)
+		size = take_byte(input) % sizeof message;
+	memset(&message, 0, sizeof message);
+	take_bytes(input, &message, size);
+	if (how & 8)
+		message.type = how & 16 ? FILER_READY : FILER_VIOLATED;
+	if (filer >= 0)
+		send_anything(filer, &message, size, files[0], passed_count(how / 32));
 }
 
 static void take_step(unsigned step, unsigned which, struct input *input)
@@ -413,6 +415,9 @@ static void take_step(unsigned step, unsigned which, struct input *input)
 		break;
 	case 14:
 		sd_event_run(server->event, 0);
+		break;
+	case 15:
+		be_filer(input);
 		break;
 	}
 	await_clerk(&hostile);
@@ -495,6 +500,11 @@ static void converse(void)
 	REQUIRE(say(&hostile, &message, porter_message_size(&message), -1, 0));
 	await_clerk(&hostile);
 	REQUIRE(!has_hung_up(hostile.visits[0].lease));
+	message.message.files =
+		(struct vdm_message_files){{VDM_MESSAGE_FILES, sizeof(struct vdm_message_files)}};
+	REQUIRE(say(&hostile, &message, porter_message_size(&message), -1, 0));
+	await_clerk(&hostile);
+	REQUIRE(listen_as_filer() && listen_as_filer() && !listen_as_filer());
 	message.type = PORTER_LEFT;
 	REQUIRE(say(&hostile, &message, porter_message_size(&message), -1, 0));
 	await_clerk(&hostile);
@@ -555,7 +565,7 @@ static void start_server(void)
 	spawner_end = porters[1];
 	refusals_end = refusals[1];
 	REQUIRE(server_new(&config,
-			   &(struct spawner){.porters = porters[0], .refusals = refusals[0]},
+			   &(struct spawner){.births = porters[0], .refusals = refusals[0]},
 			   &server) == 0);
 }
 

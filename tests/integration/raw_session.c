@@ -42,7 +42,7 @@ int raw_request(struct raw_session *session, const struct vdm_message_header *re
 	return result;
 }
 
-void raw_open(struct raw_session *session)
+void raw_greet(struct raw_session *session)
 {
 	const struct vdm_message_hello hello = {
 		.header = {.type = VDM_MESSAGE_HELLO, .size = sizeof hello},
@@ -51,11 +51,16 @@ void raw_open(struct raw_session *session)
 		.command = "raw_session"};
 	struct vdm_packet reply;
 
-	session->socket = raw_connect();
 	CHECK(raw_request(session, &hello.header, NULL, 0, &reply) == 0, "the greeting");
 	CHECK(reply.message.header.type == VDM_MESSAGE_WELCOME, "type %u",
 	      reply.message.header.type);
 	session->welcome = reply.message.welcome;
+}
+
+void raw_open(struct raw_session *session)
+{
+	session->socket = raw_connect();
+	raw_greet(session);
 }
 
 void raw_close(struct raw_session *session)

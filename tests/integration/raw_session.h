@@ -32,6 +32,9 @@ struct raw_ring {
 /* Connect to $VDM_SOCKET, without a greeting. */
 int raw_connect(void);
 
+/* Greet on a connected socket, which need not be the daemon's. */
+void raw_greet(struct raw_session *session);
+
 /* Connect and greet. */
 void raw_open(struct raw_session *session);
 void raw_close(struct raw_session *session);

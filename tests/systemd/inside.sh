@@ -168,6 +168,7 @@ runuser -u alice ./example >/dev/null || fail "a client after the restart"
 ok "restarted after SIGKILL"
 
 . ./processes.sh
+. ./files.sh
 
 mkdir -p /run/systemd/system/vdmd.service.d
 printf '[Service]\nWatchdogSec=5s\n' >/run/systemd/system/vdmd.service.d/test.conf

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "daemon/clerk.h"
+#include "daemon/filer.h"
+#include "daemon/porter.h"
 #include "daemon/spawner.h"
 #include "engine/engine.h"
 #include "proto/ring.h"
@@ -20,6 +22,7 @@
 struct server *server;
 int client = -1, lease = -1;
 
+static const spawner_mains mains = {[SPAWNER_PORTER] = porter_main, [SPAWNER_FILER] = filer_main};
 static struct spawner spawner;
 static pid_t spawner_pid;
 static unsigned fds_before;
@@ -27,6 +30,38 @@ static unsigned fds_before;
 pid_t porter_pid(void)
 {
 	return first_child_of(spawner_pid);
+}
+
+static bool is_filer(pid_t process)
+{
+	char path[64], name[32] = "";
+
+	snprintf(path, sizeof path, "/proc/%d/comm", (int)process);
+
+	FILE *file = fopen(path, "re");
+
+	if (file && !fgets(name, sizeof name, file))
+		*name = '\0';
+	if (file)
+		fclose(file);
+	return strcmp(name, "vdmd-filer\n") == 0;
+}
+
+pid_t filer_pid(void)
+{
+	char path[64];
+	int child = 0, found = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)spawner_pid,
+		 (int)spawner_pid);
+
+	FILE *file = fopen(path, "re");
+
+	while (file && !found && fscanf(file, "%d", &child) == 1)
+		found = is_filer(child) ? child : 0;
+	if (file)
+		fclose(file);
+	return found;
 }
 
 /* In the event loop's stead. */
@@ -131,7 +166,7 @@ const char *last_logged(void)
 int start_spawner(void **state)
 {
 	(void)state;
-	assert_int_equal(spawner_start(&spawner), 0);
+	assert_int_equal(spawner_start(&spawner, &mains), 0);
 	spawner_pid = first_child_of(getpid());
 	redirect_log();
 	return 0;
@@ -150,7 +185,7 @@ int stop_spawner(void **state)
 
 static void start_server(void)
 {
-	struct spawner copy = {.porters = fcntl(spawner.porters, F_DUPFD_CLOEXEC, 0),
+	struct spawner copy = {.births = fcntl(spawner.births, F_DUPFD_CLOEXEC, 0),
 			       .refusals = fcntl(spawner.refusals, F_DUPFD_CLOEXEC, 0)};
 	struct config config;
 

@@ -59,6 +59,9 @@ void next_client(void);
 /* The porter of the only user that there is; 0: it has none. */
 pid_t porter_pid(void);
 
+/* And its filer; 0: it has none. */
+pid_t filer_pid(void);
+
 /* Receive one message. Waits for it. */
 int receive_answer(struct vdm_packet *reply);
 

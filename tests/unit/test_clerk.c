@@ -298,7 +298,7 @@ static int set_up(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, porters), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, refusals), 0);
 
-	const struct spawner spawner = {.porters = porters[0], .refusals = refusals[0]};
+	const struct spawner spawner = {.births = porters[0], .refusals = refusals[0]};
 
 	requests = porters[1];
 	refusals_end = refusals[1];

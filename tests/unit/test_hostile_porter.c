@@ -49,7 +49,7 @@ static int set_up(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, porters), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, refusals), 0);
 	spawner = porters[1];
-	ours.porters = porters[0];
+	ours.births = porters[0];
 	ours.refusals = refusals[0]; /* nobody reads the other end */
 	config_defaults(&config);
 	config.workers = 1;

@@ -50,7 +50,7 @@ static int memory_file(unsigned flags, int allocate)
 static int admit(int fd, uint64_t size, uint32_t flags, struct region *region,
 		 char text[VDM_REFUSAL_TEXT])
 {
-	const struct passed passed = {process, fd};
+	struct passed passed = {process, fd};
 	int opened = region_open(&passed, size, flags, text);
 	int result = opened < 0 ? opened : region_check(opened, size, flags, region, text);
 

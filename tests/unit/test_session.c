@@ -25,8 +25,6 @@ static void greetings(void **state)
 			 -EPROTONOSUPPORT);
 	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION, 1ull << 63, 0),
 			 -EOPNOTSUPP);
-	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION, VDM_FEATURE_FILES, 0),
-			 -EOPNOTSUPP);
 	greet(); /* a refusal does not end the session */
 	assert_int_equal(hello(VDM_PROTOCOL_MAGIC, VDM_PROTOCOL_VERSION, 0, 0), -ENOTCONN);
 	assert_int_equal(violated(), 1);

@@ -23,9 +23,12 @@
 #include <cmocka.h>
 
 #include "await.h"
+#include "daemon/filer.h"
+#include "daemon/porter.h"
 #include "proto/passing.h"
 #include "proto/porter.h"
 
+static const spawner_mains mains = {[SPAWNER_PORTER] = porter_main, [SPAWNER_FILER] = filer_main};
 static struct spawner spawner;
 static pid_t spawner_pid;
 
@@ -40,7 +43,7 @@ static int set_up(void **state)
 	int inherited = open("/dev/null", O_RDONLY);
 
 	(void)state;
-	assert_int_equal(spawner_start(&spawner), 0);
+	assert_int_equal(spawner_start(&spawner, &mains), 0);
 	spawner_pid = first_child_of(getpid());
 	close(inherited);
 	return 0;
@@ -99,7 +102,7 @@ static void begin(struct porter_end *porter, int *client)
 
 	assert_int_equal(passing_send(ends[0], &visitor, porter_message_size(&visitor), fds, 2, 0),
 			 0);
-	AWAIT(spawner_new_porter(&spawner, ends[1]) == 0);
+	AWAIT(spawner_new_process(&spawner, SPAWNER_PORTER, ends[1]) == 0);
 	close(ends[1]);
 	close(clients[1]);
 	close(leases[0]);
@@ -134,6 +137,30 @@ static void end(const struct porter_end *porter)
 	assert_true(await_input(porter->pidfd)); /* the end of its process */
 	close(porter->pidfd);
 	AWAIT(kill(porter->pid, 0) < 0 && errno == ESRCH);
+}
+
+/* It waits for its first message, and ends with its socket. */
+static void a_filer_is_born_as_a_porter_is(void **state)
+{
+	struct porter_end filer = {.directory = -1, .pidfd = -1};
+	char path[64], name[32];
+	int ends[2];
+
+	(void)state;
+	open_pair(ends);
+	AWAIT(spawner_new_process(&spawner, SPAWNER_FILER, ends[1]) == 0);
+	close(ends[1]);
+	filer.socket = ends[0];
+	receive_birth(&filer);
+	snprintf(path, sizeof path, "/proc/%d/comm", (int)filer.pid);
+	for (strcpy(name, ""); strcmp(name, "vdmd-filer\n") != 0;) { /* it gives itself that name */
+		FILE *file = fopen(path, "re");
+
+		assert_non_null(file);
+		assert_non_null(fgets(name, sizeof name, file));
+		fclose(file);
+	}
+	end(&filer);
 }
 
 static void a_porter_is_born_before_it_speaks(void **state)
@@ -393,7 +420,7 @@ static void messages_without_descriptors_are_ignored(void **state)
 	int ends[2];
 
 	(void)state;
-	assert_int_equal(passing_send(spawner.porters, "", 1, NULL, 0, 0), 0);
+	assert_int_equal(passing_send(spawner.births, "", 1, NULL, 0, 0), 0);
 	assert_int_equal(passing_send(spawner.refusals, &refused, sizeof refused, NULL, 0, 0), 0);
 	open_pair(ends);
 	refuse_client(ends[1]);
@@ -425,7 +452,7 @@ static void all_end_with_the_daemon(void **state)
 	close(porter.directory);
 	/* it is ours now */
 	AWAIT(waitpid(porter.pid, &status, WNOHANG) == porter.pid);
-	assert_int_equal(spawner_start(&spawner), 0);
+	assert_int_equal(spawner_start(&spawner, &mains), 0);
 	spawner_pid = first_child_of(getpid());
 }
 
@@ -434,6 +461,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 		TEST(a_porter_is_born_before_it_speaks),
+		TEST(a_filer_is_born_as_a_porter_is),
 		TEST(a_porter_has_no_descriptors_of_the_daemon),
 		TEST(porters_that_have_ended_are_buried),
 		TEST(a_porter_whose_birth_cannot_be_told_does_not_begin),
