@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A porter and a filer that their user has taken over, and a client of the same user. Whatever they
- * say to the daemon, and whatever descriptors and memory they give it, it answers them or ends their sessions.
- * In the end nothing of theirs is left, and another user's session is served as before.
+ * say to the daemon, and whatever descriptors and memory they give it, it answers them or ends
+ * their sessions. In the end nothing of theirs is left, and another user's session is served as
+ * before.
  *
  * An input is a sequence of steps: a byte with the step (4 bits), and the session that it is about
  * (2 bits; the last one is the other user's); then what the step takes.

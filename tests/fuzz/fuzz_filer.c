@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A filer between clients that send what they like, and a daemon that sends and ends clients at any
- * time. Whatever they pass and submit, it answers them or hangs up on them, loses no descriptor, and
- * keeps nothing of a client whose session has ended.
+ * time. Whatever they pass and submit, it answers them or hangs up on them. It loses no descriptor,
+ * and keeps nothing of a client whose session has ended.
  *
  * An input is a sequence of steps: a byte with the step (4 bits) and the client (2 bits), then what
  * the step takes.
@@ -187,7 +187,7 @@ static void take_step(struct client *client, unsigned step, struct input *input)
 	}
 }
 
-/* The filer knows that the client has gone: it has closed what would tell it of the session's end. */
+/* Wait until the filer has noticed that the client has gone, and closes its end of `end`. */
 static void await_end(struct client *client)
 {
 	struct pollfd event = {.fd = client->end};
