@@ -211,9 +211,9 @@ int vdm_region_open_file(struct vdm_client *client, int fd, uint64_t offset, uin
  * the daemon has not begun complete with -EFAULT. (But one that still waits in this process, behind
  * a fence or for room in the ring, is carried out on what then lies at its address.) While
  * operations of this client are in flight, this waits for a stopped daemon until it goes on or
- * ends: it cannot be certain earlier. This also waits until the operations on files that rings of
- * the client have begun before are complete, which takes as long as the file system likes. A file
- * is not written back to storage. NULL is allowed. Returns 0 or -EOWNERDEAD.
+ * ends: it cannot be certain earlier. This also waits until the operations on files that threads of
+ * this process have been given before are complete, which takes as long as the file system likes. A
+ * file is not written back to storage. NULL is allowed. Returns 0 or -EOWNERDEAD.
  */
 int vdm_region_release(struct vdm_region *region);
 

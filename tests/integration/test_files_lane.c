@@ -353,14 +353,19 @@ static void memory_is_released_when_files_have_taken_it(void **state)
 	for (unsigned round = 1; round <= scaled(20); round++) {
 		struct vdm_region *shared;
 		char *memory = region_opened(client, LARGE, &shared);
+		int32_t result;
 
 		memset(memory, (int)round, LARGE);
 		add_copy(0, address, memory, LARGE, 0);
 		assert_int_equal(vdm_ring_submit(ring), 1);
 		assert_int_equal(vdm_region_release(shared), 0);
+		run_all(ring, 1, &result, NULL);
+		assert_true(result == 0 ||
+			    (result == -EFAULT && counters_of(client).file_offloaded));
+		if (result)
+			continue; /* the filer had not begun it */
 		assert_int_equal(pread(file, found, LARGE, 0), LARGE);
 		assert_filled(found, (int)round, LARGE);
-		run_all(ring, 1, NULL, NULL);
 	}
 	vdm_region_release(longer);
 }
