@@ -171,9 +171,10 @@ int vdm_region_import(struct vdm_client *client, int fd, void *address, size_t b
  * the page size, `length` is not 0. Operations name byte n of the region by the address
  * vdm_region_address() + n: a copy to it is a write of the file, a copy from it a read, and a flush
  * of it an fdatasync(2) of the file. An operation may have such addresses on both sides, or memory
- * of any kind on the other one. Threads of this process carry these operations out, so they need no
- * daemon, and vdm_ring_submit() does not wait for the file. Only rings of the client, and movers
- * that use it, know the region: other movers must not be given its addresses.
+ * of any kind on the other one. A process of the daemon, the user's filer, carries these operations
+ * out if both sides lie in regions that it knows. Else threads of this process do, so that no
+ * daemon is needed, and vdm_ring_submit() does not wait for the file. Only rings of the client, and
+ * movers that use it, know the region: other movers must not be given its addresses.
  *
  * The addresses are reserved, and the program must not touch them. With VDM_REGION_MAP the file is
  * mapped there with MAP_SHARED; a touch of a page behind the end of the file raises SIGBUS.

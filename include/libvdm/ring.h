@@ -11,7 +11,8 @@
  * client and it is at least as long as the offload threshold. Any other operation runs in this
  * process during vdm_ring_submit() and completes in the same way. VDM_SQE_LINK chains take one lane
  * together. Operations on regions of files, and chains with such an operation, are carried out by
- * threads of this process, whatever their length.
+ * the daemon's filer or by threads of this process, whatever their length. Operations whose ranges
+ * overlap run in this process, since they could not be repeated if the daemon died.
  *
  * Fences and links hold across the lanes: an operation after an ordered one that has not begun yet
  * goes to the daemon however small it is, or waits and enters its lane during a later peek or wait.
@@ -77,8 +78,8 @@ struct vdm_cqe {
 	/* 0 or a negative errno: -EINVAL bad entry; -EFAULT memory released meanwhile, or a page is
 	 * missing, or partly in a region of a file; -EACCES the destination may only be read;
 	 * -EDQUOT too many bytes in flight; -ECANCELED linked to a failure; -EOPNOTSUPP; -ENODATA
-	 * the file has become shorter; -ENOTCONN the daemon went away, the content of the
-	 * destination is undefined; and others that a file system returns */
+	 * the file has become shorter; -ENOTCONN the daemon went away, with
+	 * VDM_OPTION_NO_RECOVERY; and others that a file system returns */
 	int32_t result;
 	uint32_t flags;     /* zero */
 	uint32_t operation; /* position of the submission: first_sequence, and one more each time */
@@ -184,8 +185,9 @@ unsigned vdm_ring_peek_batch(struct vdm_ring *ring, struct vdm_cqe **cqes, unsig
  * Wait until `count` completions (not more than are in flight or unseen) are there, then store the
  * first `count` in `cqes`. Spins for at most spin_us, then sleeps. `timeout` is relative, NULL for
  * none. Returns 0; -ETIME at the timeout; -EINVAL when fewer than `count` can ever come, or for a
- * timeout that is negative or has a tv_nsec of 10^9 or more; -EOWNERDEAD. When the daemon dies,
- * operations in flight complete with -ENOTCONN.
+ * timeout that is negative or has a tv_nsec of 10^9 or more; -EOWNERDEAD. When the daemon has died
+ * and another one is being started, this waits for it for recovery_timeout_ms of struct vdm_options
+ * at most, and then carries out what was in flight.
  *
  * If the daemon is awake but has not begun an operation of more than 16 KiB after 5 us of waiting,
  * the waiting thread carries it out. It does not while an operation with a fence or a link, or a
@@ -213,7 +215,8 @@ static inline void vdm_ring_cqe_seen(struct vdm_ring *ring, struct vdm_cqe *cqe)
 
 /*
  * A descriptor for poll(2), epoll(7), io_uring and event loops: readable when a completion has come
- * since the last peek that returned -EAGAIN, and when the daemon has gone. Each time that it is
+ * since the last peek that returned -EAGAIN, and when the daemon has gone. It stays the same when
+ * another daemon serves the ring. Each time that it is
  * readable, peek until -EAGAIN, which clears it; do not read it. The first call opens it, and it
  * belongs to the ring. (It is an epoll instance rather than a bare eventfd(2), because a killed
  * daemon could not write to the latter.) Returns the descriptor, or a negative errno.
