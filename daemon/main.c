@@ -19,9 +19,6 @@
 #include "porter.h"
 #include "server.h"
 
-/* How long the end serves what has been submitted. The whole end has to take less than a second. */
-#define DRAIN_MS 500
-
 /* Lease of a session, doorbell and event of a ring, and one on its way; those of event loop and
  * workers. */
 #define DESCRIPTORS_PER_SESSION 4
@@ -48,9 +45,6 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *signa
 	sd_notify(0, "STOPPING=1");
 	log_message(LOG_INFO, NULL, "stopping at signal %u", signal->ssi_signo);
 	acceptor_close(&service->server->acceptor);
-	if (engine_drain(service->server->house.engine, DRAIN_MS) < 0)
-		log_message(LOG_NOTICE, NULL,
-			    "clients still submit operations: they execute the rest themselves");
 	return sd_event_exit(service->server->event, 0);
 }
 

@@ -71,12 +71,6 @@ void engine_set_kernels(struct engine *engine, const struct kernels *kernels);
 void engine_set_spin(struct engine *engine, uint32_t spin_us);
 
 /*
- * Serve what has been submitted until all queues are empty or `timeout_ms` has passed. Returns 0 or
- * -ETIMEDOUT.
- */
-int engine_drain(struct engine *engine, unsigned timeout_ms);
-
-/*
  * Accounts share the workers fairly, in bytes by weight (1 to 1000, 100 is ordinary), and so do the
  * queues of one account, evenly. Accounts of a higher priority go first, and within an account
  * queues of a higher priority: the others are served while those have nothing to begin.

@@ -556,28 +556,6 @@ static void removing_a_busy_region_ends_its_operations(void **state)
 	free(to);
 }
 
-static void draining_serves_what_was_submitted(void **state)
-{
-	struct fixture f;
-	struct raw_ring ring;
-	struct engine_counters counters;
-	size_t n = 8u << 20;
-	char *from = calloc(1, n), *to = calloc(1, n);
-	struct vdm_descriptor d = copy(to, from, n);
-
-	(void)state;
-	start(&f, 1, 50);
-	raw_ring_open(&ring, f.engine, f.account, f.regions, 16, 0);
-	for (unsigned i = 0; i < 16; i++)
-		raw_put(&ring, &d); /* and the producer dies before it rings the doorbell */
-	assert_int_equal(engine_drain(f.engine, 1000000), 0);
-	raw_ring_close(&ring, &counters);
-	assert_int_equal(counters.operations[VDM_OPCODE_MEMCPY], 16);
-	stop(&f);
-	free(from);
-	free(to);
-}
-
 static void *block_until_told(void *dest, const void *src, size_t n, unsigned flags)
 {
 	const int *pipe_end = src;
@@ -806,7 +784,6 @@ int main(void)
 		cmocka_unit_test(a_region_is_removed_once),
 		cmocka_unit_test(removing_a_region_wakes_no_worker),
 		cmocka_unit_test(removing_a_busy_region_ends_its_operations),
-		cmocka_unit_test(draining_serves_what_was_submitted),
 		cmocka_unit_test(a_stuck_worker_is_noticed),
 		cmocka_unit_test(I7_idle_workers_sleep),
 		cmocka_unit_test(users_come_and_go_while_doorbells_ring),
