@@ -136,7 +136,6 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 	result = bells_reserve(&q->account->bells, q, &q->doorbell);
 	if (!result) {
 		engine->doorbells.queues++;
-		LIST_INSERT_HEAD(&engine->queues, q, entry);
 		LIST_INSERT_HEAD(&q->memory->queues, q, of_memory);
 		poll_if_submitted(engine, q);
 	}
@@ -202,7 +201,6 @@ void engine_queue_remove(struct engine_queue *queue, struct engine_counters *cou
 	bells_release(&queue->account->bells, queue->doorbell);
 	/* the analyzer takes the engine for one that queue_new() has not stored */
 	engine->doorbells.queues--; /* NOLINT(clang-analyzer-core.NullDereference) */
-	LIST_REMOVE(queue, entry);
 	LIST_REMOVE(queue, of_memory);
 	crew_unlock(&engine->crew);
 	bells_ignore(&queue->account->bells, queue->doorbell_fd);

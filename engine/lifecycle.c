@@ -36,7 +36,6 @@ int engine_new(const struct engine_options *options, struct engine **engine)
 	if (!e)
 		return -ENOMEM;
 	*e = (struct engine){.backend = options->backend};
-	LIST_INIT(&e->queues);
 	scheduler_init(&e->scheduler, options->spin_us);
 	cpu_backend_init(&e->cpu, &options->kernels);
 	supervisor_init(&e->supervisor);

@@ -15,7 +15,6 @@ struct engine {
 	struct scheduler scheduler;
 	struct doorbells doorbells;
 	struct supervisor supervisor;
-	LIST_HEAD(, engine_queue) queues; /* all of them */
 	struct cpu_backend cpu;
 	struct backend *backend;   /* asked before the CPU; NULL: none. Constant */
 	uint64_t doorbells_looked; /* ns at the last look at the doorbells */

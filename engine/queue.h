@@ -67,7 +67,6 @@ struct engine_queue {
 	int doorbell_fd;
 	uint64_t doorbell; /* in account->bells */
 	unsigned bells_answered;
-	LIST_ENTRY(engine_queue) entry;     /* in engine->queues */
 	LIST_ENTRY(engine_queue) of_memory; /* in memory->queues */
 };
 

@@ -137,8 +137,11 @@ int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned
 int __real_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
 int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
 {
-	const int result = strike(CALL_SETUP);
+	int result;
 
+	if (flags & IORING_SETUP_R_DISABLED)
+		return -EINVAL; /* as before Linux 5.10: what is injected is not allowed else */
+	result = strike(CALL_SETUP);
 	return result < 0 ? result : __real_io_uring_queue_init(entries, ring, flags);
 }
 
