@@ -32,7 +32,6 @@ static int set_up(void **state)
 	*state = f;
 	if (setrlimit(RLIMIT_NOFILE, &enough) < 0)
 		return -1;
-	LIST_INIT(&f->engine.queues);
 	scheduler_init(&f->engine.scheduler, 0);
 	supervisor_init(&f->engine.supervisor);
 	if (crew_init(&f->engine.crew, 1, 1, false, NULL) < 0 ||
