@@ -7,7 +7,8 @@
  * has.
  *
  * Connections wait at a listener while there is no daemon, as with systemd; with --own-socket each
- * daemon opens its own socket, and there is none meanwhile.
+ * daemon opens its own socket, and there is none meanwhile. With --until FILE the clients use the
+ * daemon at $VDM_SOCKET until there is such a file, and another program restarts it.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -38,6 +39,7 @@ struct meeting {
 	_Atomic unsigned completed[WAYS]; /* operations */
 	_Atomic bool over;
 	_Atomic uint64_t reconnects, repeated, here;
+	_Atomic uint64_t longest_pause_ns; /* between two completions of a client */
 };
 
 struct slot {
@@ -55,6 +57,7 @@ struct user {
 	int epoll;
 	struct slot slots[DEPTH];
 	uint64_t seed;
+	uint64_t last_ns; /* CLOCK_MONOTONIC: when the last operation completed */
 };
 
 static uint64_t draw(struct user *user)
@@ -88,12 +91,31 @@ static void begin(struct user *user, struct slot *slot)
 	slot->busy = slot->used = true;
 }
 
+static void measure_pause(struct user *user)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+
+	const uint64_t now = (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+	const uint64_t pause = user->last_ns ? now - user->last_ns : 0;
+	uint64_t longest = user->meeting->longest_pause_ns;
+
+	user->last_ns = now;
+	while (pause > longest &&
+	       !atomic_compare_exchange_weak_explicit(&user->meeting->longest_pause_ns, &longest,
+						      pause, memory_order_relaxed,
+						      memory_order_relaxed))
+		;
+}
+
 /* Check an operation that is complete, and use its memory for something else at once. */
 static void end(struct user *user, struct slot *slot)
 {
 	static char expected[SLOT];
 
 	CHECK(slot->busy, "an operation completed twice");
+	measure_pause(user);
 	slot->busy = false;
 	fill(expected, slot->length, slot->seed);
 	CHECK(memcmp(slot->dest, expected, slot->length) == 0, "wrong bytes");
@@ -302,21 +324,50 @@ static void await_progress(struct meeting *meeting)
 			pause_ms(1);
 }
 
-int main(int argc, char **argv)
+static void start_clients(pid_t clients[WAYS], struct meeting *meeting)
 {
-	struct daemon_process daemon;
+	for (unsigned i = 0; i < WAYS; i++)
+		clients[i] = client_process(use, i, meeting);
+}
+
+static void end_clients(const pid_t clients[WAYS], struct meeting *meeting)
+{
+	await_progress(meeting);
+	atomic_store_explicit(&meeting->over, true, memory_order_relaxed);
+	for (unsigned i = 0; i < WAYS; i++)
+		client_joined(clients[i]);
+	printf("%llu times to another daemon; %llu operations repeated there, %llu here; the longest "
+	       "pause %llu ms\n",
+	       (unsigned long long)meeting->reconnects, (unsigned long long)meeting->repeated,
+	       (unsigned long long)meeting->here,
+	       (unsigned long long)meeting->longest_pause_ns / 1000000);
+	CHECK(meeting->reconnects > 0 && meeting->repeated + meeting->here > 0,
+	      "no client has noticed anything");
+}
+
+/* Another program restarts the daemon. */
+static void attend(const char *until)
+{
 	struct meeting *meeting = shared_between_processes(sizeof *meeting);
-	const bool own_socket = argc > 1 && strcmp(argv[1], "--own-socket") == 0;
 	pid_t clients[WAYS];
 
-	scale_from_arguments(argc - own_socket, argv + own_socket);
-	guard_against_hanging((unsigned)(100 + scaled(100)));
+	start_clients(clients, meeting);
+	while (access(until, F_OK) < 0)
+		pause_ms(10);
+	end_clients(clients, meeting);
+}
+
+static void kill_daemons(bool own_socket)
+{
+	struct meeting *meeting = shared_between_processes(sizeof *meeting);
+	struct daemon_process daemon;
+	pid_t clients[WAYS];
+
 	daemon_prepare(&daemon);
 	if (!own_socket)
 		daemon_listen(&daemon);
 	daemon_start(&daemon, 2);
-	for (unsigned i = 0; i < WAYS; i++)
-		clients[i] = client_process(use, i, meeting);
+	start_clients(clients, meeting);
 	for (unsigned i = 0; i < (scaled(KILLS) > 2 ? scaled(KILLS) : 2); i++) {
 		await_progress(meeting);
 		pause_ms((unsigned)rand() % 20);
@@ -324,19 +375,18 @@ int main(int argc, char **argv)
 		pause_ms((unsigned)rand() % 30);
 		daemon_start(&daemon, 1 + (unsigned)rand() % 2);
 	}
-	await_progress(meeting);
-	atomic_store_explicit(&meeting->over, true, memory_order_relaxed);
-	for (unsigned i = 0; i < WAYS; i++)
-		client_joined(clients[i]);
-
-	const uint64_t again = meeting->repeated + meeting->here;
-
-	printf("%llu times to another daemon; %llu operations repeated there, %llu here\n",
-	       (unsigned long long)meeting->reconnects, (unsigned long long)meeting->repeated,
-	       (unsigned long long)meeting->here);
-	CHECK(meeting->reconnects > 0 && again > 0, "no client has noticed anything");
+	end_clients(clients, meeting);
 	CHECK(own_socket || meeting->repeated > 0, "no daemon has repeated anything");
 	CHECK(daemon_stop(&daemon) == 0, "the daemon's exit status");
 	daemon_remove(&daemon);
+}
+
+int main(int argc, char **argv)
+{
+	guard_against_hanging((unsigned)(100 + scaled(100)));
+	if (argc > 2 && strcmp(argv[1], "--until") == 0)
+		attend(argv[2]);
+	else
+		kill_daemons(argc > 1 && strcmp(argv[1], "--own-socket") == 0);
 	return 0;
 }

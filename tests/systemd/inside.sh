@@ -169,6 +169,7 @@ ok "restarted after SIGKILL"
 
 . ./processes.sh
 . ./files.sh
+. ./restarts.sh
 
 mkdir -p /run/systemd/system/vdmd.service.d
 printf '[Service]\nWatchdogSec=5s\n' >/run/systemd/system/vdmd.service.d/test.conf

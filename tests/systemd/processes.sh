@@ -233,10 +233,12 @@ spawner_is_killed() {
 stop_under_load() {
 	local ms
 	load alice
-	ms=$(within_stop_time systemctl stop vdmd.service) || fail "stop under load"
+	# without the socket, at which the clients would have the next daemon started
+	ms=$(within_stop_time systemctl stop vdmd.service vdmd.socket) || fail "stop under load"
 	[ "$(property Result)" = success ] || fail "it did not end well under load: $(property Result)"
 	stop_load
 	until_false pgrep -x "vdmd|vdmd-spawner|vdmd-porter" || fail "processes are left: $(pgrep -l vdmd)"
+	systemctl start vdmd.socket || fail "starting the socket after the stop"
 	served alice || fail "a client after the stop"
 	ok "stopped under load: $ms ms"
 }
