@@ -115,10 +115,13 @@ static bool try(struct vdm_ring *ring, unsigned patience_ms)
 		result = ring_daemon_renew(ring);
 	if (result && result != -ENOTCONN)
 		ring->refused_by = c->number;
+
+	const bool again = open && result == -ENOTCONN && c->number != ring->refused_by;
+
 	pthread_mutex_unlock(&c->talk);
 	if (!result)
 		ring_count(&ring->counters.reconnects, 1);
-	return open && result == -ENOTCONN && c->number != ring->refused_by;
+	return again;
 }
 
 void ring_come_back(struct vdm_ring *ring)
@@ -144,14 +147,22 @@ void ring_come_back(struct vdm_ring *ring)
 	ring->next_look_ms = now + (pause > LOOK_MS ? pause : LOOK_MS);
 }
 
+static bool holds(const struct vdm_region *region, const char *address, size_t length)
+{
+	return address >= region->address && length <= region->size &&
+	       (size_t)(address - region->address) <= region->size - length;
+}
+
 /* The caller holds the connection's lock. */
 static bool lies_in_region(const struct region_table *table, const char *address, size_t length)
 {
 	const struct vdm_region *region;
 
 	LIST_FOREACH(region, &table->regions, entry)
-		if (address >= region->address && length <= region->size &&
-		    (size_t)(address - region->address) <= region->size - length)
+		if (holds(region, address, length))
+			return true;
+	LIST_FOREACH(region, &table->files, entry)
+		if (holds(region, address, length))
 			return true;
 	return false;
 }
