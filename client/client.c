@@ -203,6 +203,7 @@ int vdm_client_counters(struct vdm_client *client, struct vdm_client_counters *c
 		return fork_error();
 	pthread_mutex_lock(&client->connection.lock);
 	counters_add(&sum, &client->ended);
+	ring_count(&sum.refused, client->regions.refused);
 	LIST_FOREACH(ring, &client->counters, entry)
 		counters_add(&sum, ring);
 	pthread_mutex_unlock(&client->connection.lock);
@@ -224,6 +225,7 @@ int vdm_client_counters(struct vdm_client *client, struct vdm_client_counters *c
 		.reconnects = sum.reconnects,
 		.repeated = sum.repeated,
 		.recovered_here = sum.recovered_here,
+		.refused = sum.refused,
 	};
 
 	copy_out(counters, counters->size, &full, sizeof full);

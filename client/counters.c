@@ -21,5 +21,6 @@ void counters_add(struct ring_counters *sum, const struct ring_counters *more)
 	ADD(reconnects);
 	ADD(repeated);
 	ADD(recovered_here);
+	ADD(refused);
 #undef ADD
 }

@@ -13,7 +13,7 @@ struct ring_counters {
 	_Atomic uint64_t local_small, local_outside, local_disconnected, local_bytes, taken_back;
 	_Atomic uint64_t file_operations, file_bytes, file_offloaded;
 	_Atomic uint64_t failed, doorbells, sleeps;
-	_Atomic uint64_t reconnects, repeated, recovered_here;
+	_Atomic uint64_t reconnects, repeated, recovered_here, refused;
 };
 
 /* A counter with one writer needs no locked instruction. relaxed; partner: counters_add(). */

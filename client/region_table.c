@@ -43,6 +43,20 @@ static int announce(struct region_table *table, struct vdm_region *region)
 	return 0;
 }
 
+/* The caller of the region does not learn of a refusal. */
+static void announce_again(struct region_table *table, struct vdm_region *region)
+{
+	const int result = announce(table, region);
+
+	if (!result || result == -ENOTCONN)
+		return;
+	pthread_mutex_lock(&table->connection->lock);
+	table->refused++;
+	pthread_mutex_unlock(&table->connection->lock);
+	debug_line("vdmd refuses a region of %zu bytes, whose operations take the local lane: %s",
+		   region->size, vdm_last_error());
+}
+
 void region_table_announce(struct region_table *table)
 {
 	struct vdm_region *region;
@@ -52,7 +66,7 @@ void region_table_announce(struct region_table *table)
 		region->id = 0; /* of the connection before */
 	pthread_mutex_unlock(&table->connection->lock);
 	LIST_FOREACH(region, &table->regions, entry)
-		announce(table, region);
+		announce_again(table, region);
 }
 
 /* Operations name a region by its addresses, so no two regions of a client may share one. */

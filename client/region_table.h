@@ -18,6 +18,8 @@ struct region_table {
 	/* A thread that changes it holds the connection's `talk` and `lock`. */
 	LIST_HEAD(, vdm_region) regions;
 	LIST_HEAD(, vdm_region) files; /* regions of files, of which the filer alone is told */
+	/* Regions that a daemon has refused that came later. Guarded by the connection's `lock`. */
+	uint64_t refused;
 	/* How often the regions or the connection have changed. release; partner:
 	 * region_view_refresh() */
 	_Atomic uint32_t changes;

@@ -7,6 +7,7 @@
 #include "cancellation.h"
 #include "coarse_clock.h"
 #include "entry.h"
+#include "error.h"
 #include "ring_daemon.h"
 #include "ring_flight.h"
 #include "ring_report.h"
@@ -92,12 +93,23 @@ void ring_lost(struct vdm_ring *ring, struct vdm_ring *side)
 		return;
 	}
 	put_all_back(ring, side);
+	debug_line("a ring of %u entries has lost its daemon: %u operations are repeated",
+		   ring->entries, ring->again);
 	ring->next_look_ms = 0;
 }
 
 static int64_t now_ms(void)
 {
 	return coarse_ns() / 1000000;
+}
+
+/* A daemon that has come later does not serve the ring. */
+static void refused(struct vdm_ring *ring, uint32_t connection)
+{
+	ring->refused_by = connection;
+	ring_count(&ring->counters.refused, 1);
+	debug_line("a ring of %u entries takes the local lane: %s", ring->entries,
+		   vdm_last_error());
 }
 
 /* Returns whether to try again. */
@@ -114,13 +126,15 @@ static bool try(struct vdm_ring *ring, unsigned patience_ms)
 	if (open && c->number != ring->refused_by)
 		result = ring_daemon_renew(ring);
 	if (result && result != -ENOTCONN)
-		ring->refused_by = c->number;
+		refused(ring, c->number);
 
 	const bool again = open && result == -ENOTCONN && c->number != ring->refused_by;
 
 	pthread_mutex_unlock(&c->talk);
-	if (!result)
+	if (!result) {
 		ring_count(&ring->counters.reconnects, 1);
+		debug_line("a ring of %u entries is served again", ring->entries);
+	}
 	return again;
 }
 

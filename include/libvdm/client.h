@@ -248,6 +248,7 @@ struct vdm_client_counters {
 	uint64_t reconnects;
 	uint64_t repeated;
 	uint64_t recovered_here;
+	uint64_t refused; /* rings and regions that the next daemon did not take: local lane */
 };
 
 /* Fill in `counters`. Returns 0, -EINVAL (size is zero) or -EOWNERDEAD. */
