@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include "file_eager.h"
 #include "file_work.h"
 
 /* A file, of which several parts may have been added. Guarded by the lock of its owner. */
@@ -16,6 +17,7 @@ struct file_inode {
 	dev_t device;
 	ino_t number;
 	unsigned parts;
+	struct file_eager eager;
 	struct file_work sync;      /* in progress if `waiting` is not empty */
 	struct file_works waiting;  /* for that one */
 	struct file_works upcoming; /* for the next one */

@@ -264,7 +264,8 @@ static int files_submit(struct backend *backend, struct backend_request *request
 	describe(work, operation, &sides);
 
 	/* Without the lock: a page of the memory may be slow to come, see userfaultfd(2). */
-	const bool done = work->error || work->action == FILE_SYNC || file_work_try(work);
+	const bool done = work->error || work->action == FILE_SYNC ||
+			  file_eager_write(&work->inode->eager, work) || file_work_try(work);
 
 	pthread_mutex_lock(&files->mutex);
 	if (done)
@@ -411,7 +412,7 @@ uint64_t files_syncs(const struct files *files)
 	return atomic_load_explicit(&files->counters->syncs, memory_order_relaxed);
 }
 
-static struct file_inode *find_inode(struct files *files, const struct stat *status)
+static struct file_inode *find_inode(struct files *files, const struct stat *status, int fd)
 {
 	struct file_inode *inode;
 
@@ -421,17 +422,18 @@ static struct file_inode *find_inode(struct files *files, const struct stat *sta
 	inode = malloc(sizeof *inode);
 	if (inode) {
 		file_inode_init(inode, status->st_dev, status->st_ino);
+		file_eager_init(&inode->eager, fd);
 		LIST_INSERT_HEAD(&files->inodes, inode, entry);
 	}
 	return inode;
 }
 
-static struct file_inode *get_inode(struct files *files, const struct stat *status)
+static struct file_inode *get_inode(struct files *files, const struct stat *status, int fd)
 {
 	struct file_inode *inode;
 
 	pthread_mutex_lock(&files->mutex);
-	inode = find_inode(files, status);
+	inode = find_inode(files, status, fd);
 	if (inode)
 		inode->parts++;
 	pthread_mutex_unlock(&files->mutex);
@@ -504,7 +506,7 @@ int files_add(struct files *files, int fd, uint64_t offset, uint64_t length, uns
 	if (reserved == MAP_FAILED)
 		return -errno;
 	part.begin = (uintptr_t)reserved;
-	part.inode = get_inode(files, &status);
+	part.inode = get_inode(files, &status, fd);
 	result = part.inode ? insert(files, &part) : -ENOMEM;
 	if (!result) {
 		*base = reserved;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <linux/magic.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -13,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -81,6 +83,16 @@ static void hold_entry(const struct io_uring *ring)
 		io_uring_prep_read(sqe, hold_fd, &count, sizeof count, 0);
 		sqe->user_data = data;
 	}
+}
+
+static bool is_local; /* what the file system says that the files are on */
+
+int __wrap_fstatfs(int fd, struct statfs *system);
+int __wrap_fstatfs(int fd, struct statfs *system)
+{
+	(void)fd;
+	*system = (struct statfs){.f_type = is_local ? EXT4_SUPER_MAGIC : NFS_SUPER_MAGIC};
+	return 0;
 }
 
 int __wrap_io_uring_submit(struct io_uring *ring);
@@ -397,6 +409,27 @@ static void what_could_not_be_submitted_is_submitted_later(void **state)
 	close(fd);
 }
 
+/* On storage of this machine, by the submitting thread: io_uring gets nothing. */
+static void a_local_file_is_written_at_once(void **state)
+{
+	const int opened = file_of(BYTES);
+	char found[5000];
+	char *at;
+
+	(void)state;
+	is_local = true;
+	at = add(opened, 0, BYTES, FILES_WRITABLE);
+	is_local = false;
+	failing_submits = 3;
+	assert_int_equal(carry_out(VDM_OPCODE_MEMCPY, at, memory, 5000, 0), 0);
+	assert_int_equal(failing_submits, 3);
+	failing_submits = 0;
+	assert_int_equal(pread(opened, found, 5000, 0), 5000);
+	assert_memory_equal(found, memory, 5000);
+	files_remove(files, at);
+	close(opened);
+}
+
 /* A filter of system calls may come later than the ring. */
 static void what_the_kernel_refuses_is_done_by_threads(void **state)
 {
@@ -452,6 +485,7 @@ int main(void)
 		TEST(a_missing_page_of_memory_fails_the_operation),
 		TEST(durable_operations_share_syncs),
 		TEST(what_could_not_be_submitted_is_submitted_later),
+		TEST(a_local_file_is_written_at_once),
 		TEST(what_the_kernel_refuses_is_done_by_threads),
 		TEST(the_end_of_a_source_is_that_before_the_copy),
 	};
