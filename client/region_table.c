@@ -101,6 +101,26 @@ int region_table_add(struct region_table *table, struct vdm_region *region)
 	return 0;
 }
 
+static bool holds(const struct vdm_region *region, const char *address, size_t length)
+{
+	return address >= region->address && length <= region->size &&
+	       (size_t)(address - region->address) <= region->size - length;
+}
+
+bool region_table_holds(struct region_table *table, const void *address, size_t length)
+{
+	const struct vdm_region *region;
+	bool found = false;
+
+	pthread_mutex_lock(&table->connection->lock);
+	LIST_FOREACH(region, &table->regions, entry)
+		found |= holds(region, address, length);
+	LIST_FOREACH(region, &table->files, entry)
+		found |= holds(region, address, length);
+	pthread_mutex_unlock(&table->connection->lock);
+	return found;
+}
+
 void region_table_add_copy(struct region_table *table, struct vdm_region *region)
 {
 	announce(table, region);

@@ -4,6 +4,8 @@
 #define VDM_CLIENT_REGION_TABLE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
@@ -24,6 +26,9 @@ struct region_table {
 	 * region_view_refresh() */
 	_Atomic uint32_t changes;
 };
+
+/* Whether memory lies in a region of either kind, known to the daemon or not. */
+bool region_table_holds(struct region_table *table, const void *address, size_t length);
 
 /* The caller of these holds the connection's `talk`. */
 

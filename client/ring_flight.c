@@ -4,7 +4,6 @@
 #include <errno.h>
 
 #include "ring_local.h"
-#include "ring_recovery.h"
 #include "ring_report.h"
 
 /* Carry out an operation that the daemon found taken back, though this side had come too late for

@@ -22,6 +22,19 @@ int ring_run_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uin
 	return 0;
 }
 
+int ring_check_memory(const struct vdm_ring *ring, const struct vdm_sqe *sqe)
+{
+	struct region_table *table = &ring->client->regions;
+	const unsigned facts = entry_facts(sqe);
+	bool known = true;
+
+	if (facts & OP_WRITES)
+		known = region_table_holds(table, sqe->dest, sqe->length);
+	if (known && (facts & OP_SOURCE))
+		known = region_table_holds(table, sqe->src, sqe->length);
+	return known ? 0 : -EFAULT;
+}
+
 void ring_complete_entry(struct vdm_ring *ring, int result)
 {
 	struct pending *pending = ring_pending(ring, ring->dispatched);

@@ -6,12 +6,10 @@
 
 #include "cancellation.h"
 #include "coarse_clock.h"
-#include "entry.h"
 #include "error.h"
 #include "ring_daemon.h"
 #include "ring_flight.h"
 #include "ring_report.h"
-#include "vdm_region.h"
 
 /* How often to look for a new daemon. A look takes 20 us if there is none. */
 #define LOOK_MS 20
@@ -159,40 +157,4 @@ void ring_come_back(struct vdm_ring *ring)
 	const int64_t pause = (now - begin) * LOOK_SHARE;
 
 	ring->next_look_ms = now + (pause > LOOK_MS ? pause : LOOK_MS);
-}
-
-static bool holds(const struct vdm_region *region, const char *address, size_t length)
-{
-	return address >= region->address && length <= region->size &&
-	       (size_t)(address - region->address) <= region->size - length;
-}
-
-/* The caller holds the connection's lock. */
-static bool lies_in_region(const struct region_table *table, const char *address, size_t length)
-{
-	const struct vdm_region *region;
-
-	LIST_FOREACH(region, &table->regions, entry)
-		if (holds(region, address, length))
-			return true;
-	LIST_FOREACH(region, &table->files, entry)
-		if (holds(region, address, length))
-			return true;
-	return false;
-}
-
-int ring_check_memory(const struct vdm_ring *ring, const struct vdm_sqe *sqe)
-{
-	struct connection *c = &ring->client->connection;
-	const struct region_table *table = &ring->client->regions;
-	const unsigned facts = entry_facts(sqe);
-	bool known = true;
-
-	if (!(facts & OP_WRITES))
-		return 0;
-	pthread_mutex_lock(&c->lock);
-	known = lies_in_region(table, sqe->dest, sqe->length) &&
-		(!(facts & OP_SOURCE) || lies_in_region(table, sqe->src, sqe->length));
-	pthread_mutex_unlock(&c->lock);
-	return known ? 0 : -EFAULT;
 }

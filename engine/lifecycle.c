@@ -144,4 +144,3 @@ void engine_account_set_turn(struct engine_account *account, unsigned weight,
 	scheduler_set_turn(&engine->scheduler, account, weight, priority);
 	crew_unlock(&engine->crew);
 }
-

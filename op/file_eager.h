@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Writes by the thread that submits them. Some file systems know no RWF_NOWAIT for writes, ext4
- * among them, and to leave a write to another thread takes 10 to 100 us, in which 64 KiB are written
- * several times. A write of a file on storage of this machine goes to the page cache, and waits only
- * when the system holds writers back, or the storage fails. Once one has waited, the next ones are
- * left to others.
+ * among them, and to leave a write to another thread takes 10 to 100 us, in which 64 KiB are
+ * written several times. A write of a file on storage of this machine goes to the page cache. It
+ * waits only when the system holds writers back, or the storage fails. Once one has waited, the
+ * next ones are left to others.
  */
 #ifndef VDM_OP_FILE_EAGER_H
 #define VDM_OP_FILE_EAGER_H
