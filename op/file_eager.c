@@ -18,7 +18,7 @@
 /* linux/magic.h of older systems has not all of them. */
 static const uint32_t local_systems[] = {
 	EXT4_SUPER_MAGIC,
-	0x58465342, /* XFS, fs/xfs/libxfs/xfs_format.h of Linux */
+	0x58465342, /* XFS_SUPER_MAGIC of Linux's XFS */
 	BTRFS_SUPER_MAGIC,
 	F2FS_SUPER_MAGIC,
 };
