@@ -119,10 +119,12 @@ static void close_lane(struct vdm_ring *ring, enum file_lane_kind kind)
 {
 	struct vdm_ring *lane = ring->lanes[kind];
 
-	if (lane && kind == FILE_LANE_HERE)
+	if (lane && kind == FILE_LANE_HERE) {
 		close_here(ring, lane);
-	else if (lane)
+	} else if (lane) {
+		reap_lane(ring, kind); /* what has been collected since the lane was lost */
 		ring_daemon_close(lane);
+	}
 	ring->lanes[kind] = NULL;
 }
 
@@ -219,13 +221,15 @@ static bool describe_named(struct vdm_ring *lane, const struct vdm_sqe *sqe,
 	return true;
 }
 
-/* 0, or why the entry is refused. */
-static int check(const struct vdm_ring *ring, const struct vdm_sqe *sqe)
+/* 0, or why the entry is refused. `again`: it has been dispatched before. */
+static int check(const struct vdm_ring *ring, const struct vdm_sqe *sqe, bool again)
 {
 	bool unused;
-	const int result = entry_check(sqe);
+	int result = entry_check(sqe);
 
-	return result ? result : file_lane_check(ring, sqe, &unused);
+	if (!result)
+		result = file_lane_check(ring, sqe, &unused);
+	return !result && again ? ring_check_memory(ring, sqe) : result;
 }
 
 /* Whether the filer's lane can have the entry. */
@@ -235,7 +239,7 @@ static bool suits_filer(struct vdm_ring *ring, const struct pending *pending)
 	struct vdm_descriptor unused;
 
 	return ring_may_repeat(pending) &&
-	       (check(ring, &pending->sqe) || describe_named(filer, &pending->sqe, &unused));
+	       (check(ring, &pending->sqe, false) || describe_named(filer, &pending->sqe, &unused));
 }
 
 /* The lane of the next `count` entries: the filer's, if it knows the memory of all of them. */
@@ -278,7 +282,7 @@ static void publish_in(struct vdm_ring *ring, struct vdm_ring *lane, uint32_t co
 		struct pending *pending = ring_pending(ring, ring->dispatched);
 		const struct vdm_sqe *sqe = &pending->sqe;
 		struct vdm_descriptor *slot = slot_at(lane, cursor);
-		const int refusal = check(ring, sqe);
+		const int refusal = check(ring, sqe, i < ring->again);
 
 		ring->dispatched++;
 		cursor.pending->number = cursor.entry;

@@ -8,19 +8,19 @@
 
 /* Carry out an operation that the daemon found taken back, though this side had come too late for
  * it. */
-static int carry_out(struct vdm_ring *ring, uint32_t position, uint64_t *value)
+static int carry_out(struct vdm_ring *ring, const struct vdm_sqe *sqe, uint64_t *value)
 {
-	struct operation operation;
-	int result = -EFAULT;
+	int result;
 
 	activity_enter(&ring->activity);
-	/* Until the operation has been reaped, its descriptor stays in its place. */
-	if (ring_translate(ring, position, &operation)) {
-		ring_run_taken_back(ring, &operation);
-		*value = operation.length;
-		result = 0;
-	}
+	/* Not by the descriptor: the client may be connected to another daemon already, and then
+	 * the numbers of its regions mean nothing. */
+	region_view_refresh(&ring->view, &ring->client->regions, ring->connection);
+	result = ring_check_memory(ring, sqe);
+	if (!result)
+		result = ring_run_entry(ring, sqe, &ring->counters.taken_back);
 	activity_leave(&ring->activity);
+	*value = result ? 0 : sqe->length;
 	return result;
 }
 
@@ -61,10 +61,8 @@ static void reap_special(struct vdm_ring *ring, struct pending *pending,
 		ring->contested--;
 	if (pending->state == PENDING_REFUSED && result != -ECANCELED)
 		result = pending->refusal;
-	if (slot->flags & VDM_COMPLETION_TAKEN_BACK) {
-		value = 0;
-		result = carry_out(ring, pending->position, &value);
-	}
+	if (slot->flags & VDM_COMPLETION_TAKEN_BACK)
+		result = carry_out(ring, &pending->sqe, &value);
 	if (result)
 		cancel_chain(ring, pending);
 	ring_report(ring, pending, value, result);

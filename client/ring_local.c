@@ -7,6 +7,43 @@
 #include "op/run.h"
 #include "ring_report.h"
 #include "ring_signal.h"
+#include "vdm_region.h"
+
+static bool holds(const struct vdm_region *region, const char *address, size_t length)
+{
+	return address >= region->address && length <= region->size &&
+	       (size_t)(address - region->address) <= region->size - length;
+}
+
+/* The caller holds the connection's lock. */
+static bool lies_in_region(const struct region_table *table, const char *address, size_t length)
+{
+	const struct vdm_region *region;
+
+	LIST_FOREACH(region, &table->regions, entry)
+		if (holds(region, address, length))
+			return true;
+	LIST_FOREACH(region, &table->files, entry)
+		if (holds(region, address, length))
+			return true;
+	return false;
+}
+
+int ring_check_memory(const struct vdm_ring *ring, const struct vdm_sqe *sqe)
+{
+	struct connection *c = &ring->client->connection;
+	const struct region_table *table = &ring->client->regions;
+	const unsigned facts = entry_facts(sqe);
+	bool known = true;
+
+	if (!(facts & OP_WRITES))
+		return 0;
+	pthread_mutex_lock(&c->lock);
+	known = lies_in_region(table, sqe->dest, sqe->length) &&
+		(!(facts & OP_SOURCE) || lies_in_region(table, sqe->src, sqe->length));
+	pthread_mutex_unlock(&c->lock);
+	return known ? 0 : -EFAULT;
+}
 
 int ring_run_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uint64_t *counter)
 {

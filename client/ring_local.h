@@ -6,6 +6,10 @@
 #include "op/operation.h"
 #include "ring.h"
 
+/* 0, or -EFAULT: an entry that has been given to the daemon names memory whose region is gone. The
+ * ring is active, see activity.h. */
+int ring_check_memory(const struct vdm_ring *ring, const struct vdm_sqe *sqe);
+
 /* Carry out an entry that is valid, unless its destination may only be read. Returns its result. */
 int ring_run_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uint64_t *counter);
 

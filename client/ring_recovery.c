@@ -6,11 +6,9 @@
 
 #include "cancellation.h"
 #include "coarse_clock.h"
-#include "entry.h"
 #include "ring_daemon.h"
 #include "ring_flight.h"
 #include "ring_report.h"
-#include "vdm_region.h"
 
 /* How often to look for a new daemon. A look takes 20 us if there is none. */
 #define LOOK_MS 20
@@ -106,8 +104,12 @@ static bool try(struct vdm_ring *ring, unsigned patience_ms)
 	struct connection *c = &ring->client->connection;
 	int result = -ENOTCONN;
 
-	connection_renew(c, patience_ms);
-	pthread_mutex_lock(&c->talk);
+	/* another thread's conversation may last */
+	if (ring->patience_ms > 0)
+		pthread_mutex_lock(&c->talk);
+	else if (pthread_mutex_trylock(&c->talk))
+		return false;
+	connection_reopen(c, patience_ms);
 
 	const bool open = c->state == CONNECTION_OPEN;
 
@@ -115,10 +117,13 @@ static bool try(struct vdm_ring *ring, unsigned patience_ms)
 		result = ring_daemon_renew(ring);
 	if (result && result != -ENOTCONN)
 		ring->refused_by = c->number;
+
+	const bool again = open && result == -ENOTCONN && c->number != ring->refused_by;
+
 	pthread_mutex_unlock(&c->talk);
 	if (!result)
 		ring_count(&ring->counters.reconnects, 1);
-	return open && result == -ENOTCONN && c->number != ring->refused_by;
+	return again;
 }
 
 void ring_come_back(struct vdm_ring *ring)
@@ -139,35 +144,8 @@ void ring_come_back(struct vdm_ring *ring)
 	}
 	now = now_ms();
 
-	const int64_t pause = (now - begin) * LOOK_SHARE;
+	const int64_t spent = now - begin, pause = spent * LOOK_SHARE;
 
+	ring->patience_ms -= spent < ring->patience_ms ? (unsigned)spent : ring->patience_ms;
 	ring->next_look_ms = now + (pause > LOOK_MS ? pause : LOOK_MS);
-}
-
-/* The caller holds the connection's lock. */
-static bool lies_in_region(const struct region_table *table, const char *address, size_t length)
-{
-	const struct vdm_region *region;
-
-	LIST_FOREACH(region, &table->regions, entry)
-		if (address >= region->address && length <= region->size &&
-		    (size_t)(address - region->address) <= region->size - length)
-			return true;
-	return false;
-}
-
-int ring_check_memory(const struct vdm_ring *ring, const struct vdm_sqe *sqe)
-{
-	struct connection *c = &ring->client->connection;
-	const struct region_table *table = &ring->client->regions;
-	const unsigned facts = entry_facts(sqe);
-	bool known = true;
-
-	if (!(facts & OP_WRITES))
-		return 0;
-	pthread_mutex_lock(&c->lock);
-	known = lies_in_region(table, sqe->dest, sqe->length) &&
-		(!(facts & OP_SOURCE) || lies_in_region(table, sqe->src, sqe->length));
-	pthread_mutex_unlock(&c->lock);
-	return known ? 0 : -EFAULT;
 }

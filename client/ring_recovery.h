@@ -44,7 +44,4 @@ static inline bool ring_may_repeat(const struct pending *pending)
 	return pending->deaths < 2;
 }
 
-/* 0, or -EFAULT: an entry that is dispatched again names memory whose region is gone. */
-int ring_check_memory(const struct vdm_ring *ring, const struct vdm_sqe *sqe);
-
 #endif

@@ -39,6 +39,7 @@ static inline void ring_report_taken_back(struct vdm_ring *ring, const struct pe
 /* The daemon has answered, or has gone. */
 static inline void ring_end_taken_back(struct vdm_ring *ring, struct pending *pending)
 {
+	pending->deaths = 0;
 	ring->spare[ring->spare_count++] = pending;
 	ring->taken_back--;
 }

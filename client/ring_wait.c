@@ -67,6 +67,7 @@ static void end_cancelled_wait(void *ring)
 {
 	struct vdm_ring *of = ring;
 
+	of->patience_ms = 0;
 	if (of->poll_fd >= 0)
 		ring_eventfd_after_wait(of, 0);
 }
@@ -119,15 +120,15 @@ static void sleep_until(struct vdm_ring *ring, uint32_t missing, int64_t deadlin
 	 * wake for each. */
 	const bool one_lane = lanes_in_flight(ring) <= 1;
 	uint32_t coming = one_lane && ring->dispatched == ring->submitted ? missing : 1;
-	uint32_t before = reaped(ring);
+	const uint32_t before = reaped(ring), dispatched = ring->dispatched;
 	struct pollfd events[SIDES];
 
 	const bool can_come = arm_sides(ring, coming, events);
 
 	ring->armed = false; /* vdm_ring_eventfd()'s request has been replaced */
 	ring_progress(ring);
-	if (reaped(ring) != before || !can_come)
-		return; /* something has come: count again */
+	if (reaped(ring) != before || ring->dispatched != dispatched || !can_come)
+		return; /* something has come, or gone to a side that is not armed: count again */
 
 	int64_t ns = deadline - now_ns();
 	struct timespec left = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
@@ -137,8 +138,8 @@ static void sleep_until(struct vdm_ring *ring, uint32_t missing, int64_t deadlin
 	ring_count(&ring->counters.sleeps, 1);
 	pthread_cleanup_push(end_cancelled_wait, ring);
 	ppoll(events, SIDES, deadline == NO_DEADLINE ? NULL : &left, NULL);
+	ring_take_signals(ring); /* recv(2) is a cancellation point, too */
 	pthread_cleanup_pop(0);
-	ring_take_signals(ring);
 }
 
 /* Operations that will yield a completion. */
