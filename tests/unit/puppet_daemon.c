@@ -126,6 +126,9 @@ static void answer(struct puppet_daemon *puppet, struct vdm_packet *request)
 	case VDM_MESSAGE_HELLO:
 		welcome_client(puppet, &welcome);
 		break;
+	case VDM_MESSAGE_FILE_ADD:
+		added.size = request->message.file_add.size;
+		/* fall through */
 	case VDM_MESSAGE_REGION_ADD:
 		puppet->regions++;
 		vdm_packet_send(puppet->socket, &added.header, NULL, 0);

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -586,6 +587,18 @@ static void a_wait_does_not_wait_for_ever(void **state)
 	expect_completion(0, 1, 0);
 }
 
+/* A wait may come back more than once: behind what concerns a file, for instance. */
+static void patience_is_used_up(void **state)
+{
+	(void)state;
+	puppet_silence(&puppet, false);
+	puppet_hang_up(&puppet);
+	ring_take_signals(ring);
+	ring->patience_ms = 20;
+	ring_come_back(ring);
+	assert_int_equal(ring->patience_ms, 0);
+}
+
 static void a_peek_does_not_wait(void **state)
 {
 	(void)state;
@@ -641,8 +654,11 @@ static void a_porter_that_outlasts_its_daemon_is_not_asked(void **state)
 	assert_int_equal(puppet_received(&puppet, VDM_MESSAGE_RING_CREATE), 1);
 }
 
-static void wraps_at(uint32_t first)
+/* Returns how many daemons have ended at the position that is not valid. */
+static unsigned wraps_at(uint32_t first)
 {
+	unsigned invalid = 0;
+
 	puppet.first = first;
 	open_client(0, FOREVER);
 	for (uint32_t n = 0; n < 8; n++) {
@@ -651,6 +667,7 @@ static void wraps_at(uint32_t first)
 		assert_int_equal(vdm_ring_submit(ring), 2);
 		complete(puppet.completed - puppet.first, 0);
 		expect_completion(0, first + 2 * n, 0);
+		invalid += !vdm_ring_first_sequence_valid(ring->sq_position);
 		die_and_return();
 		assert_true(vdm_ring_first_sequence_valid(puppet.first));
 		assert_int_equal(puppet_published(&puppet), 1);
@@ -659,18 +676,19 @@ static void wraps_at(uint32_t first)
 		expect_completion(1, first + 2 * n + 1, 0);
 		expect_no_completion();
 	}
+	return invalid;
 }
 
 static void the_position_wraps(void **state)
 {
 	(void)state;
-	wraps_at(UINT32_MAX - 6);
+	assert_int_equal(wraps_at(UINT32_MAX - 6), 0);
 }
 
 static void the_position_is_not_valid(void **state)
 {
 	(void)state;
-	wraps_at(UINT32_MAX - 7);
+	assert_int_equal(wraps_at(UINT32_MAX - 8), 1);
 }
 
 /* Descriptors. */
@@ -702,6 +720,8 @@ static void the_descriptor_outlives_three_daemons(void **state)
 		expect_no_completion();
 		assert_false(is_readable(fd));
 		puppet_await(&puppet, VDM_MESSAGE_RING_START, deaths + 1);
+		assert_int_equal(atomic_load(&ring->client_line->wanted), ring->cq_position + 1);
+		assert_int_not_equal(atomic_load(&ring->client_line->arm), 0);
 		assert_false(is_readable(fd));
 		complete(0, 0);
 		await_readable(fd);
@@ -897,11 +917,103 @@ static void a_future_outlives_its_daemons(void **state)
 	puppet_stop(&puppet);
 }
 
+/* Another puppet plays the filer of the first one. */
+
+static struct puppet_daemon filer;
+static struct vdm_region *file_region;
+static char *file_memory;
+
+static int set_up_filer(void **state)
+{
+	const struct vdm_options options = {.size = sizeof options,
+					    .socket = filer.path,
+					    .offload_threshold = 1,
+					    .answer_timeout_ms = FOREVER};
+	FILE *file = tmpfile();
+	struct vdm_client *of_filer;
+
+	start_puppet(state);
+	puppet_start(&filer);
+	open_client(0, FOREVER);
+	assert_int_equal(vdm_client_open(&options, &of_filer), 0);
+	atomic_store(&client->filer, of_filer);
+	assert_non_null(file);
+	assert_int_equal(ftruncate(fileno(file), (off_t)(ENTRIES * SIZE)), 0);
+	assert_int_equal(vdm_region_open_file(client, fileno(file), 0, ENTRIES * SIZE, 0,
+					      &file_region),
+			 0);
+	file_memory = vdm_region_address(file_region);
+	fclose(file);
+	return 0;
+}
+
+static int tear_down_filer(void **state)
+{
+	vdm_ring_close(ring);
+	ring = NULL;
+	vdm_region_release(file_region);
+	tear_down(state);
+	puppet_stop(&filer);
+	return 0;
+}
+
+static void submit_to_file(unsigned i, const char *from)
+{
+	struct vdm_sqe *sqe = vdm_ring_get_sqe(ring);
+
+	vdm_prep_memcpy(sqe, file_memory + i * SIZE, from, SIZE - i, 0);
+	sqe->user_data = 100 + i;
+	ring->next_filer_ms = 0;
+	assert_int_equal(vdm_ring_submit(ring), 1);
+}
+
+static void what_a_lost_lane_had_completed_is_reported(void **state)
+{
+	(void)state;
+	submit_to_file(0, memory);
+	submit_to_file(1, memory);
+	puppet_await(&filer, VDM_MESSAGE_RING_START, 1);
+	assert_int_equal(puppet_published(&filer), 2);
+	puppet_complete(&filer, filer.first, 0, 0);
+	puppet_hang_up(&filer);
+	ring_take_signals(ring);
+	submit_to_file(2, memory); /* in another lane, before a look for completions */
+	puppet_await(&filer, VDM_MESSAGE_RING_START, 2);
+	assert_int_equal(puppet_published(&filer), 2);
+	expect_completion(0, 0, 0);
+	puppet_complete(&filer, filer.first, 0, 0);
+	puppet_complete(&filer, filer.first + 1, 0, 0);
+	expect_completion(1, 1, 0);
+	expect_completion(2, 2, 0);
+}
+
+static void released_memory_is_not_touched_in_the_file_lane(void **state)
+{
+	struct vdm_region *other;
+	struct vdm_cqe *cqe;
+
+	(void)state;
+	assert_int_equal(vdm_region_alloc(client, SIZE, &other), 0);
+	submit_to_file(0, vdm_region_address(other));
+	submit_to_file(1, memory);
+	puppet_await(&filer, VDM_MESSAGE_RING_START, 1);
+	assert_int_equal(puppet_published(&filer), 2);
+	puppet_refuse(&filer, VDM_MESSAGE_HELLO, -EPROTONOSUPPORT);
+	puppet_hang_up(&filer);
+	assert_int_equal(vdm_region_release(other), 0);
+	notice();
+	assert_int_equal(vdm_ring_wait_cqe(ring, &cqe), 0);
+	expect_completion(0, 0, -EFAULT);
+	assert_int_equal(vdm_ring_wait_cqe(ring, &cqe), 0);
+	expect_completion(1, 1, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name)       cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define TEST_ALONE(name) cmocka_unit_test_setup_teardown(name, start_puppet, tear_down)
+#define TEST_FILER(name) cmocka_unit_test_setup_teardown(name, set_up_filer, tear_down_filer)
 		TEST(what_is_in_flight_is_repeated_in_its_order),
 		TEST(what_was_not_yet_published_comes_after_it),
 		TEST(what_is_complete_is_not_repeated),
@@ -923,6 +1035,7 @@ int main(void)
 		TEST(another_version_is_spoken),
 		TEST(a_region_is_refused),
 		TEST_ALONE(a_wait_does_not_wait_for_ever),
+		TEST(patience_is_used_up),
 		TEST(a_peek_does_not_wait),
 		TEST(a_peek_does_not_wait_for_another_threads_conversation),
 		TEST(a_ring_that_alone_has_hung_up_is_replaced),
@@ -934,6 +1047,8 @@ int main(void)
 		TEST(a_child_disturbs_nothing),
 		TEST(a_cancelled_wait_leaves_no_patience),
 		TEST(a_region_is_removed_by_the_number_that_it_has_then),
+		TEST_FILER(what_a_lost_lane_had_completed_is_reported),
+		TEST_FILER(released_memory_is_not_touched_in_the_file_lane),
 		cmocka_unit_test_setup_teardown(a_future_outlives_its_daemons, start_puppet, NULL),
 	};
 
