@@ -203,7 +203,8 @@ static void look_for_hangup(struct connection *c)
 
 	ssize_t got = recv(c->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
-	if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+	/* the porter's end of the socket may outlast the daemon */
+	if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR) || lease_has_ended(c))
 		hung_up(c, -ENOTCONN);
 }
 
@@ -229,14 +230,19 @@ void connection_look(struct connection *c)
 	look(c, 0);
 }
 
+void connection_reopen(struct connection *c, unsigned most_ms)
+{
+	look(c, most_ms);
+	if (c->state == CONNECTION_NONE)
+		connection_open(c, most_ms);
+}
+
 void connection_renew(struct connection *c, unsigned most_ms)
 {
 	if (c->daemon)
 		pthread_mutex_lock(&c->daemon->talk);
 	pthread_mutex_lock(&c->talk);
-	look(c, most_ms);
-	if (c->state == CONNECTION_NONE)
-		connection_open(c, most_ms);
+	connection_reopen(c, most_ms);
 	pthread_mutex_unlock(&c->talk);
 	if (c->daemon)
 		pthread_mutex_unlock(&c->daemon->talk);

@@ -76,6 +76,10 @@ int connection_open(struct connection *connection, unsigned most_ms);
 /* Notice, without waiting, what has happened since: an answer to the greeting, or a hang-up. */
 void connection_look(struct connection *connection);
 
+/* Connect again if the daemon has gone and another one has come, or is coming: wait for its answer
+ * for at most so long. For a filer as connection_open(). */
+void connection_reopen(struct connection *connection, unsigned most_ms);
+
 /*
  * One request and its answer. `expected` is the answer's type; its descriptors, exactly `fd_count`,
  * are in the packet and the caller's to take. A refusal becomes its error and sentence. -ENOTCONN:
@@ -93,8 +97,7 @@ int connection_tell(struct connection *connection, const struct vdm_message_head
 
 /* These take `talk` themselves. */
 
-/* Connect again if the daemon has gone and another one has come, or is coming: wait for its answer
- * for at most so long. */
+/* connection_reopen() */
 void connection_renew(struct connection *connection, unsigned most_ms);
 
 /*

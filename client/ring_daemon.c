@@ -163,12 +163,16 @@ int ring_daemon_renew(struct vdm_ring *ring)
 	struct epoll_event event = {.events = EPOLLIN};
 	int result;
 
+	if (ring->connection == ring->client->connection.number)
+		destroy_unused(ring->client, ring->id); /* this ring alone has hung up */
+	ring->connection = 0;
 	forget_daemon(ring);
 	result = ring_create(ring);
 	if (!result && ring->poll_fd >= 0 &&
 	    epoll_ctl(ring->poll_fd, EPOLL_CTL_ADD, ring->event_fd, &event) < 0) {
 		result = -errno;
 		ring->connected = false;
+		ring->connection = 0;
 		destroy_unused(ring->client, ring->id);
 		return result;
 	}

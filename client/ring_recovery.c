@@ -116,8 +116,12 @@ static bool try(struct vdm_ring *ring, unsigned patience_ms)
 	struct connection *c = &ring->client->connection;
 	int result = -ENOTCONN;
 
-	connection_renew(c, patience_ms);
-	pthread_mutex_lock(&c->talk);
+	/* another thread's conversation may last */
+	if (ring->patience_ms > 0)
+		pthread_mutex_lock(&c->talk);
+	else if (pthread_mutex_trylock(&c->talk))
+		return false;
+	connection_reopen(c, patience_ms);
 
 	const bool open = c->state == CONNECTION_OPEN;
 
@@ -154,7 +158,8 @@ void ring_come_back(struct vdm_ring *ring)
 	}
 	now = now_ms();
 
-	const int64_t pause = (now - begin) * LOOK_SHARE;
+	const int64_t spent = now - begin, pause = spent * LOOK_SHARE;
 
+	ring->patience_ms -= spent < ring->patience_ms ? (unsigned)spent : ring->patience_ms;
 	ring->next_look_ms = now + (pause > LOOK_MS ? pause : LOOK_MS);
 }

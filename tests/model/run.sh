@@ -46,4 +46,8 @@ check release pass
 for rule in RELEASE_BARRIER SECOND_LOOK; do
 	check release fail -DNO_$rule
 done
+check recovery pass
+for rule in PROOF REAP ORDER DROP REPEAT; do
+	check recovery fail -DNO_$rule
+done
 echo "the models hold, and each barrier and rule is needed"

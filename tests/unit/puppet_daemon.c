@@ -114,11 +114,21 @@ static void answer(struct puppet_daemon *puppet, struct vdm_packet *request)
 						 .size = request->message.region_add.size,
 						 .region = puppet->regions + 1};
 	struct vdm_message_done done = {.header = {VDM_MESSAGE_DONE, sizeof done}};
+	struct vdm_message_refused refused = {
+		.header = {VDM_MESSAGE_REFUSED, sizeof refused},
+		.error = puppet->refusal[request->message.header.type]};
 
+	if (refused.error) {
+		vdm_packet_send(puppet->socket, &refused.header, NULL, 0);
+		return;
+	}
 	switch (request->message.header.type) {
 	case VDM_MESSAGE_HELLO:
 		welcome_client(puppet, &welcome);
 		break;
+	case VDM_MESSAGE_FILE_ADD:
+		added.size = request->message.file_add.size;
+		/* fall through */
 	case VDM_MESSAGE_REGION_ADD:
 		puppet->regions++;
 		vdm_packet_send(puppet->socket, &added.header, NULL, 0);
@@ -129,6 +139,10 @@ static void answer(struct puppet_daemon *puppet, struct vdm_packet *request)
 	case VDM_MESSAGE_RING_START:
 		if (!puppet->delays_start)
 			vdm_completion_prepare(puppet->completion, puppet->entries, puppet->first);
+		break;
+	case VDM_MESSAGE_REGION_REMOVE:
+		puppet->removed = request->message.region_remove.region;
+		vdm_packet_send(puppet->socket, &done.header, NULL, 0);
 		break;
 	case VDM_MESSAGE_RING_DESTROY:
 		drop_ring(puppet);
@@ -152,7 +166,13 @@ static void end_session(struct puppet_daemon *puppet)
 	if (puppet->socket >= 0)
 		close(puppet->socket);
 	puppet->socket = -1;
+	puppet->hangs_up = false;
 	pthread_cond_broadcast(&puppet->changed);
+}
+
+static bool serves(const struct puppet_daemon *puppet, int socket)
+{
+	return puppet->socket == socket && !puppet->hangs_up;
 }
 
 /* Holding the lock, except while it waits. */
@@ -160,7 +180,7 @@ static void serve(struct puppet_daemon *puppet)
 {
 	const int socket = puppet->socket;
 
-	while (puppet->socket == socket) {
+	while (serves(puppet, socket)) {
 		struct vdm_packet request;
 
 		pthread_mutex_unlock(&puppet->lock);
@@ -173,9 +193,9 @@ static void serve(struct puppet_daemon *puppet)
 		}
 		puppet->received[request.message.header.type]++;
 		pthread_cond_broadcast(&puppet->changed);
-		while (!may_answer(puppet, request.message.header.type) && puppet->socket == socket)
+		while (!may_answer(puppet, request.message.header.type) && serves(puppet, socket))
 			pthread_cond_wait(&puppet->changed, &puppet->lock);
-		if (puppet->socket == socket)
+		if (serves(puppet, socket))
 			answer(puppet, &request);
 		vdm_packet_close(&request);
 	}
@@ -252,9 +272,17 @@ void puppet_speak(struct puppet_daemon *puppet)
 void puppet_hang_up(struct puppet_daemon *puppet)
 {
 	pthread_mutex_lock(&puppet->lock);
-	if (puppet->socket >= 0)
+	if (puppet->socket < 0)
+		end_session(puppet);
+	/* The thread closes it: if its number were used again, the thread might receive from the
+	 * new one. */
+	else if (!puppet->hangs_up) {
 		shutdown(puppet->socket, SHUT_RDWR); /* wakes the thread, which may be receiving */
-	end_session(puppet);
+		puppet->hangs_up = true;
+		pthread_cond_broadcast(&puppet->changed);
+	}
+	while (puppet->hangs_up)
+		pthread_cond_wait(&puppet->changed, &puppet->lock);
 	pthread_mutex_unlock(&puppet->lock);
 }
 
@@ -265,6 +293,13 @@ void puppet_drop_socket(struct puppet_daemon *puppet)
 	puppet->dropped = puppet->socket;
 	puppet->socket = -1;
 	pthread_cond_broadcast(&puppet->changed);
+	pthread_mutex_unlock(&puppet->lock);
+}
+
+void puppet_refuse(struct puppet_daemon *puppet, enum vdm_message_type type, int error)
+{
+	pthread_mutex_lock(&puppet->lock);
+	puppet->refusal[type] = error;
 	pthread_mutex_unlock(&puppet->lock);
 }
 

@@ -30,9 +30,12 @@ struct puppet_daemon {
 	bool has_socket_doorbell; /* of a ring, instead of an eventfd */
 	bool delays_start;        /* a ring that the client has started is not prepared */
 	bool stopping;
+	bool hangs_up;                       /* its thread is to end the session */
+	int refusal[VDM_MESSAGE_TYPE_COUNT]; /* negative errno that a request gets; or 0 */
 	unsigned connections;
 	unsigned received[VDM_MESSAGE_TYPE_COUNT];
 	uint32_t regions;
+	uint32_t removed; /* number of the region that was removed last */
 	/* Of the ring, once there is one: */
 	const void *submission;
 	void *completion;
@@ -71,6 +74,9 @@ void puppet_hang_up(struct puppet_daemon *puppet);
 
 /* Close the session's socket alone, as the death of a porter does. */
 void puppet_drop_socket(struct puppet_daemon *puppet);
+
+/* Refuse requests of that type, with a negative errno; or 0: no more. */
+void puppet_refuse(struct puppet_daemon *puppet, enum vdm_message_type type, int error);
 
 /* How many requests of that type have come; and wait until there are `count`. */
 unsigned puppet_received(struct puppet_daemon *puppet, enum vdm_message_type type);
