@@ -3,6 +3,8 @@
 #ifndef VDM_CLIENT_FILE_ENGINE_H
 #define VDM_CLIENT_FILE_ENGINE_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
@@ -20,6 +22,9 @@ struct file_engine {
 	 * Guarded by the connection's `lock`. */
 	LIST_HEAD(, vdm_ring) lanes;
 	uint64_t lanes_opened; /* so far; guarded as the list is */
+	/* A sync of one of the files has failed, by the engine or the filer: from now on, the
+	 * engine makes all. relaxed: see note_failure() of file_lane.c */
+	_Atomic bool sync_failed;
 };
 
 /* Returns 0 or a negative errno with its sentence. */

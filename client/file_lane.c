@@ -10,6 +10,7 @@
 #include "coarse_clock.h"
 #include "file_engine.h"
 #include "filer.h"
+#include "op/files.h"
 #include "ring_daemon.h"
 #include "ring_flight.h"
 #include "ring_inprocess.h"
@@ -84,6 +85,41 @@ static struct vdm_ring *open_filer(const struct vdm_ring *ring, int *error)
 	return *error ? NULL : lane;
 }
 
+/* 0, or why the entry is refused. */
+static int check(const struct vdm_ring *ring, const struct vdm_sqe *sqe)
+{
+	bool unused;
+	const int result = entry_check(sqe);
+
+	return result ? result : file_lane_check(ring, sqe, &unused);
+}
+
+/* Whether it completes when a file has been synced. */
+static bool syncs(const struct vdm_sqe *sqe)
+{
+	const unsigned facts = entry_facts(sqe);
+
+	return (sqe->flags & VDM_SQE_DURABLE) ||
+	       ((facts & OP_DESTINATION) && !(facts & OP_WRITES) && sqe->length > 0);
+}
+
+/*
+ * An operation has failed. If that was its sync, for all bytes had been written, no later one of
+ * the file may succeed, whatever becomes of the filer that knows it.
+ */
+static void note_failure(const struct vdm_ring *ring, const struct vdm_sqe *sqe,
+			 const struct vdm_cqe *cqe)
+{
+	struct file_engine *engine = ring->client->file_engine;
+	const uint64_t written = entry_facts(sqe) & OP_WRITES ? sqe->length : 0;
+
+	if (cqe->result == -ECANCELED || cqe->value != written || !syncs(sqe) || check(ring, sqe))
+		return;
+	files_fail_syncs(engine->files, sqe->dest, cqe->result);
+	/* relaxed: whoever has seen the failure sees this, too; partner: suits_filer() */
+	atomic_store_explicit(&engine->sync_failed, true, memory_order_relaxed);
+}
+
 static void reap_lane(struct vdm_ring *ring, enum file_lane_kind kind)
 {
 	struct vdm_ring *lane = ring->lanes[kind];
@@ -94,6 +130,8 @@ static void reap_lane(struct vdm_ring *ring, enum file_lane_kind kind)
 		const struct vdm_cqe *cqe = &lane->cqes[lane->cqe_head & lane->mask];
 
 		bytes += cqe->value;
+		if (cqe->result)
+			note_failure(ring, &ring->pending[cqe->user_data].sqe, cqe);
 		ring_report(ring, &ring->pending[cqe->user_data], cqe->value, cqe->result);
 	}
 	if (count == 0)
@@ -200,12 +238,27 @@ static void describe_flat(const struct vdm_sqe *sqe, struct vdm_descriptor *d)
 		d->pattern = sqe->value;
 }
 
-/* Describe a valid entry by the filer's regions. Returns whether that is possible. */
+/* Whether source and destination, just described, have bytes of a file in common: through two
+ * regions, that is no overlap of addresses. */
+static bool overlaps_in_file(const struct vdm_ring *lane, const struct vdm_sqe *sqe,
+			     const struct vdm_descriptor *d)
+{
+	const struct region_extent *to = lane->view.last[REGION_DESTINATION],
+				   *from = lane->view.last[REGION_SOURCE];
+
+	return (entry_facts(sqe) & OP_SOURCE) && to->device == from->device &&
+	       to->file == from->file &&
+	       overlap(to->offset + d->destination_offset, from->offset + d->source_offset,
+		       sqe->length);
+}
+
+/* Describe a valid entry by the filer's regions. Returns whether that is possible, and whether the
+ * entry may be repeated by another filer. */
 static bool describe_named(struct vdm_ring *lane, const struct vdm_sqe *sqe,
 			   struct vdm_descriptor *d)
 {
 	if (entry_facts(sqe) & OP_WRITES)
-		return describe(lane, sqe, d);
+		return describe(lane, sqe, d) && !overlaps_in_file(lane, sqe, d);
 	describe_nothing(d);
 	if (!(entry_facts(sqe) & OP_DESTINATION) || sqe->length == 0)
 		return true;
@@ -221,15 +274,15 @@ static bool describe_named(struct vdm_ring *lane, const struct vdm_sqe *sqe,
 	return true;
 }
 
-/* 0, or why the entry is refused. `again`: it has been dispatched before. */
-static int check(const struct vdm_ring *ring, const struct vdm_sqe *sqe, bool again)
+/*
+ * Whether the filer may sync. One that died may have been told of a lost page, and have told
+ * nobody: then the kernel tells the client's own open file once more, and no other filer.
+ */
+static bool filer_may_sync(const struct vdm_ring *ring)
 {
-	bool unused;
-	int result = entry_check(sqe);
-
-	if (!result)
-		result = file_lane_check(ring, sqe, &unused);
-	return !result && again ? ring_check_memory(ring, sqe) : result;
+	/* relaxed; partner: note_failure() */
+	return ring->lanes[FILE_LANE_FILER]->connection == 1 &&
+	       !atomic_load_explicit(&ring->client->file_engine->sync_failed, memory_order_relaxed);
 }
 
 /* Whether the filer's lane can have the entry. */
@@ -238,8 +291,8 @@ static bool suits_filer(struct vdm_ring *ring, const struct pending *pending)
 	struct vdm_ring *filer = ring->lanes[FILE_LANE_FILER];
 	struct vdm_descriptor unused;
 
-	return ring_may_repeat(pending) &&
-	       (check(ring, &pending->sqe, false) || describe_named(filer, &pending->sqe, &unused));
+	return ring_may_repeat(pending) && (!syncs(&pending->sqe) || filer_may_sync(ring)) &&
+	       (check(ring, &pending->sqe) || describe_named(filer, &pending->sqe, &unused));
 }
 
 /* The lane of the next `count` entries: the filer's, if it knows the memory of all of them. */
@@ -282,8 +335,10 @@ static void publish_in(struct vdm_ring *ring, struct vdm_ring *lane, uint32_t co
 		struct pending *pending = ring_pending(ring, ring->dispatched);
 		const struct vdm_sqe *sqe = &pending->sqe;
 		struct vdm_descriptor *slot = slot_at(lane, cursor);
-		const int refusal = check(ring, sqe, i < ring->again);
+		int refusal = check(ring, sqe);
 
+		if (!refusal && i < ring->again)
+			refusal = ring_check_memory(ring, sqe);
 		ring->dispatched++;
 		cursor.pending->number = cursor.entry;
 		cursor.pending->sqe.flags = sqe->flags;

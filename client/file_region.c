@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cancellation.h"
@@ -89,12 +90,7 @@ static void region_drop(struct vdm_region *region)
 	free(region);
 }
 
-/*
- * An open file description of our own, for the same rights: the kernel tells each once of a lost
- * page, and the program may change the flags of its own. Where proc(5) is missing, or the file's
- * mode does not allow that any more, a duplicate.
- */
-static int open_own(int fd)
+int file_region_reopen(int fd)
 {
 	char path[64];
 
@@ -133,19 +129,22 @@ int vdm_region_open_file(struct vdm_client *client, int fd, uint64_t offset, uin
 		return result;
 
 	struct vdm_region *region = calloc(1, sizeof *region);
+	struct stat status;
 
 	if (!region)
 		return fail(-ENOMEM, "out of memory");
 	*region = (struct vdm_region){.client = client,
-				      .fd = open_own(fd),
+				      .fd = file_region_reopen(fd),
 				      .size = length,
 				      .writable = !(flags & VDM_REGION_READONLY),
 				      .of_file = true,
 				      .extends = flags & VDM_REGION_EXTEND,
 				      .offset = offset};
-	if (region->fd < 0) {
+	if (region->fd < 0 || fstat(region->fd, &status) < 0) {
 		result = fail(-errno, "cannot duplicate descriptor %d: %s", fd, strerror(errno));
 	} else {
+		region->device = status.st_dev;
+		region->file = status.st_ino;
 		pthread_mutex_lock(&client->connection.talk);
 		result = enter(client, region, offset, flags);
 		pthread_mutex_unlock(&client->connection.talk);

@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "client.h"
+#include "file_region.h"
 #include "vdm_region.h"
 
 /* Whether this process may write all of the file's part: a filer does not know its limit. */
@@ -31,6 +33,12 @@ void filer_add(struct vdm_client *client, struct vdm_region *region)
 	*copy = *region;
 	copy->client = filer;
 	copy->id = 0;
+	if (region->of_file)
+		copy->fd = file_region_reopen(region->fd);
+	if (copy->fd < 0) {
+		free(copy);
+		return;
+	}
 	pthread_mutex_lock(&filer->connection.talk);
 	region_table_add_copy(&filer->regions, copy);
 	pthread_mutex_unlock(&filer->connection.talk);
@@ -101,5 +109,7 @@ void filer_let_go(struct vdm_region *region)
 	if (!copy)
 		return;
 	region_table_withdraw(&copy->client->regions, copy);
+	if (copy->of_file)
+		close(copy->fd);
 	free(copy);
 }

@@ -87,8 +87,13 @@ void region_view_copy(struct region_view *view, struct region_table *table, uint
 		view->changes = atomic_load_explicit(&table->changes, memory_order_relaxed);
 		LIST_FOREACH(region, &table->regions, entry) {
 			uintptr_t begin = (uintptr_t)region->address;
-			struct region_extent extent = {begin, region->size, region->id,
-						       region->writable};
+			struct region_extent extent = {.begin = begin,
+						       .size = region->size,
+						       .id = region->id,
+						       .writable = region->writable,
+						       .device = region->device,
+						       .file = region->file,
+						       .offset = region->offset};
 
 			if (region->id && table->connection->number == connection)
 				extents[view->count++] = extent;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "region_table.h"
 
@@ -19,6 +20,10 @@ struct region_extent {
 	size_t size;
 	uint32_t id; /* that the daemon knows it by */
 	bool writable;
+	/* Of its file: several regions may have bytes in common there. */
+	dev_t device;
+	ino_t file;
+	uint64_t offset;
 };
 
 /* Mostly a program's destinations lie in one region and its sources in another: each has a last hit

@@ -12,7 +12,7 @@ struct vdm_region {
 	struct vdm_client *client;
 	LIST_ENTRY(vdm_region) entry; /* region_table::regions, or region_table::files */
 	int fd;                       /* of a region of a file: its file engine's */
-	dev_t device;                 /* of the memfd, with its number: it is one region at most */
+	dev_t device; /* of its file, with its number: a memfd is one region at most */
 	ino_t file;
 	char *address;
 	size_t size;

@@ -519,6 +519,20 @@ int files_add(struct files *files, int fd, uint64_t offset, uint64_t length, uns
 	return result;
 }
 
+void files_fail_syncs(struct files *files, const void *address, int error)
+{
+	struct part part;
+
+	pthread_rwlock_rdlock(&files->parts_lock);
+	if (find(files, address, 0, &part)) {
+		pthread_mutex_lock(&files->mutex);
+		if (!part.inode->error)
+			part.inode->error = error;
+		pthread_mutex_unlock(&files->mutex);
+	}
+	pthread_rwlock_unlock(&files->parts_lock);
+}
+
 void files_remove(struct files *files, void *base)
 {
 	struct part part = {.fd = -1};

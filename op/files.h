@@ -67,6 +67,9 @@ enum files_flags {
 int files_add(struct files *files, int fd, uint64_t offset, uint64_t length, unsigned flags,
 	      void **base);
 
+/* A sync of the file that was added around `address` has failed elsewhere: none succeeds here. */
+void files_fail_syncs(struct files *files, const void *address, int error);
+
 /* Remove what was added at `base`. No operation uses it any more. */
 void files_remove(struct files *files, void *base);
 

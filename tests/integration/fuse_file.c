@@ -172,8 +172,10 @@ static void handle_file(struct server *server, enum fuse_request request,
 		read_file(server, message);
 	else if (request == FUSE_FILE_WRITE)
 		write_file(server, message);
-	else
+	else if (request == FUSE_FILE_SYNC)
 		sync_file(server, message, arrived);
+	else
+		reply(server, message, 0, NULL, 0);
 }
 
 static void handle(struct server *server, const struct message *message, uint64_t arrived)
@@ -206,6 +208,9 @@ static void handle(struct server *server, const struct message *message, uint64_
 		break;
 	case FUSE_FSYNC:
 		handle_file(server, FUSE_FILE_SYNC, message, arrived);
+		break;
+	case FUSE_FLUSH:
+		handle_file(server, FUSE_FILE_FLUSH, message, arrived);
 		break;
 	case FUSE_FORGET:
 	case FUSE_BATCH_FORGET:

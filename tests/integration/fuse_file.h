@@ -17,7 +17,13 @@
 #define FUSE_BLOCKS 2048u
 #define FUSE_BYTES  (FUSE_BLOCK * FUSE_BLOCKS)
 
-enum fuse_request { FUSE_FILE_READ, FUSE_FILE_WRITE, FUSE_FILE_SYNC, FUSE_FILE_REQUESTS };
+enum fuse_request {
+	FUSE_FILE_READ,
+	FUSE_FILE_WRITE,
+	FUSE_FILE_SYNC,
+	FUSE_FILE_FLUSH, /* by close(2) */
+	FUSE_FILE_REQUESTS
+};
 
 #define FUSE_ANSWER 0
 #define FUSE_HOLD   (-1) /* until it is told otherwise; else a positive errno */
