@@ -25,6 +25,14 @@
 /* Messages of the filer that are handled before the clerk's other work has its turn. */
 #define MESSAGES_AT_ONCE 16
 
+/*
+ * Clients that a filer has not taken yet. The descriptors in these messages count as the daemon's,
+ * for all users together: unix(7), ETOOMANYREFS. A message counts as so many bytes of SO_SNDBUF,
+ * which Linux doubles, socket(7).
+ */
+#define MOST_QUEUED  32
+#define QUEUED_BYTES 768
+
 /* How long a request waits for the spawner, and how soon it sees that the daemon stops. */
 #define BIRTH_NS      1000000000
 #define BIRTH_STEP_MS 20
@@ -192,6 +200,8 @@ static int start(struct filing *filing, char text[VDM_REFUSAL_TEXT])
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return refuse(text, -errno, "vdmd is out of descriptors or memory");
 	filing->control = ends[0];
+	setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &(int){MOST_QUEUED * QUEUED_BYTES / 2},
+		   sizeof(int));
 	result = send_begin(filing, spin_us);
 	if (!result)
 		result = spawner_new_process(&house->spawner, SPAWNER_FILER, ends[1]);

@@ -146,16 +146,25 @@ static void after_a_filer_has_been_killed_there_is_another(void **state)
 	assert_true(is_hung_up(connection.lease));
 	socket = ask_for_filer();
 	disconnect(&connection);
+	/* one that is ending may still be given clients, and hangs up on them */
+	while (socket == -EBUSY ||
+	       (socket >= 0 && greet_filer(socket, &connection.lease) == -ENOTCONN)) {
+		if (socket >= 0)
+			close(socket);
+		socket = ask_for_filer();
+	}
 	assert_true(socket >= 0);
-	assert_int_equal(greet_filer(socket, &connection.lease), 0);
 	connection.socket = socket;
 	assert_int_not_equal(filer_pid(), filer);
 	disconnect(&connection);
 }
 
-/* More clients come than the filer has room for. */
+/* More clients come than the filer has room for, which are few: the descriptors in messages that it
+ * has not received are counted for all users together. */
 static void a_filer_that_hangs_holds_up_no_session(void **state)
 {
+	enum { MOST_UNRECEIVED = 64 };
+	unsigned unreceived = 0;
 	int result = 0;
 
 	(void)state;
@@ -164,7 +173,7 @@ static void a_filer_that_hangs_holds_up_no_session(void **state)
 	struct connection connection = connect_to_filer();
 
 	assert_int_equal(kill(filer_pid(), SIGSTOP), 0);
-	for (unsigned i = 0; i < 1000 && result >= 0; i++) {
+	for (; unreceived <= MOST_UNRECEIVED && result >= 0; unreceived++) {
 		result = ask_for_filer();
 		if (result >= 0)
 			close(result);
