@@ -40,7 +40,7 @@ struct meeting {
 	_Atomic uint64_t again;
 };
 
-/* A write of the source to the file; or a chain: that, a copy to the other file, a read of it. */
+/* A write of the source to the file; or a chain of that, a copy to the other file, and a read. */
 struct slot {
 	char *source, *found;     /* memory */
 	char *in_file, *in_other; /* addresses in regions of files */
