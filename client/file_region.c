@@ -14,6 +14,7 @@
 #include "client.h"
 #include "error.h"
 #include "file_engine.h"
+#include "file_reopen.h"
 #include "filer.h"
 #include "fork.h"
 #include "op/file_check.h"
@@ -90,17 +91,6 @@ static void region_drop(struct vdm_region *region)
 	free(region);
 }
 
-int file_region_reopen(int fd)
-{
-	char path[64];
-
-	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-
-	int own = open(path, (fcntl(fd, F_GETFL) & O_ACCMODE) | O_CLOEXEC);
-
-	return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, 0);
-}
-
 /* Returns 0 or a negative errno with its sentence. */
 static int check(int fd, uint64_t offset, uint64_t length, unsigned flags)
 {
@@ -134,7 +124,7 @@ int vdm_region_open_file(struct vdm_client *client, int fd, uint64_t offset, uin
 	if (!region)
 		return fail(-ENOMEM, "out of memory");
 	*region = (struct vdm_region){.client = client,
-				      .fd = file_region_reopen(fd),
+				      .fd = file_reopen(fd),
 				      .size = length,
 				      .writable = !(flags & VDM_REGION_READONLY),
 				      .of_file = true,

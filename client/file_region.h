@@ -5,14 +5,6 @@
 
 struct vdm_region;
 
-/*
- * Open the file of a descriptor anew, for the same rights: the kernel tells each open file
- * description once of a lost page, and the program may change the flags of its own. Where proc(5)
- * is missing, or the file's mode does not allow that any more, this is a duplicate. Returns a
- * descriptor; or -1, with errno.
- */
-int file_region_reopen(int fd);
-
 /* Take the file from the file engine, and close it. No operation uses the region any more. */
 void file_region_forget(struct vdm_region *region);
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "client.h"
-#include "file_region.h"
+#include "file_reopen.h"
 #include "vdm_region.h"
 
 /* Whether this process may write all of the file's part: a filer does not know its limit. */
@@ -34,7 +34,7 @@ void filer_add(struct vdm_client *client, struct vdm_region *region)
 	copy->client = filer;
 	copy->id = 0;
 	if (region->of_file)
-		copy->fd = file_region_reopen(region->fd);
+		copy->fd = file_reopen(region->fd);
 	if (copy->fd < 0) {
 		free(copy);
 		return;

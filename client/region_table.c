@@ -107,9 +107,8 @@ void region_table_add_file(struct region_table *table, struct vdm_region *region
 void region_table_withdraw(struct region_table *table, struct vdm_region *region)
 {
 	struct connection *c = table->connection;
-	const struct vdm_message_region_remove request = {
+	struct vdm_message_region_remove request = {
 		.header = {VDM_MESSAGE_REGION_REMOVE, sizeof request},
-		.region = region->id,
 	};
 
 	pthread_mutex_lock(&c->talk);
@@ -117,10 +116,12 @@ void region_table_withdraw(struct region_table *table, struct vdm_region *region
 	LIST_REMOVE(region, entry);
 	table_changed(table);
 	const bool in_flight = activities_await_inactive(table->activities);
-	const uint32_t connection = c->number; /* the daemon's that gave the region its id */
+	const uint32_t connection = c->number;
 
+	/* of this connection: to the next one, it may be another region's */
+	request.region = region->id;
 	pthread_mutex_unlock(&c->lock);
 	pthread_mutex_unlock(&c->talk);
-	if (region->id)
+	if (request.region)
 		connection_let_go(c, connection, &request.header, in_flight);
 }

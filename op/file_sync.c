@@ -11,7 +11,7 @@ void file_inode_init(struct file_inode *inode, dev_t device, ino_t number)
 /*
  * Begin a sync for all that is upcoming, by the one of its descriptors that was added first. Linux
  * reports a lost page to the descriptors that were open at that time; to one that is opened after
- * another had the report, it says nothing (errseq_sample() of its source).
+ * another had the report, it says nothing: open(2) begins with what has been reported.
  */
 static struct file_work *begin(struct file_inode *inode)
 {
