@@ -150,8 +150,9 @@ void region_table_withdraw(struct region_table *table, struct vdm_region *region
 	LIST_REMOVE(region, entry);
 	table_changed(table);
 	const bool in_flight = activities_await_inactive(table->activities);
-	const uint32_t connection = c->number; /* the daemon's that gave the region its id */
+	const uint32_t connection = c->number;
 
+	/* of this connection: to the next one, it may be another region's */
 	request.region = region->id;
 	pthread_mutex_unlock(&c->lock);
 	pthread_mutex_unlock(&c->talk);

@@ -8,13 +8,20 @@ void file_inode_init(struct file_inode *inode, dev_t device, ino_t number)
 	STAILQ_INIT(&inode->upcoming);
 }
 
-/* Begin a sync for all that is upcoming, by the descriptor that the first of it was written by. */
+/*
+ * Begin a sync for all that is upcoming, by the one of its descriptors that was added first. Linux
+ * reports a lost page to the descriptors that were open at that time; to one that is opened after
+ * another had the report, it says nothing: open(2) begins with what has been reported.
+ */
 static struct file_work *begin(struct file_inode *inode)
 {
-	const struct file_work *first = STAILQ_FIRST(&inode->upcoming);
+	const struct file_work *work, *first = STAILQ_FIRST(&inode->upcoming);
 
 	if (!first)
 		return NULL;
+	STAILQ_FOREACH(work, &inode->upcoming, entry)
+		if (work->part < first->part)
+			first = work;
 	inode->sync = (struct file_work){.action = FILE_SYNC, .fd = first->fd, .inode = inode};
 	STAILQ_CONCAT(&inode->waiting, &inode->upcoming);
 	return &inode->sync;

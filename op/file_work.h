@@ -30,6 +30,7 @@ struct file_work {
 	STAILQ_ENTRY(file_work) entry;
 	enum file_action action;
 	int fd;                   /* of the file */
+	uint64_t part;            /* of the file: how many had been added before */
 	uint64_t position;        /* in the file, of what is next */
 	size_t left;              /* bytes */
 	char *memory;             /* FILE_READ, FILE_WRITE: of what is next */

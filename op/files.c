@@ -28,6 +28,7 @@ struct part {
 	uint64_t length;
 	uint64_t offset; /* in the file */
 	int fd;
+	uint64_t number; /* of parts that had been added before */
 	bool writable, reserved;
 	struct file_inode *inode;
 };
@@ -37,6 +38,7 @@ struct files {
 	pthread_rwlock_t parts_lock;
 	struct part *parts; /* by address */
 	size_t count, capacity;
+	uint64_t added; /* so far */
 
 	pthread_mutex_t mutex; /* guards the rest, and all that is in progress */
 	LIST_HEAD(, file_inode) inodes;
@@ -118,6 +120,7 @@ static void describe(struct file_work *work, const struct operation *operation,
 	const struct part *part = sides->to_file ? &sides->destination : &sides->source;
 
 	work->fd = part->fd;
+	work->part = part->number;
 	work->inode = part->inode;
 	work->left = operation->length;
 	work->fill = operation->fill;
@@ -474,6 +477,7 @@ static int insert(struct files *files, const struct part *part)
 		memmove(&files->parts[at + 1], &files->parts[at],
 			(files->count - at) * sizeof *files->parts);
 		files->parts[at] = *part;
+		files->parts[at].number = files->added++;
 		files->count++;
 	}
 	pthread_rwlock_unlock(&files->parts_lock);

@@ -21,6 +21,7 @@
 
 #include "file_requests.h"
 #include "op/backend.h"
+#include "op/file_sync.h"
 
 #define BYTES ((size_t)1 << 20)
 
@@ -469,6 +470,24 @@ static void the_end_of_a_source_is_that_before_the_copy(void **state)
 	close(fd);
 }
 
+/* Another one may have been opened after the kernel had reported what the first has lost. */
+static void a_sync_is_by_the_descriptor_that_was_added_first(void **state)
+{
+	struct file_work begun = {.fd = 3, .part = 2}, works[] = {{.fd = 5, .part = 1},
+								  {.fd = 4, .part = 0},
+								  {.fd = 3, .part = 2}};
+	struct file_works finished = STAILQ_HEAD_INITIALIZER(finished);
+	struct file_inode inode;
+
+	(void)state;
+	file_inode_init(&inode, 0, 0);
+	assert_int_equal(file_sync_join(&inode, &begun)->fd, 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_null(file_sync_join(&inode, &works[i]));
+	assert_int_equal(file_sync_end(&inode, &finished)->fd, 4);
+	assert_null(file_sync_end(&inode, &finished));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -488,6 +507,7 @@ int main(void)
 		TEST(a_local_file_is_written_at_once),
 		TEST(what_the_kernel_refuses_is_done_by_threads),
 		TEST(the_end_of_a_source_is_that_before_the_copy),
+		cmocka_unit_test(a_sync_is_by_the_descriptor_that_was_added_first),
 	};
 	static const char *const names[] = {"io_uring", "threads", "io_uring after the page cache",
 					    "threads after the page cache"};
