@@ -160,6 +160,8 @@ static void while_it_hangs(enum fuse_request request)
 	CHECK(daemon_stop(&daemon) == 0, "the daemon's exit status");
 	fuse_file_answer(&fuse, request, FUSE_ANSWER);
 	CHECK(waitpid(hung, NULL, 0) == hung, "%s", strerror(errno));
+	vdm_region_release(region);
+	vdm_client_close(client);
 	daemon_remove(&daemon);
 	printf("a %s that hangs: served\n", names[request]);
 }
