@@ -178,13 +178,12 @@ static struct wait *try_remove_queue(struct engine *engine, struct engine_queue 
 	return queue->flights.active > 0 ? &queue->wait : NULL;
 }
 
-/* What has been taken is completed, although it has not begun. */
-static void cancel_fenced(struct engine *engine, struct engine_queue *queue)
+/* What has been taken and has not begun. */
+static void leave_fenced(struct engine_queue *queue)
 {
 	queue->order.fenced = false;
-	queue_complete(queue, &queue->order.next, -ECANCELED);
+	consumer_leave(&queue->consumer);
 	consumer_note_in_flight(&queue->consumer);
-	signal_leased(engine, queue);
 }
 
 void engine_queue_remove(struct engine_queue *queue, struct engine_counters *counters)
@@ -196,7 +195,7 @@ void engine_queue_remove(struct engine_queue *queue, struct engine_counters *cou
 	while ((obstacle = try_remove_queue(engine, queue)))
 		crew_await_progress(&engine->crew, obstacle);
 	if (queue->order.fenced)
-		cancel_fenced(engine, queue);
+		leave_fenced(queue);
 	if (queue->turn.polled)
 		scheduler_unpoll(&engine->scheduler, queue);
 	bells_release(&queue->account->bells, queue->doorbell);

@@ -114,6 +114,11 @@ void consumer_fail(struct consumer *consumer, const struct operation *operation,
 	complete(consumer, operation, error, value);
 }
 
+void consumer_leave(struct consumer *consumer)
+{
+	consumer->head--;
+}
+
 void consumer_note_in_flight(struct consumer *consumer)
 {
 	/* relaxed; partner: consumer_counters() */

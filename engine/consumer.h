@@ -63,6 +63,9 @@ void consumer_complete(struct consumer *consumer, const struct operation *operat
 void consumer_fail(struct consumer *consumer, const struct operation *operation, int32_t error,
 		   uint64_t value);
 
+/* An operation that was taken stays its producer's. Nothing is taken any more. */
+void consumer_leave(struct consumer *consumer);
+
 /* Call after a batch of completions: the counters say how many operations are in flight. */
 void consumer_note_in_flight(struct consumer *consumer);
 

@@ -186,7 +186,9 @@ static void complete_flight(struct engine_queue *queue, const struct flight *fli
 {
 	const struct operation *operation = &flight->operation;
 
-	if (flight->error && flight->backend && (operation->facts & OP_WRITES)) {
+	if (queue->removed && flight->error == -ECANCELED) {
+		consumer_leave(&queue->consumer);
+	} else if (flight->error && flight->backend && (operation->facts & OP_WRITES)) {
 		order_completed(&queue->order, operation, flight->error);
 		consumer_fail(&queue->consumer, operation, flight->error, flight->request.done);
 	} else {
