@@ -110,12 +110,20 @@ static void notice(void)
 	ring_progress(ring);
 }
 
-/* The daemon ends and another one comes, which serves the ring. */
+/* The daemon ends, and the client meets another one, however long that takes: a look that waits for
+ * nothing is not patient. */
+static void change_daemon(void)
+{
+	puppet_hang_up(&puppet);
+	connection_renew(&client->connection, FOREVER);
+}
+
+/* The same, and the other one serves the ring. */
 static void die_and_return(void)
 {
 	const unsigned starts = puppet_received(&puppet, VDM_MESSAGE_RING_START);
 
-	puppet_hang_up(&puppet);
+	change_daemon();
 	notice();
 	assert_true(ring->connected);
 	puppet_await(&puppet, VDM_MESSAGE_RING_START, starts + 1);
@@ -360,10 +368,12 @@ static void with_released(bool source, bool returns)
 	sqe->user_data = 100;
 	assert_int_equal(vdm_ring_submit(ring), 1);
 	assert_int_equal(puppet_published(&puppet), 1);
-	puppet_hang_up(&puppet);
-	assert_int_equal(vdm_region_release(other), 0);
 	if (!returns)
 		puppet_refuse(&puppet, VDM_MESSAGE_HELLO, -EPROTONOSUPPORT);
+	puppet_hang_up(&puppet);
+	assert_int_equal(vdm_region_release(other), 0);
+	if (returns)
+		connection_renew(&client->connection, FOREVER);
 	notice();
 	assert_int_equal(ring->connected, returns);
 	expect_completion(0, 0, -EFAULT);
@@ -485,8 +495,7 @@ static void a_contested_operation_that_was_left_to_this_side_is_done(void **stat
 	contest();
 	puppet_complete(&puppet, puppet.first, -ECANCELED, VDM_COMPLETION_TAKEN_BACK);
 	/* another ring of the client is first to notice */
-	puppet_hang_up(&puppet);
-	connection_renew(&client->connection, FOREVER);
+	change_daemon();
 	notice();
 	expect_completion(0, 0, 0);
 	assert_true(is_copied(0));
@@ -546,7 +555,7 @@ static void a_region_is_refused(void **state)
 	expect_completion(1, 1, 0);
 	assert_true(is_copied(0) && is_copied(1));
 	puppet_refuse(&puppet, VDM_MESSAGE_REGION_ADD, 0);
-	puppet_hang_up(&puppet);
+	change_daemon();
 	notice();
 	submit_copies(1); /* comes back with this */
 	puppet_await(&puppet, VDM_MESSAGE_RING_START, 3);
@@ -715,7 +724,7 @@ static void the_descriptor_outlives_three_daemons(void **state)
 	assert_true(fd >= 0);
 	for (unsigned deaths = 1; deaths <= 3; deaths++) {
 		submit_copies(1);
-		puppet_hang_up(&puppet);
+		change_daemon();
 		await_readable(fd);
 		expect_no_completion();
 		assert_false(is_readable(fd));
@@ -741,6 +750,24 @@ static void the_descriptor_outlives_three_daemons(void **state)
 	expect_no_completion();
 	assert_false(is_readable(fd));
 	assert_int_equal(vdm_ring_eventfd(ring), fd);
+}
+
+static void the_descriptor_tells_of_what_comes_from_the_next_daemon(void **state)
+{
+	const int fd = vdm_ring_eventfd(ring);
+
+	(void)state;
+	expect_no_completion();
+	change_daemon();
+	await_readable(fd);
+	expect_no_completion();
+	submit_copies(1);
+	puppet_await(&puppet, VDM_MESSAGE_RING_START, 2);
+	assert_int_equal(atomic_load(&ring->client_line->wanted), ring->cq_position + 1);
+	assert_int_not_equal(atomic_load(&ring->client_line->arm), 0);
+	complete(0, 0);
+	await_readable(fd);
+	expect_completion(0, 0, 0);
 }
 
 static void the_descriptor_tells_of_what_was_recovered_here(void **state)
@@ -795,7 +822,7 @@ static void a_child_disturbs_nothing(void **state)
 	close(ends[0]);
 	assert_int_equal(read(ends[1], &byte, 1), 1);
 	for (unsigned deaths = 1; deaths <= 3; deaths++) {
-		puppet_hang_up(&puppet);
+		change_daemon();
 		await_readable(fd);
 		if (deaths < 2)
 			expect_no_completion();
@@ -904,7 +931,7 @@ static void a_future_outlives_its_daemons(void **state)
 	for (unsigned deaths = 1; deaths <= 2; deaths++) {
 		puppet_await(&puppet, VDM_MESSAGE_RING_START, deaths);
 		assert_int_equal(puppet_published(&puppet), 1);
-		puppet_hang_up(&puppet);
+		change_daemon();
 		while (counters().repeated + counters().recovered_here < deaths)
 			future_poll(FUTURE_AS_RUNNABLE(&future), NULL);
 	}
@@ -977,6 +1004,7 @@ static void what_a_lost_lane_had_completed_is_reported(void **state)
 	puppet_complete(&filer, filer.first, 0, 0);
 	puppet_hang_up(&filer);
 	ring_take_signals(ring);
+	connection_renew(&client_filer(client)->connection, FOREVER); /* a submit is not patient */
 	submit_to_file(2, memory); /* in another lane, before a look for completions */
 	puppet_await(&filer, VDM_MESSAGE_RING_START, 2);
 	assert_int_equal(puppet_published(&filer), 2);
@@ -1043,6 +1071,7 @@ int main(void)
 		TEST_ALONE(the_position_wraps),
 		TEST_ALONE(the_position_is_not_valid),
 		TEST(the_descriptor_outlives_three_daemons),
+		TEST(the_descriptor_tells_of_what_comes_from_the_next_daemon),
 		TEST(the_descriptor_tells_of_what_was_recovered_here),
 		TEST(a_child_disturbs_nothing),
 		TEST(a_cancelled_wait_leaves_no_patience),
