@@ -11,6 +11,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -100,11 +101,29 @@ int prctl(int option, ...)
  */
 static bool makes_filter;
 
+/* A call that may be the last one of this process. */
+static void last_call(enum inject_function function)
+{
+	struct inject_control *control = inject_control;
+
+	if (makes_filter || !control->armed || control->function != INJECT_DEATH ||
+	    function == INJECT_MALLOC)
+		return;
+	if (control->count == 0 && control->then && control->then != (uint32_t)function)
+		return;
+	if (++control->count != control->first)
+		return;
+	control->hits++;
+	kernel()(SYS_kill, kernel()(SYS_getpid), (long)SIGKILL);
+	__builtin_trap(); /* a porter may not send signals */
+}
+
 /* Returns whether this call has to fail, with errno set. */
 static bool fails(enum inject_function function)
 {
 	struct inject_control *control = inject_control;
 
+	last_call(function);
 	if (makes_filter || !control->armed || control->function != (uint32_t)function)
 		return false;
 
@@ -183,6 +202,25 @@ void *mmap(void *address, size_t length, int protection, int flags, int fd, off_
 	return fails(INJECT_MMAP) ? MAP_FAILED
 				  : (void *)kernel()(SYS_mmap, address, length, (long)protection,
 						     (long)flags, (long)fd, (long)offset);
+}
+
+int munmap(void *address, size_t length)
+{
+	last_call(INJECT_MUNMAP);
+	return (int)kernel()(SYS_munmap, address, length);
+}
+
+int close(int fd)
+{
+	last_call(INJECT_CLOSE);
+	return (int)kernel()(SYS_close, (long)fd);
+}
+
+int epoll_wait(int epoll_fd, struct epoll_event *events, int most, int timeout)
+{
+	last_call(INJECT_EPOLL_WAIT);
+	return (int)kernel()(SYS_epoll_pwait, (long)epoll_fd, events, (long)most, (long)timeout,
+			     NULL, 0l);
 }
 
 int mprotect(void *address, size_t length, int protection)

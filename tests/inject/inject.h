@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Calls that fail when a test says so. The wrappers come before the C library in a program that is
- * linked with them or started with $LD_PRELOAD. The test says which call fails in a page of memory
- * that it shares with that program, which has a place for each kind of process of the daemon.
+ * Calls that fail when a test says so, or that are the last one of their process. The wrappers come
+ * before the C library in a program that is linked with them or started with $LD_PRELOAD. The test
+ * says which call fails in a page of memory that it shares with that program, which has a place for
+ * each kind of process of the daemon.
  */
 #ifndef TEST_INJECT_H
 #define TEST_INJECT_H
@@ -35,6 +36,10 @@ enum inject_function {
 	INJECT_FORK,
 	INJECT_SECCOMP_LOAD,
 	INJECT_THREAD, /* pthread_create */
+	INJECT_CLOSE,  /* this and the next two never fail */
+	INJECT_MUNMAP,
+	INJECT_EPOLL_WAIT,
+	INJECT_DEATH, /* any of these but malloc: the process ends at its `first` call */
 	INJECT_FUNCTIONS
 };
 
@@ -48,10 +53,12 @@ struct inject_control {
 	_Atomic uint32_t error;    /* errno that it fails with */
 	_Atomic uint32_t first;    /* call that fails, from 1 */
 	_Atomic uint32_t span;     /* so many in a row do */
-	_Atomic uint32_t then;     /* function that fails once thereafter, or nothing */
-	_Atomic uint32_t count;    /* of calls while armed */
-	_Atomic uint32_t hits;     /* of them, failed */
-	_Atomic int64_t blocks;    /* of memory allocated and not freed, always counted */
+	/* function that fails once thereafter, or nothing; INJECT_DEATH: calls are counted from the
+	 * first one of this function */
+	_Atomic uint32_t then;
+	_Atomic uint32_t count; /* of calls while armed */
+	_Atomic uint32_t hits;  /* of them, failed */
+	_Atomic int64_t blocks; /* of memory allocated and not freed, always counted */
 };
 
 /* The page. */
