@@ -151,8 +151,8 @@ int engine_queue_add(struct engine *engine, const struct engine_queue_options *o
 /*
  * Serve it no more, and wait as long as it is in use: what is wholly in hand is completed first.
  * What has not begun, or only in part, is not, not even as cancelled: the producer, which learns of
- * the end from the signal descriptor, may have that done elsewhere. Afterwards memory and descriptors are the caller's
- * alone, and the final counters have been stored unless NULL.
+ * the end from the signal descriptor, may have that done elsewhere. Afterwards memory and
+ * descriptors are the caller's alone, and the final counters have been stored unless NULL.
  */
 void engine_queue_remove(struct engine_queue *queue, struct engine_counters *counters);
 

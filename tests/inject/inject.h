@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Calls that fail when a test says so, or that are the last one of their process. The wrappers come before the C library in a program that is
- * linked with them or started with $LD_PRELOAD. The test says which call fails in a page of memory
- * that it shares with that program, which has a place for each kind of process of the daemon.
+ * Calls that fail when a test says so, or that are the last one of their process. The wrappers come
+ * before the C library in a program that is linked with them or started with $LD_PRELOAD. The test
+ * says which call fails in a page of memory that it shares with that program, which has a place for
+ * each kind of process of the daemon.
  */
 #ifndef TEST_INJECT_H
 #define TEST_INJECT_H

@@ -137,8 +137,9 @@ static void become_daemon(struct daemon_process *daemon, unsigned workers, int r
 	char notify_path[sizeof daemon->directory + 16];
 	char config_path[sizeof daemon->directory + 16];
 	char count[16];
-	char *argv[] = {getenv("VDMD"), "--workers", count,          "--config",
-			config_path,    "--socket",  daemon->socket, NULL};
+	/* a program in the daemon's place expects the socket first */
+	char *argv[] = {getenv("VDMD"), "--socket", daemon->socket, "--workers",
+			count,          "--config", config_path,    NULL};
 
 	snprintf(count, sizeof count, "%u", workers);
 	snprintf(notify_path, sizeof notify_path, "%s/notify", daemon->directory);
@@ -147,6 +148,10 @@ static void become_daemon(struct daemon_process *daemon, unsigned workers, int r
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	CHECK(argv[0], "$VDMD has to name the daemon");
 	if (daemon->listener >= 0) {
+		argv[1] = "--workers"; /* instead */
+		argv[2] = count;
+		argv[3] = "--config";
+		argv[4] = config_path;
 		argv[5] = NULL;
 		pass_listener(daemon->listener);
 	}
