@@ -4,13 +4,15 @@
  * makes that about a thousand. They cannot tell, except by their counters: every operation
  * completes once, without an error, and every byte is right, however a client waits. As soon as an
  * operation is complete, its client writes to both of its ranges, and finds later that nothing else
- * has.
+ * has. A second thread of each client has a ring of its own, and allocates and releases regions
+ * meanwhile.
  *
  * Connections wait at a listener while there is no daemon, as with systemd; with --own-socket each
  * daemon opens its own socket, and there is none meanwhile. With --until FILE the clients use the
  * daemon at $VDM_SOCKET until there is such a file, and another program restarts it.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -241,6 +243,27 @@ static void copy_by_futures(struct user *user, struct vdm *vdm)
 	runtime_delete(runtime);
 }
 
+/* A region that lives for one copy, again and again. */
+static void *use_regions(void *of)
+{
+	struct user *user = of;
+	struct vdm_ring *ring = ring_opened(user->client, 8, 0);
+
+	for (uint64_t n = 1; !atomic_load_explicit(&user->meeting->over, memory_order_relaxed);
+	     n++) {
+		struct vdm_region *region;
+		char *memory = region_opened(user->client, 2 * SLOT, &region);
+
+		fill(memory, SLOT, n);
+		vdm_prep_memcpy(entry(ring), memory + SLOT, memory, SLOT, 0);
+		CHECK(run_one(ring) == 0, "a copy in a region of its own");
+		CHECK(memcmp(memory, memory + SLOT, SLOT) == 0, "wrong bytes");
+		CHECK(vdm_region_release(region) == 0, "releasing a region");
+	}
+	vdm_ring_close(ring);
+	return NULL;
+}
+
 static void open_ring(struct user *user)
 {
 	const struct vdm_options options = {.size = sizeof options,
@@ -275,6 +298,7 @@ static void use(unsigned index, void *meeting)
 {
 	static struct user user;
 	struct vdm_region *source, *dest;
+	pthread_t thread;
 
 	user = (struct user){.meeting = meeting, .way = index % WAYS, .seed = index + 1};
 
@@ -292,6 +316,7 @@ static void use(unsigned index, void *meeting)
 		user.slots[i].source = sources + i * SLOT;
 		user.slots[i].dest = dests + i * SLOT;
 	}
+	CHECK(pthread_create(&thread, NULL, use_regions, &user) == 0, "a thread");
 	if (user.way == FUTURES) {
 		copy_by_futures(&user, data_mover_daemon_get_vdm(mover));
 	} else {
@@ -300,6 +325,7 @@ static void use(unsigned index, void *meeting)
 		vdm_ring_close(user.ring);
 		close(user.epoll);
 	}
+	pthread_join(thread, NULL);
 	tell_counters(&user);
 	vdm_region_release(source);
 	vdm_region_release(dest);
