@@ -15,4 +15,9 @@ static inline int64_t coarse_ns(void)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+static inline int64_t coarse_ms(void)
+{
+	return coarse_ns() / 1000000;
+}
+
 #endif

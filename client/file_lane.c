@@ -22,10 +22,6 @@
 /* How long to wait between two looks at a lane that a region's release waits for. */
 #define AWAIT_MS 1
 
-/* How often to look for a filer, and the pause after a look that was long: as ring_recovery.c. */
-#define LOOK_MS    20
-#define LOOK_SHARE 20
-
 int file_lane_check(const struct vdm_ring *ring, const struct vdm_sqe *sqe, bool *of_file)
 {
 	const struct region_view *view = &ring->view;
@@ -116,7 +112,7 @@ static void note_failure(const struct vdm_ring *ring, const struct vdm_sqe *sqe,
 	if (cqe->result == -ECANCELED || cqe->value != written || !syncs(sqe) || check(ring, sqe))
 		return;
 	files_fail_syncs(engine->files, sqe->dest, cqe->result);
-	/* relaxed: whoever has seen the failure sees this, too; partner: suits_filer() */
+	/* relaxed: a thread that has seen the failure sees this; partner: filer_may_sync() */
 	atomic_store_explicit(&engine->sync_failed, true, memory_order_relaxed);
 }
 
@@ -190,16 +186,11 @@ static int watch(const struct vdm_ring *ring, struct vdm_ring *lane)
 	return 0;
 }
 
-static int64_t now_ms(void)
-{
-	return coarse_ns() / 1000000;
-}
-
 void file_lane_open(struct vdm_ring *ring)
 {
 	WITHOUT_CANCELLATION;
 	const enum file_lane_kind kind = ring->wanted;
-	const int64_t begin = now_ms();
+	const int64_t begin = coarse_ms();
 
 	close_lane(ring, kind); /* the filer's, which has gone */
 
@@ -215,10 +206,8 @@ void file_lane_open(struct vdm_ring *ring)
 			close_lane(ring, kind);
 	}
 	if (kind == FILE_LANE_FILER) {
-		const int64_t now = now_ms(), pause = (now - begin) * LOOK_SHARE;
-
 		ring->lane_error = 0; /* the other lane serves */
-		ring->next_filer_ms = now + (pause > LOOK_MS ? pause : LOOK_MS);
+		ring->next_filer_ms = ring_next_look(begin, coarse_ms());
 	}
 }
 
@@ -301,7 +290,7 @@ static enum file_lane_kind choose(struct vdm_ring *ring, uint32_t count)
 	const struct vdm_ring *filer = ring->lanes[FILE_LANE_FILER];
 
 	if (!filer || !filer->connected)
-		return client_filer(ring->client) && now_ms() >= ring->next_filer_ms
+		return client_filer(ring->client) && coarse_ms() >= ring->next_filer_ms
 			       ? FILE_LANE_FILER
 			       : FILE_LANE_HERE;
 	for (uint32_t i = 0; i < count; i++)

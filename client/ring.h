@@ -169,7 +169,8 @@ static inline struct vdm_sqe *ring_entry(const struct vdm_ring *ring, uint32_t n
 	return &ring_pending(ring, number)->sqe;
 }
 
-/* Indexes of entries: each is valid, whoever names it. */
+/* How many places for entries there are. The daemon may return any number as an index: the caller
+ * compares it with this. */
 static inline uint32_t ring_indexes(const struct vdm_ring *ring)
 {
 	return 2 * ring->entries;

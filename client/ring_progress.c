@@ -63,7 +63,7 @@ void ring_look_for_hangup(struct vdm_ring *ring)
 	    ++ring->hangup_looks % PEEKS_PER_CLOCK != 0)
 		return;
 
-	int64_t now = coarse_ns() / 1000000;
+	int64_t now = coarse_ms();
 
 	if (now - ring->hangup_looked_ms < HANGUP_LOOK_MS)
 		return;

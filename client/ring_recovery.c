@@ -11,12 +11,6 @@
 #include "ring_flight.h"
 #include "ring_report.h"
 
-/* How often to look for a new daemon. A look takes 20 us if there is none. */
-#define LOOK_MS 20
-
-/* A look is long if the daemon does not answer. The pause after it is this many times as long. */
-#define LOOK_SHARE 20
-
 /* A daemon that runs answers within a millisecond: so long even a caller that waits for nothing is
  * kept waiting. */
 #define SHORT_PATIENCE_MS 10
@@ -96,11 +90,6 @@ void ring_lost(struct vdm_ring *ring, struct vdm_ring *side)
 	ring->next_look_ms = 0;
 }
 
-static int64_t now_ms(void)
-{
-	return coarse_ns() / 1000000;
-}
-
 /* A daemon that has come later does not serve the ring. */
 static void refused(struct vdm_ring *ring, uint32_t connection)
 {
@@ -143,7 +132,7 @@ static bool try(struct vdm_ring *ring, unsigned patience_ms)
 void ring_come_back(struct vdm_ring *ring)
 {
 	WITHOUT_CANCELLATION;
-	const int64_t begin = now_ms();
+	const int64_t begin = coarse_ms();
 	const int64_t patience_ends =
 		begin + (ring->patience_ms > SHORT_PATIENCE_MS ? (int64_t)ring->patience_ms
 							       : SHORT_PATIENCE_MS);
@@ -154,12 +143,12 @@ void ring_come_back(struct vdm_ring *ring)
 	for (unsigned tries = 0; tries < MOST_TRIES; tries++) {
 		if (!try(ring, now < patience_ends ? (unsigned)(patience_ends - now) : 0))
 			break;
-		now = now_ms();
+		now = coarse_ms();
 	}
-	now = now_ms();
+	now = coarse_ms();
 
-	const int64_t spent = now - begin, pause = spent * LOOK_SHARE;
+	const int64_t spent = now - begin;
 
 	ring->patience_ms -= spent < ring->patience_ms ? (unsigned)spent : ring->patience_ms;
-	ring->next_look_ms = now + (pause > LOOK_MS ? pause : LOOK_MS);
+	ring->next_look_ms = ring_next_look(begin, now);
 }

@@ -38,6 +38,21 @@ void ring_lost(struct vdm_ring *ring, struct vdm_ring *side);
  */
 __attribute__((cold, noinline)) void ring_come_back(struct vdm_ring *ring);
 
+/* How often to look for a daemon or filer. A look takes 20 us if there is none. */
+#define RING_LOOK_MS 20
+
+/* A look is long if the other side does not answer. The pause after it is this many times as
+ * long. */
+#define RING_LOOK_SHARE 20
+
+/* When to look again, after a look from `begin` to `end`: ms, CLOCK_MONOTONIC. */
+static inline int64_t ring_next_look(int64_t begin, int64_t end)
+{
+	const int64_t pause = (end - begin) * RING_LOOK_SHARE;
+
+	return end + (pause > RING_LOOK_MS ? pause : RING_LOOK_MS);
+}
+
 /* Whether a daemon may be given an entry that is dispatched again. */
 static inline bool ring_may_repeat(const struct pending *pending)
 {

@@ -220,11 +220,19 @@ static
 	return true;
 }
 
+/* Counts what has been published for the daemon and the filer. */
+static uint32_t given_to_daemons(const struct vdm_ring *ring)
+{
+	const struct vdm_ring *filer = ring->lanes[FILE_LANE_FILER];
+
+	return ring->sq_position + (filer ? filer->sq_position : 0);
+}
+
 /* Move the next entry, which has been dispatched before, into its lane, with its chain. Returns
  * false if it has to wait. */
 static __attribute__((noinline)) bool advance_again(struct vdm_ring *ring, uint64_t *bytes)
 {
-	const uint32_t before = ring->dispatched, reported = ring->cqe_tail;
+	const uint32_t before = ring->dispatched, given = given_to_daemons(ring);
 
 	if (!advance_one(ring, bytes))
 		return false;
@@ -232,8 +240,8 @@ static __attribute__((noinline)) bool advance_again(struct vdm_ring *ring, uint6
 	const uint32_t moved = ring->dispatched - before;
 
 	ring->again -= moved < ring->again ? moved : ring->again;
-	ring_count(ring->cqe_tail != reported ? &ring->counters.recovered_here
-					      : &ring->counters.repeated,
+	ring_count(given_to_daemons(ring) != given ? &ring->counters.repeated
+						   : &ring->counters.recovered_here,
 		   moved);
 	return true;
 }

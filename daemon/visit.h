@@ -48,7 +48,7 @@ struct visit {
 	enum visit_state state; /* changed by set_state() alone */
 	int socket;
 	int lease;   /* the client's end, until it is sent with the welcome; -1 */
-	int peer_fd; /* becomes readable when the client has gone, whoever has its socket */
+	int peer_fd; /* readable when the client is gone, though another may have its socket */
 	int passed;  /* in VISIT_ASKED, the descriptor that came with the request; -1: none */
 	sd_event_source *on_socket, *on_peer_end, *on_silence;
 	unsigned slow_wakes; /* in a row */
