@@ -8,8 +8,9 @@
  * meanwhile.
  *
  * Connections wait at a listener while there is no daemon, as with systemd; with --own-socket each
- * daemon opens its own socket, and there is none meanwhile. With --until FILE the clients use the
- * daemon at $VDM_SOCKET until there is such a file, and another program restarts it.
+ * daemon opens its own socket, and there is none meanwhile. With --seconds N the daemon is killed
+ * every 100 to 500 ms for so long. With --until FILE the clients use the daemon at $VDM_SOCKET until
+ * there is such a file, and another program restarts it.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -33,12 +34,19 @@
 #define MARK  ((char)0xee) /* what the client writes when an operation is complete */
 #define KILLS 30
 
-/* How a client gets its next completion. The last one uses futures. */
-enum way { SLEEP, SPIN, PEEK, TIMED, EPOLL, FUTURES, WAYS };
+/* How a client gets its next completion. Half of the clients use futures. */
+enum way { SLEEP, SPIN, PEEK, TIMED, EPOLL, FUTURES };
+
+#define CLIENTS 16
+
+static enum way way_of(unsigned client)
+{
+	return client % 2 ? FUTURES : (enum way)(client / 2 % FUTURES);
+}
 
 /* All of it is relaxed: pacing and figures, on which no memory depends. */
 struct meeting {
-	_Atomic unsigned completed[WAYS]; /* operations */
+	_Atomic unsigned completed[CLIENTS]; /* operations */
 	_Atomic bool over;
 	_Atomic uint64_t reconnects, repeated, here;
 	_Atomic uint64_t longest_pause_ns; /* between two completions of a client */
@@ -53,6 +61,7 @@ struct slot {
 
 struct user {
 	struct meeting *meeting;
+	unsigned index;
 	enum way way;
 	struct vdm_client *client;
 	struct vdm_ring *ring;
@@ -123,7 +132,7 @@ static void end(struct user *user, struct slot *slot)
 	CHECK(memcmp(slot->dest, expected, slot->length) == 0, "wrong bytes");
 	memset(slot->source, MARK, SLOT);
 	memset(slot->dest, MARK, SLOT);
-	atomic_fetch_add_explicit(&user->meeting->completed[user->way], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&user->meeting->completed[user->index], 1, memory_order_relaxed);
 }
 
 static void next_completion(const struct user *user, struct vdm_cqe **cqe)
@@ -300,7 +309,7 @@ static void use(unsigned index, void *meeting)
 	struct vdm_region *source, *dest;
 	pthread_t thread;
 
-	user = (struct user){.meeting = meeting, .way = index % WAYS, .seed = index + 1};
+	user = (struct user){.meeting = meeting, .index = index, .way = way_of(index), .seed = index + 1};
 
 	const struct vdm_options options = {.size = sizeof options, .offload_threshold = 1};
 	struct data_mover_daemon *mover = data_mover_daemon_new(&options);
@@ -340,27 +349,27 @@ static void pause_ms(unsigned ms)
 /* Every client has completed something since. */
 static void await_progress(struct meeting *meeting)
 {
-	unsigned before[WAYS];
+	unsigned before[CLIENTS];
 
-	for (unsigned i = 0; i < WAYS; i++)
+	for (unsigned i = 0; i < CLIENTS; i++)
 		before[i] = atomic_load_explicit(&meeting->completed[i], memory_order_relaxed);
-	for (unsigned i = 0; i < WAYS; i++)
+	for (unsigned i = 0; i < CLIENTS; i++)
 		while (atomic_load_explicit(&meeting->completed[i], memory_order_relaxed) ==
 		       before[i])
 			pause_ms(1);
 }
 
-static void start_clients(pid_t clients[WAYS], struct meeting *meeting)
+static void start_clients(pid_t clients[CLIENTS], struct meeting *meeting)
 {
-	for (unsigned i = 0; i < WAYS; i++)
+	for (unsigned i = 0; i < CLIENTS; i++)
 		clients[i] = client_process(use, i, meeting);
 }
 
-static void end_clients(const pid_t clients[WAYS], struct meeting *meeting)
+static void end_clients(const pid_t clients[CLIENTS], struct meeting *meeting)
 {
 	await_progress(meeting);
 	atomic_store_explicit(&meeting->over, true, memory_order_relaxed);
-	for (unsigned i = 0; i < WAYS; i++)
+	for (unsigned i = 0; i < CLIENTS; i++)
 		client_joined(clients[i]);
 	printf("%llu times to another daemon; %llu operations repeated there, %llu here; the longest "
 	       "pause %llu ms\n",
@@ -375,7 +384,7 @@ static void end_clients(const pid_t clients[WAYS], struct meeting *meeting)
 static void attend(const char *until)
 {
 	struct meeting *meeting = shared_between_processes(sizeof *meeting);
-	pid_t clients[WAYS];
+	pid_t clients[CLIENTS];
 
 	start_clients(clients, meeting);
 	while (access(until, F_OK) < 0)
@@ -383,24 +392,31 @@ static void attend(const char *until)
 	end_clients(clients, meeting);
 }
 
-static void kill_daemons(bool own_socket)
+static void kill_daemons(bool own_socket, unsigned seconds)
 {
 	struct meeting *meeting = shared_between_processes(sizeof *meeting);
 	struct daemon_process daemon;
-	pid_t clients[WAYS];
+	pid_t clients[CLIENTS];
+	const time_t end = time(NULL) + seconds;
+	unsigned kills = 0;
 
 	daemon_prepare(&daemon);
 	if (!own_socket)
 		daemon_listen(&daemon);
 	daemon_start(&daemon, 2);
 	start_clients(clients, meeting);
-	for (unsigned i = 0; i < (scaled(KILLS) > 2 ? scaled(KILLS) : 2); i++) {
-		await_progress(meeting);
+	while (seconds ? time(NULL) < end : kills < scaled(KILLS) || kills < 2) {
+		if (seconds)
+			pause_ms(100 + (unsigned)rand() % 400);
+		else
+			await_progress(meeting);
 		pause_ms((unsigned)rand() % 20);
 		daemon_kill(&daemon);
+		kills++;
 		pause_ms((unsigned)rand() % 30);
 		daemon_start(&daemon, 1 + (unsigned)rand() % 2);
 	}
+	printf("killed %u times: ", kills);
 	end_clients(clients, meeting);
 	CHECK(own_socket || meeting->repeated > 0, "no daemon has repeated anything");
 	CHECK(daemon_stop(&daemon) == 0, "the daemon's exit status");
@@ -409,10 +425,14 @@ static void kill_daemons(bool own_socket)
 
 int main(int argc, char **argv)
 {
-	guard_against_hanging((unsigned)(100 + scaled(100)));
-	if (argc > 2 && strcmp(argv[1], "--until") == 0)
-		attend(argv[2]);
+	const char *option = argc > 1 ? argv[1] : "", *value = argc > 2 ? argv[2] : NULL;
+	const bool timed = value && strcmp(option, "--seconds") == 0;
+	const unsigned seconds = timed ? (unsigned)strtoul(value, NULL, 10) : 0;
+
+	guard_against_hanging((unsigned)(100 + scaled(100) + seconds));
+	if (value && strcmp(option, "--until") == 0)
+		attend(value);
 	else
-		kill_daemons(argc > 1 && strcmp(argv[1], "--own-socket") == 0);
+		kill_daemons(strcmp(option, "--own-socket") == 0, seconds);
 	return 0;
 }
