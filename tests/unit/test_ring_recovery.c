@@ -632,6 +632,24 @@ static void a_peek_does_not_wait_for_another_threads_conversation(void **state)
 	assert_true(is_copied(0));
 }
 
+static void a_daemon_that_ends_before_it_answers_is_followed_by_another(void **state)
+{
+	(void)state;
+	submit_copies(1);
+	pthread_mutex_lock(&puppet.lock);
+	puppet.breaks_off = 2;
+	pthread_mutex_unlock(&puppet.lock);
+	puppet_hang_up(&puppet);
+	ring->patience_ms = FOREVER;
+	notice();
+	assert_true(ring->connected);
+	puppet_await(&puppet, VDM_MESSAGE_RING_START, 2);
+	expect_given(0, 0, 0);
+	complete(0, 0);
+	expect_completion(0, 0, 0);
+	assert_int_equal(counters().recovered_here, 0);
+}
+
 /* The ring alone has hung up: the daemon keeps the session. */
 static void a_ring_that_alone_has_hung_up_is_replaced(void **state)
 {
@@ -1068,6 +1086,7 @@ int main(void)
 		TEST(patience_is_used_up),
 		TEST(a_peek_does_not_wait),
 		TEST(a_peek_does_not_wait_for_another_threads_conversation),
+		TEST(a_daemon_that_ends_before_it_answers_is_followed_by_another),
 		TEST(a_ring_that_alone_has_hung_up_is_replaced),
 		TEST(a_porter_that_outlasts_its_daemon_is_not_asked),
 		TEST_ALONE(the_position_wraps),
