@@ -926,6 +926,31 @@ static void a_wait_is_patient_with_what_an_earlier_one_has_put_back(void **state
 	assert_int_equal(counters().repeated, 1);
 }
 
+/* The daemon is ending: its ring and its socket have hung up, and the lease has not yet. */
+static void a_wait_is_patient_with_a_daemon_that_lets_go(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	submit_copies(1);
+	puppet_drop_socket(&puppet);
+	shutdown(puppet.signal_fd, SHUT_RDWR);
+	assert_int_equal(pthread_create(&thread, NULL, wait_for_one, NULL), 0);
+	poll(NULL, 0, IMPATIENT_MS);
+	assert_int_equal(counters().recovered_here, 0);
+	pthread_mutex_lock(&puppet.lock);
+	close(puppet.lease);
+	puppet.lease = -1;
+	pthread_mutex_unlock(&puppet.lock);
+	puppet_await(&puppet, VDM_MESSAGE_RING_START, 2);
+	while (puppet_published(&puppet) == 0)
+		sched_yield();
+	complete(0, 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	expect_completion(0, 0, 0);
+	assert_int_equal(counters().repeated, 1);
+}
+
 static void *release_region(void *unused)
 {
 	(void)unused;
@@ -1127,6 +1152,7 @@ int main(void)
 		TEST(a_child_disturbs_nothing),
 		TEST(a_cancelled_wait_leaves_no_patience),
 		TEST(a_wait_is_patient_with_what_an_earlier_one_has_put_back),
+		TEST(a_wait_is_patient_with_a_daemon_that_lets_go),
 		TEST(a_region_is_removed_by_the_number_that_it_has_then),
 		TEST_FILER(what_a_lost_lane_had_completed_is_reported),
 		TEST_FILER(released_memory_is_not_touched_in_the_file_lane),
