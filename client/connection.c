@@ -230,11 +230,25 @@ void connection_look(struct connection *c)
 	look(c, 0);
 }
 
+/* The daemon has hung up, and is about to let go of everything: it may be ending. */
+static void await_lease(struct connection *c, int64_t deadline)
+{
+	struct pollfd event = {.fd = c->lease, .events = POLLIN};
+
+	while (poll(&event, 1, ms_until(deadline)) < 0 && errno == EINTR)
+		;
+	look(c, 0);
+}
+
 void connection_reopen(struct connection *c, unsigned most_ms)
 {
+	const int64_t deadline = deadline_in(most_ms);
+
 	look(c, most_ms);
+	if (c->state == CONNECTION_GIVEN_UP && c->socket < 0)
+		await_lease(c, deadline);
 	if (c->state == CONNECTION_NONE)
-		connection_open(c, most_ms);
+		connection_open(c, (unsigned)ms_until(deadline));
 }
 
 void connection_renew(struct connection *c, unsigned most_ms)

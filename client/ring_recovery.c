@@ -119,7 +119,10 @@ static bool try(struct vdm_ring *ring, unsigned patience_ms)
 	if (result && result != -ENOTCONN)
 		refused(ring, c->number);
 
-	const bool again = open && result == -ENOTCONN && c->number != ring->refused_by;
+	/* this daemon has ended too: while the ring came back to it, or before it answered a
+	 * greeting */
+	const bool again = open ? result == -ENOTCONN && c->number != ring->refused_by
+				: c->state == CONNECTION_NONE && c->error == -ENOTCONN;
 
 	pthread_mutex_unlock(&c->talk);
 	if (!result) {

@@ -281,7 +281,8 @@ int vdm_ring_wait_cqes(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned co
 			    "%lld s and %ld ns is not a timeout: seconds are from 0, nanoseconds "
 			    "from 0 to 999999999",
 			    (long long)timeout->tv_sec, timeout->tv_nsec);
-	if (ring_unseen(ring) < count)
+	/* what a lost daemon has left is for await_completions(), which is patient */
+	if (ring_unseen(ring) < count && ring->again == 0)
 		ring_progress(ring);
 	if (ring_unseen(ring) < count)
 		result = await_completions(ring, count, timeout);

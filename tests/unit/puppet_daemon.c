@@ -124,6 +124,11 @@ static void answer(struct puppet_daemon *puppet, struct vdm_packet *request)
 	}
 	switch (request->message.header.type) {
 	case VDM_MESSAGE_HELLO:
+		if (puppet->breaks_off > 0) {
+			puppet->breaks_off--;
+			puppet->hangs_up = true;
+			break;
+		}
 		welcome_client(puppet, &welcome);
 		break;
 	case VDM_MESSAGE_FILE_ADD:

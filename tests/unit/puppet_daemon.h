@@ -30,7 +30,8 @@ struct puppet_daemon {
 	bool has_socket_doorbell; /* of a ring, instead of an eventfd */
 	bool delays_start;        /* a ring that the client has started is not prepared */
 	bool stopping;
-	bool hangs_up;                       /* its thread is to end the session */
+	unsigned breaks_off; /* so many greetings are not answered but end the session */
+	bool hangs_up;       /* its thread is to end the session */
 	int refusal[VDM_MESSAGE_TYPE_COUNT]; /* negative errno that a request gets; or 0 */
 	unsigned connections;
 	unsigned received[VDM_MESSAGE_TYPE_COUNT];

@@ -30,6 +30,9 @@
 #define ENTRIES 8
 #define FOREVER 600000 /* ms: longer than the test may take */
 
+/* More than a look that is not patient waits for an answer (client/ring_recovery.c). */
+#define IMPATIENT_MS 50
+
 static struct puppet_daemon puppet;
 static struct vdm_client *client;
 static struct vdm_ring *ring;
@@ -632,6 +635,24 @@ static void a_peek_does_not_wait_for_another_threads_conversation(void **state)
 	assert_true(is_copied(0));
 }
 
+static void a_daemon_that_ends_before_it_answers_is_followed_by_another(void **state)
+{
+	(void)state;
+	submit_copies(1);
+	pthread_mutex_lock(&puppet.lock);
+	puppet.breaks_off = 2;
+	pthread_mutex_unlock(&puppet.lock);
+	puppet_hang_up(&puppet);
+	ring->patience_ms = FOREVER;
+	notice();
+	assert_true(ring->connected);
+	puppet_await(&puppet, VDM_MESSAGE_RING_START, 2);
+	expect_given(0, 0, 0);
+	complete(0, 0);
+	expect_completion(0, 0, 0);
+	assert_int_equal(counters().recovered_here, 0);
+}
+
 /* The ring alone has hung up: the daemon keeps the session. */
 static void a_ring_that_alone_has_hung_up_is_replaced(void **state)
 {
@@ -878,6 +899,58 @@ static void a_cancelled_wait_leaves_no_patience(void **state)
 	expect_completion(0, 0, 0);
 }
 
+/* A completion and the end of the daemon have come together, and another caller wants the next. */
+static void a_wait_is_patient_with_what_an_earlier_one_has_put_back(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	submit_copies(2);
+	complete(0, 0);
+	puppet_silence(&puppet, false);
+	puppet_hang_up(&puppet);
+	ring_take_signals(ring);
+	expect_completion(0, 0, 0);
+	assert_int_equal(pthread_create(&thread, NULL, wait_for_one, NULL), 0);
+	puppet_await(&puppet, VDM_MESSAGE_HELLO, 2);
+	poll(NULL, 0, IMPATIENT_MS);
+	assert_int_equal(counters().recovered_here, 0);
+	puppet_speak(&puppet);
+	puppet_await(&puppet, VDM_MESSAGE_RING_START, 2);
+	while (puppet_published(&puppet) == 0)
+		sched_yield();
+	complete(0, 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	expect_completion(1, 1, 0);
+	expect_no_completion();
+	assert_int_equal(counters().repeated, 1);
+}
+
+/* The daemon is ending: its ring and its socket have hung up, and the lease has not yet. */
+static void a_wait_is_patient_with_a_daemon_that_lets_go(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	submit_copies(1);
+	puppet_drop_socket(&puppet);
+	shutdown(puppet.signal_fd, SHUT_RDWR);
+	assert_int_equal(pthread_create(&thread, NULL, wait_for_one, NULL), 0);
+	poll(NULL, 0, IMPATIENT_MS);
+	assert_int_equal(counters().recovered_here, 0);
+	pthread_mutex_lock(&puppet.lock);
+	close(puppet.lease);
+	puppet.lease = -1;
+	pthread_mutex_unlock(&puppet.lock);
+	puppet_await(&puppet, VDM_MESSAGE_RING_START, 2);
+	while (puppet_published(&puppet) == 0)
+		sched_yield();
+	complete(0, 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	expect_completion(0, 0, 0);
+	assert_int_equal(counters().repeated, 1);
+}
+
 static void *release_region(void *unused)
 {
 	(void)unused;
@@ -1068,6 +1141,7 @@ int main(void)
 		TEST(patience_is_used_up),
 		TEST(a_peek_does_not_wait),
 		TEST(a_peek_does_not_wait_for_another_threads_conversation),
+		TEST(a_daemon_that_ends_before_it_answers_is_followed_by_another),
 		TEST(a_ring_that_alone_has_hung_up_is_replaced),
 		TEST(a_porter_that_outlasts_its_daemon_is_not_asked),
 		TEST_ALONE(the_position_wraps),
@@ -1077,6 +1151,8 @@ int main(void)
 		TEST(the_descriptor_tells_of_what_was_recovered_here),
 		TEST(a_child_disturbs_nothing),
 		TEST(a_cancelled_wait_leaves_no_patience),
+		TEST(a_wait_is_patient_with_what_an_earlier_one_has_put_back),
+		TEST(a_wait_is_patient_with_a_daemon_that_lets_go),
 		TEST(a_region_is_removed_by_the_number_that_it_has_then),
 		TEST_FILER(what_a_lost_lane_had_completed_is_reported),
 		TEST_FILER(released_memory_is_not_touched_in_the_file_lane),
