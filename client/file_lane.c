@@ -327,7 +327,7 @@ static void publish_in(struct vdm_ring *ring, struct vdm_ring *lane, uint32_t co
 		int refusal = check(ring, sqe);
 
 		if (!refusal && i < ring->again)
-			refusal = ring_check_memory(ring, sqe);
+			refusal = ring_check_memory(ring, sqe, pending->newest);
 		ring->dispatched++;
 		cursor.pending->number = cursor.entry;
 		cursor.pending->sqe.flags = sqe->flags;

@@ -95,8 +95,11 @@ void region_view_copy(struct region_view *view, struct region_table *table, uint
 						       .file = region->file,
 						       .offset = region->offset};
 
-			if (region->id && table->connection->number == connection)
+			if (region->id && table->connection->number == connection) {
 				extents[view->count++] = extent;
+				if ((int32_t)(region->number - view->newest) > 0)
+					view->newest = region->number;
+			}
 			if (!region->writable)
 				extents[view->capacity + view->constant++] = extent;
 		}

@@ -33,6 +33,7 @@ enum region_use { REGION_DESTINATION, REGION_SOURCE };
 struct region_view {
 	uint32_t changes;  /* of the table, when it was copied */
 	uint32_t count;    /* regions that the daemon knows through the ring's connection */
+	uint32_t newest;   /* number of the newest region that there has been among them */
 	uint32_t constant; /* regions that may only be read, known to the daemon or not */
 	uint32_t capacity; /* the constant ones begin at this index */
 	bool flat;         /* there are no regions: the address is the offset in region 0 */

@@ -24,11 +24,13 @@ static bool recovers(const struct vdm_ring *ring)
 	       !(ring->client->options.flags & (VDM_OPTION_NO_RECOVERY | VDM_OPTION_LOCAL_ONLY));
 }
 
-/* Put an entry in front of those that wait, in its place among those that were put back before. */
-static void put_back(struct vdm_ring *ring, struct pending *pending)
+/* Put an entry, which a side has had, in front of those that wait, in its place among those that
+ * were put back before. */
+static void put_back(struct vdm_ring *ring, const struct vdm_ring *side, struct pending *pending)
 {
 	uint32_t at = --ring->dispatched;
 
+	pending->newest = side->view.newest;
 	if (pending->deaths < UINT8_MAX)
 		pending->deaths++;
 	for (uint32_t i = 0; i < ring->again; i++, at++) {
@@ -66,7 +68,7 @@ static void put_all_back(struct vdm_ring *ring, struct vdm_ring *side)
 		if (published->state == PENDING_TAKEN_BACK)
 			ring_end_taken_back(side, published);
 		else if (published->state != PENDING_NONE)
-			put_back(ring, entry_of(ring, side, published));
+			put_back(ring, side, entry_of(ring, side, published));
 		published->state = PENDING_NONE;
 	}
 	side->contested = 0;

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -395,6 +396,59 @@ static void nor_with_another_daemon(void **state)
 {
 	(void)state;
 	with_released(false, true);
+}
+
+/* The addresses of a region that was released are those of a newer one, which the operation must
+ * not touch. */
+static void with_replaced(bool returns)
+{
+	struct vdm_region *other, *newer;
+	struct vdm_sqe *sqe = vdm_ring_get_sqe(ring);
+	const int fd = memfd_create("newer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_int_equal(ftruncate(fd, SIZE), 0);
+	assert_int_equal(vdm_region_alloc(client, SIZE, &other), 0);
+
+	char *address = vdm_region_address(other);
+
+	vdm_prep_memcpy(sqe, address, memory, SIZE, 0);
+	sqe->user_data = 100;
+	assert_int_equal(vdm_ring_submit(ring), 1);
+	if (!returns)
+		puppet_refuse(&puppet, VDM_MESSAGE_HELLO, -EPROTONOSUPPORT);
+	puppet_hang_up(&puppet);
+	assert_int_equal(vdm_region_release(other), 0);
+	assert_ptr_equal(mmap(address, SIZE, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0),
+			 address);
+	assert_int_equal(vdm_region_import(client, fd, address, SIZE, 0, &newer), 0);
+	if (returns)
+		connection_renew(&client->connection, FOREVER);
+	notice();
+	assert_int_equal(ring->connected, returns);
+	expect_completion(0, 0, -EFAULT);
+	assert_int_equal(address[0], 0);
+	vdm_prep_memcpy(vdm_ring_get_sqe(ring), address, memory, SIZE, 0);
+	assert_int_equal(vdm_ring_submit(ring), 1);
+	if (returns)
+		assert_int_equal(puppet_published(&puppet), 1); /* this one alone */
+	else
+		assert_int_equal(address[0], 'a');
+	assert_int_equal(vdm_region_release(newer), 0);
+	munmap(address, SIZE);
+	close(fd);
+}
+
+static void a_newer_region_at_its_addresses_is_not_touched(void **state)
+{
+	(void)state;
+	with_replaced(false);
+}
+
+static void nor_by_another_daemon(void **state)
+{
+	(void)state;
+	with_replaced(true);
 }
 
 static void overlapping(unsigned published)
@@ -1055,6 +1109,8 @@ int main(void)
 		TEST(a_released_destination_is_not_touched),
 		TEST(a_released_source_is_not_touched),
 		TEST(nor_with_another_daemon),
+		TEST(a_newer_region_at_its_addresses_is_not_touched),
+		TEST(nor_by_another_daemon),
 		TEST(overlapping_ranges_are_moved_here),
 		TEST_ALONE(overlapping_ranges_go_to_the_daemon_without_recovery),
 		TEST_ALONE(without_recovery_operations_fail),
