@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -19,8 +20,10 @@
 #include <unistd.h>
 
 #include <libvdm.h>
+#include <libvdm-miniasync/libminiasync/data_mover_threads.h>
 
 #include "client/client.h"
+#include "client/mover.h"
 #include "client/ring.h"
 #include "client/ring_progress.h"
 #include "client/ring_recovery.h"
@@ -998,6 +1001,44 @@ static void a_future_outlives_its_daemons(void **state)
 	puppet_stop(&puppet);
 }
 
+/* A flush goes through one ring of a mover, and a copy that it has to wait for through the other
+ * one. */
+static void a_flush_waits_for_what_is_to_be_repeated(void **state)
+{
+	(void)state;
+	setenv("VDM_SOCKET", puppet.path, 1);
+
+	struct data_mover_threads *mover =
+		vdm_miniasync_threads_new(1, ENTRIES, FUTURE_NOTIFIER_NONE);
+	const struct mover *base = (struct mover *)mover;
+
+	assert_non_null(mover);
+	client = vdm_client_default();
+	assert_int_equal(vdm_region_alloc(client, 2 * ENTRIES * SIZE, &region), 0);
+	memory = vdm_region_address(region);
+	base->ring[1]->threshold = 1;
+
+	struct vdm *vdm = data_mover_threads_get_vdm(mover);
+	struct vdm_operation_future copy = vdm_memcpy(vdm, dest(0), memory, SIZE, 0);
+	struct vdm_operation_future flush = vdm_flush(vdm, dest(0), SIZE, 0);
+
+	future_poll(FUTURE_AS_RUNNABLE(&copy), NULL);
+	puppet_await(&puppet, VDM_MESSAGE_RING_START, 1);
+	assert_int_equal(puppet_published(&puppet), 1);
+	change_daemon();
+	while (counters().repeated < 1)
+		future_poll(FUTURE_AS_RUNNABLE(&flush), NULL);
+	assert_int_equal(base->ring[0]->got, 0);
+	puppet_await(&puppet, VDM_MESSAGE_RING_START, 2);
+	complete(0, 0);
+	FUTURE_BUSY_POLL(&copy);
+	FUTURE_BUSY_POLL(&flush);
+	assert_int_equal(base->ring[0]->got, 1);
+	data_mover_threads_delete(mover);
+	vdm_region_release(region);
+	puppet_stop(&puppet);
+}
+
 /* Another puppet plays the filer of the first one. */
 
 static struct puppet_daemon filer;
@@ -1137,6 +1178,8 @@ int main(void)
 		TEST_FILER(what_a_lost_lane_had_completed_is_reported),
 		TEST_FILER(released_memory_is_not_touched_in_the_file_lane),
 		cmocka_unit_test_setup_teardown(a_future_outlives_its_daemons, start_puppet, NULL),
+		cmocka_unit_test_setup_teardown(a_flush_waits_for_what_is_to_be_repeated,
+						start_puppet, NULL),
 	};
 
 	alarm(500); /* less than FOREVER */
