@@ -101,18 +101,23 @@ static void refused(struct vdm_ring *ring, uint32_t connection)
 		   vdm_last_error());
 }
 
+static unsigned ms_to(int64_t end)
+{
+	const int64_t now = coarse_ms();
+
+	return now < end ? (unsigned)(end - now) : 0;
+}
+
 /* Returns whether to try again. */
-static bool try(struct vdm_ring *ring, unsigned patience_ms)
+static bool try(struct vdm_ring *ring, int64_t patience_ends)
 {
 	struct connection *c = &ring->client->connection;
 	int result = -ENOTCONN;
 
 	/* another thread's conversation may last */
-	if (ring->patience_ms > 0)
-		pthread_mutex_lock(&c->talk);
-	else if (pthread_mutex_trylock(&c->talk))
+	if (!connection_lock_talk(c, ring->patience_ms > 0 ? ms_to(patience_ends) : 0))
 		return false;
-	connection_reopen(c, patience_ms);
+	connection_reopen(c, ms_to(patience_ends));
 
 	const bool open = c->state == CONNECTION_OPEN;
 
@@ -138,19 +143,11 @@ void ring_come_back(struct vdm_ring *ring)
 	const int64_t patience_ends =
 		begin + (ring->patience_ms > SHORT_PATIENCE_MS ? (int64_t)ring->patience_ms
 							       : SHORT_PATIENCE_MS);
-	int64_t now = begin;
 
 	if (!recovers(ring) || (ring->patience_ms == 0 && begin < ring->next_look_ms))
 		return;
-	for (unsigned tries = 0; tries < MOST_TRIES; tries++) {
-		if (!try(ring, now < patience_ends ? (unsigned)(patience_ends - now) : 0))
-			break;
-		now = coarse_ms();
-	}
-	now = coarse_ms();
-
-	const int64_t spent = now - begin;
-
-	ring->patience_ms -= spent < ring->patience_ms ? (unsigned)spent : ring->patience_ms;
-	ring->next_look_ms = ring_next_look(begin, now);
+	for (unsigned tries = 0; tries < MOST_TRIES && try(ring, patience_ends); tries++)
+		;
+	ring_spend_patience(ring, begin);
+	ring->next_look_ms = ring_next_look(begin, coarse_ms());
 }

@@ -689,6 +689,23 @@ static void a_peek_does_not_wait_for_another_threads_conversation(void **state)
 	assert_true(is_copied(0));
 }
 
+/* A wait does not overrun its timeout for that either. */
+static void a_wait_waits_for_another_threads_conversation_for_its_time(void **state)
+{
+	const struct timespec timeout = {.tv_nsec = 20000000};
+	struct vdm_cqe *cqe;
+
+	(void)state;
+	submit_copies(1);
+	puppet_hang_up(&puppet);
+	pthread_mutex_lock(&client->connection.talk);
+	assert_int_equal(vdm_ring_wait_cqes(ring, &cqe, 1, &timeout), 0);
+	assert_int_equal(ring->patience_ms, 0);
+	pthread_mutex_unlock(&client->connection.talk);
+	expect_completion(0, 0, 0);
+	assert_true(is_copied(0));
+}
+
 /* The ring alone has hung up: the daemon keeps the session. */
 static void a_ring_that_alone_has_hung_up_is_replaced(void **state)
 {
@@ -1079,15 +1096,20 @@ static int tear_down_filer(void **state)
 	return 0;
 }
 
-static void submit_to_file(unsigned i, const char *from)
+static void submit_to_file_without_patience(unsigned i, const char *from)
 {
 	struct vdm_sqe *sqe = vdm_ring_get_sqe(ring);
 
 	vdm_prep_memcpy(sqe, file_memory + i * SIZE, from, SIZE - i, 0);
 	sqe->user_data = 100 + i;
 	ring->next_filer_ms = 0;
-	ring->patience_ms = FOREVER; /* the puppet's answer may take long */
 	assert_int_equal(vdm_ring_submit(ring), 1);
+}
+
+static void submit_to_file(unsigned i, const char *from)
+{
+	ring->patience_ms = FOREVER; /* the puppet's answer may take long */
+	submit_to_file_without_patience(i, from);
 	ring->patience_ms = 0;
 }
 
@@ -1110,6 +1132,24 @@ static void what_a_lost_lane_had_completed_is_reported(void **state)
 	puppet_complete(&filer, filer.first + 1, 0, 0);
 	expect_completion(1, 1, 0);
 	expect_completion(2, 2, 0);
+}
+
+static void a_submit_to_a_file_does_not_wait_for_another_threads_conversation(void **state)
+{
+	struct vdm_cqe *cqe;
+
+	(void)state;
+	pthread_mutex_lock(&client->connection.talk);
+	submit_to_file_without_patience(0, memory);
+	pthread_mutex_unlock(&client->connection.talk);
+	assert_int_equal(vdm_ring_wait_cqe(ring, &cqe), 0);
+	expect_completion(0, 0, 0);
+	assert_int_equal(counters().file_offloaded, 0);
+	submit_to_file(1, memory);
+	puppet_await(&filer, VDM_MESSAGE_RING_START, 1);
+	assert_int_equal(puppet_published(&filer), 1);
+	puppet_complete(&filer, filer.first, 0, 0);
+	expect_completion(1, 1, 0);
 }
 
 static void released_memory_is_not_touched_in_the_file_lane(void **state)
@@ -1165,6 +1205,7 @@ int main(void)
 		TEST(patience_is_used_up),
 		TEST(a_peek_does_not_wait),
 		TEST(a_peek_does_not_wait_for_another_threads_conversation),
+		TEST(a_wait_waits_for_another_threads_conversation_for_its_time),
 		TEST(a_ring_that_alone_has_hung_up_is_replaced),
 		TEST(a_porter_that_outlasts_its_daemon_is_not_asked),
 		TEST_ALONE(the_position_wraps),
@@ -1176,6 +1217,7 @@ int main(void)
 		TEST(a_cancelled_wait_leaves_no_patience),
 		TEST(a_region_is_removed_by_the_number_that_it_has_then),
 		TEST_FILER(what_a_lost_lane_had_completed_is_reported),
+		TEST_FILER(a_submit_to_a_file_does_not_wait_for_another_threads_conversation),
 		TEST_FILER(released_memory_is_not_touched_in_the_file_lane),
 		cmocka_unit_test_setup_teardown(a_future_outlives_its_daemons, start_puppet, NULL),
 		cmocka_unit_test_setup_teardown(a_flush_waits_for_what_is_to_be_repeated,
