@@ -844,6 +844,22 @@ static void the_descriptor_tells_of_what_comes_from_the_next_daemon(void **state
 	expect_completion(0, 0, 0);
 }
 
+/* A thread may be sleeping for the hang-up that another one, of a mover, has found. */
+static void the_descriptor_tells_of_a_hangup_that_was_found(void **state)
+{
+	const int fd = vdm_ring_eventfd(ring);
+
+	(void)state;
+	submit_copies(1);
+	expect_no_completion(); /* which arms it */
+	puppet_refuse(&puppet, VDM_MESSAGE_HELLO, -EPROTONOSUPPORT);
+	puppet_hang_up(&puppet);
+	while (ring->connected)
+		ring_poll(ring);
+	await_readable(fd);
+	expect_completion(0, 0, 0);
+}
+
 static void the_descriptor_tells_of_what_was_recovered_here(void **state)
 {
 	const int fd = vdm_ring_eventfd(ring);
@@ -1212,6 +1228,7 @@ int main(void)
 		TEST_ALONE(the_position_is_not_valid),
 		TEST(the_descriptor_outlives_three_daemons),
 		TEST(the_descriptor_tells_of_what_comes_from_the_next_daemon),
+		TEST(the_descriptor_tells_of_a_hangup_that_was_found),
 		TEST(the_descriptor_tells_of_what_was_recovered_here),
 		TEST(a_child_disturbs_nothing),
 		TEST(a_cancelled_wait_leaves_no_patience),
