@@ -63,7 +63,7 @@ static void look_at(struct vdm_ring *ring, struct vdm_ring *side)
 
 void ring_look_for_hangup(struct vdm_ring *ring)
 {
-	if (ring_in_flight(ring) + ring_files_in_flight(ring) == 0 ||
+	if ((ring_in_flight(ring) + ring_files_in_flight(ring) == 0 && !ring_outlived(ring)) ||
 	    ++ring->hangup_looks % PEEKS_PER_CLOCK != 0)
 		return;
 

@@ -8,6 +8,7 @@
 #include "file_lane.h"
 #include "fork.h"
 #include "ring_local.h"
+#include "ring_progress.h"
 #include "ring_publish.h"
 #include "ring_recovery.h"
 
@@ -327,6 +328,8 @@ static inline void advance(struct vdm_ring *ring)
 
 void ring_advance_waiting(struct vdm_ring *ring)
 {
+	if (ring_outlived(ring))
+		ring_look_for_hangup(ring);
 	if (!ring->connected && ring->client)
 		ring_come_back(ring);
 	for (;;) {

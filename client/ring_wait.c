@@ -249,6 +249,8 @@ static __attribute__((noinline)) int await_completions(struct vdm_ring *ring, un
 	for (unsigned turn = 1; !result; turn++) {
 		bool took = wait_take_back(ring, &wait);
 
+		if (took)
+			ring_look_for_hangup(ring);
 		if (ring_unseen(ring) < count)
 			ring_progress(ring);
 		if (ring_unseen(ring) >= count)

@@ -706,6 +706,45 @@ static void a_wait_waits_for_another_threads_conversation_for_its_time(void **st
 	assert_true(is_copied(0));
 }
 
+/* How often a test copies before it expects that the ring has noticed something. */
+#define SOON 64
+
+/* The operations of a ring run here while its client has another daemon, whose numbers the ring
+ * does not know. */
+static void a_ring_whose_client_has_met_another_daemon_follows(void **state)
+{
+	struct vdm_cqe *cqe;
+	unsigned copies = 0;
+
+	(void)state;
+	change_daemon();
+	while (ring_in_flight(ring) == 0 && copies++ < SOON) {
+		submit_copies(1);
+		if (vdm_ring_peek_cqe(ring, &cqe) == 0)
+			vdm_ring_cqe_seen(ring, cqe);
+	}
+	assert_int_equal(ring->connection, client->connection.number);
+	puppet_await(&puppet, VDM_MESSAGE_RING_START, 2);
+	complete(0, 0);
+	expect_completion(0, copies - 1, 0);
+}
+
+static void so_does_one_whose_waits_take_everything_back(void **state)
+{
+	struct vdm_cqe *cqe;
+
+	(void)state;
+	ring->spin_us = 50;
+	puppet_hang_up(&puppet);
+	for (unsigned i = 0; i < SOON && ring->connection == 1; i++) {
+		ring->eager_waits = 1;
+		submit_copies(1);
+		assert_int_equal(vdm_ring_wait_cqe(ring, &cqe), 0);
+		vdm_ring_cqe_seen(ring, cqe);
+	}
+	assert_int_equal(ring->connection, 2);
+}
+
 /* The ring alone has hung up: the daemon keeps the session. */
 static void a_ring_that_alone_has_hung_up_is_replaced(void **state)
 {
@@ -1222,6 +1261,8 @@ int main(void)
 		TEST(a_peek_does_not_wait),
 		TEST(a_peek_does_not_wait_for_another_threads_conversation),
 		TEST(a_wait_waits_for_another_threads_conversation_for_its_time),
+		TEST(a_ring_whose_client_has_met_another_daemon_follows),
+		TEST(so_does_one_whose_waits_take_everything_back),
 		TEST(a_ring_that_alone_has_hung_up_is_replaced),
 		TEST(a_porter_that_outlasts_its_daemon_is_not_asked),
 		TEST_ALONE(the_position_wraps),
