@@ -11,8 +11,8 @@ void ring_progress(struct vdm_ring *ring);
 /* Read the signals that have come, and notice a hang-up. */
 void ring_take_signals(struct vdm_ring *ring);
 
-/* Now and then, see whether the daemon has hung up: for a caller that has found nothing and does not
- * sleep, or has carried out what the daemon had not begun. */
+/* Now and then, see whether the daemon has hung up: for a caller that has found too little and
+ * does not sleep, or has carried out what the daemon had not begun. */
 void ring_look_for_hangup(struct vdm_ring *ring);
 
 /* Whether the client has met another daemon, or another filer, than the ring has. Then that has

@@ -197,8 +197,10 @@ static int wait_pause(struct vdm_ring *ring, struct wait *wait, const struct tim
 		wait->begin = now;
 		wait->deadline = deadline_after(now, timeout);
 	}
-	if (now >= wait->deadline)
+	if (now >= wait->deadline) {
+		ring_look_for_hangup(ring); /* there may have been no time to sleep */
 		return -ETIME;
+	}
 	if (wait_spins_on(ring, wait, now))
 		return 0;
 	if (now - wait->begin < ring->spin_us * 1000ll) {

@@ -709,6 +709,44 @@ static void a_wait_waits_for_another_threads_conversation_for_its_time(void **st
 /* How often a test copies before it expects that the ring has noticed something. */
 #define SOON 64
 
+/* The daemon has gone, and there is no other. */
+static void hang_up_for_good(void)
+{
+	puppet_refuse(&puppet, VDM_MESSAGE_HELLO, -EPROTONOSUPPORT);
+	puppet_hang_up(&puppet);
+}
+
+static void waits_of_no_time_notice_the_hangup(void **state)
+{
+	const struct timespec no_time = {0};
+	struct vdm_cqe *cqe;
+	int result = -ETIME;
+
+	(void)state;
+	submit_copies(1);
+	hang_up_for_good();
+	for (unsigned i = 0; i < SOON && result == -ETIME; i++)
+		result = vdm_ring_wait_cqes(ring, &cqe, 1, &no_time);
+	assert_int_equal(result, 0);
+	expect_completion(0, 0, 0);
+}
+
+static void so_do_peeks_for_more_than_there_is(void **state)
+{
+	struct vdm_cqe *cqes[2];
+	unsigned count = 0;
+
+	(void)state;
+	submit_copies(2);
+	complete(0, 0);
+	hang_up_for_good();
+	for (unsigned i = 0; i < SOON && count < 2; i++)
+		count = vdm_ring_peek_batch(ring, cqes, 2);
+	assert_int_equal(count, 2);
+	expect_completion(0, 0, 0);
+	expect_completion(1, 1, 0);
+}
+
 /* The operations of a ring run here while its client has another daemon, whose numbers the ring
  * does not know. */
 static void a_ring_whose_client_has_met_another_daemon_follows(void **state)
@@ -1261,6 +1299,8 @@ int main(void)
 		TEST(a_peek_does_not_wait),
 		TEST(a_peek_does_not_wait_for_another_threads_conversation),
 		TEST(a_wait_waits_for_another_threads_conversation_for_its_time),
+		TEST(waits_of_no_time_notice_the_hangup),
+		TEST(so_do_peeks_for_more_than_there_is),
 		TEST(a_ring_whose_client_has_met_another_daemon_follows),
 		TEST(so_does_one_whose_waits_take_everything_back),
 		TEST(a_ring_that_alone_has_hung_up_is_replaced),
