@@ -5,10 +5,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "conversation.h"
 #include "error.h"
+
+#define NS_PER_S 1000000000
 
 void connection_init(struct connection *connection, const struct vdm_options *options,
 		     struct connection *daemon, void (*welcomed)(struct connection *connection))
@@ -251,15 +254,41 @@ void connection_reopen(struct connection *c, unsigned most_ms)
 		connection_open(c, (unsigned)ms_until(deadline));
 }
 
-void connection_renew(struct connection *c, unsigned most_ms)
+bool connection_lock_talk(struct connection *c, unsigned most_ms)
 {
-	if (c->daemon)
-		pthread_mutex_lock(&c->daemon->talk);
-	pthread_mutex_lock(&c->talk);
-	connection_reopen(c, most_ms);
-	pthread_mutex_unlock(&c->talk);
+	struct timespec deadline;
+
+	if (pthread_mutex_trylock(&c->talk) == 0)
+		return true;
+	if (most_ms == 0)
+		return false;
+	/* Not pthread_mutex_clocklock(3), which ThreadSanitizer does not know before gcc 14. Where
+	 * the clock is set back, the wait ends with the conversations, which have deadlines. */
+	clock_gettime(CLOCK_REALTIME, &deadline);
+	deadline.tv_sec += most_ms / 1000;
+	deadline.tv_nsec += most_ms % 1000 * 1000000;
+	if (deadline.tv_nsec >= NS_PER_S) {
+		deadline.tv_sec++;
+		deadline.tv_nsec -= NS_PER_S;
+	}
+	return pthread_mutex_timedlock(&c->talk, &deadline) == 0;
+}
+
+bool connection_renew(struct connection *c, unsigned most_ms)
+{
+	const int64_t deadline = deadline_in(most_ms);
+	bool renewed = false;
+
+	if (c->daemon && !connection_lock_talk(c->daemon, most_ms))
+		return false;
+	if (connection_lock_talk(c, (unsigned)ms_until(deadline))) {
+		connection_reopen(c, (unsigned)ms_until(deadline));
+		pthread_mutex_unlock(&c->talk);
+		renewed = true;
+	}
 	if (c->daemon)
 		pthread_mutex_unlock(&c->daemon->talk);
+	return renewed;
 }
 
 int connection_request(struct connection *c, const struct vdm_message_header *request,

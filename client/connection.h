@@ -63,6 +63,9 @@ void connection_init(struct connection *connection, const struct vdm_options *op
 		     struct connection *daemon, void (*welcomed)(struct connection *connection));
 void connection_destroy(struct connection *connection);
 
+/* Take `talk`, and wait for it for at most so long. Returns whether that has succeeded. */
+bool connection_lock_talk(struct connection *connection, unsigned most_ms);
+
 /* The caller of these holds `talk`. */
 
 /*
@@ -97,8 +100,9 @@ int connection_tell(struct connection *connection, const struct vdm_message_head
 
 /* These take `talk` themselves. */
 
-/* connection_reopen() */
-void connection_renew(struct connection *connection, unsigned most_ms);
+/* connection_reopen(), which other threads' conversations may keep waiting for at most so long, too.
+ * Returns whether they have ended in time. */
+bool connection_renew(struct connection *connection, unsigned most_ms);
 
 /*
  * Have the daemon let go of a ring or a region that it knows through connection `number`: it

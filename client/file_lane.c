@@ -65,18 +65,28 @@ static struct vdm_ring *open_here(const struct vdm_ring *ring, int *error)
 	return lane;
 }
 
+/* Connect to the daemon and to the filer, if they can be. Returns false if another thread's
+ * conversation with one of them lasts. */
+static bool renew(struct vdm_ring *ring)
+{
+	const int64_t begin = coarse_ms();
+	bool renewed = connection_renew(&ring->client->connection, ring->patience_ms);
+
+	ring_spend_patience(ring, begin);
+	return renewed &&
+	       connection_renew(&client_filer(ring->client)->connection, ring->patience_ms);
+}
+
 /* As open_here() does. A lane of a filer that does not serve it is not connected. */
 static struct vdm_ring *open_filer(const struct vdm_ring *ring, int *error)
 {
-	struct vdm_client *client = ring->client, *filer = client_filer(client);
+	struct vdm_client *filer = client_filer(ring->client);
 	struct vdm_options options = filer->options;
 	struct vdm_ring *lane;
 
 	options.entries = ring->entries;
 	options.spin_us = ring->spin_us;
 	options.priority = ring->priority;
-	connection_renew(&client->connection, ring->patience_ms);
-	connection_renew(&filer->connection, ring->patience_ms);
 	*error = ring_daemon_open(filer, &options, &lane);
 	return *error ? NULL : lane;
 }
@@ -192,11 +202,14 @@ void file_lane_open(struct vdm_ring *ring)
 	const enum file_lane_kind kind = ring->wanted;
 	const int64_t begin = coarse_ms();
 
-	close_lane(ring, kind); /* the filer's, which has gone */
+	struct vdm_ring *lane = NULL;
 
-	struct vdm_ring *lane = kind == FILE_LANE_HERE ? open_here(ring, &ring->lane_error)
-						       : open_filer(ring, &ring->lane_error);
-
+	if (kind == FILE_LANE_HERE) {
+		lane = open_here(ring, &ring->lane_error);
+	} else if (renew(ring)) {
+		close_lane(ring, kind); /* it has gone */
+		lane = open_filer(ring, &ring->lane_error);
+	}
 	ring->lane_wanted = false;
 	if (lane) {
 		ring->lanes[kind] = lane;
@@ -327,7 +340,7 @@ static void publish_in(struct vdm_ring *ring, struct vdm_ring *lane, uint32_t co
 		int refusal = check(ring, sqe);
 
 		if (!refusal && i < ring->again)
-			refusal = ring_check_memory(ring, sqe);
+			refusal = ring_check_memory(ring, sqe, pending->newest);
 		ring->dispatched++;
 		cursor.pending->number = cursor.entry;
 		cursor.pending->sqe.flags = sqe->flags;

@@ -89,7 +89,8 @@ static struct vdm_ring *choose_ring(struct mover *mover, const struct vdm_operat
 	return mover->ring[0];
 }
 
-/* A flush goes through one ring, and has to wait for what is in flight on the other one too. */
+/* A flush goes through one ring, and has to wait for what the other one has not reported yet: in
+ * flight, or to be repeated. */
 static bool may_start(const struct mover *mover, const struct vdm_ring *ring,
 		      const struct vdm_operation *operation)
 {
@@ -98,7 +99,7 @@ static bool may_start(const struct mover *mover, const struct vdm_ring *ring,
 
 	const struct vdm_ring *other = mover->ring[ring == mover->ring[0]];
 
-	return ring_in_flight(other) == 0 && ring_files_in_flight(other) == 0;
+	return other->cqe_tail == other->submitted;
 }
 
 /* Have the poller of a running operation notified. The caller holds the lock. */

@@ -69,6 +69,12 @@ void region_table_announce(struct region_table *table)
 		announce_again(table, region);
 }
 
+/* The caller holds the connection's `talk` and `lock`. */
+static void number(struct region_table *table, struct vdm_region *region)
+{
+	region->number = ++table->numbered;
+}
+
 /* Operations name a region by its addresses, so no two regions of a client may share one. */
 static int check_distinct(const struct region_table *table, const struct vdm_region *region)
 {
@@ -95,28 +101,32 @@ int region_table_add(struct region_table *table, struct vdm_region *region)
 	if (result && result != -ENOTCONN) /* the local lane needs no daemon */
 		return result;
 	pthread_mutex_lock(&table->connection->lock);
+	number(table, region);
 	LIST_INSERT_HEAD(&table->regions, region, entry);
 	table_changed(table);
 	pthread_mutex_unlock(&table->connection->lock);
 	return 0;
 }
 
-static bool holds(const struct vdm_region *region, const char *address, size_t length)
+static bool holds(const struct vdm_region *region, uint32_t newest, const char *address,
+		  size_t length)
 {
-	return address >= region->address && length <= region->size &&
+	return (int32_t)(region->number - newest) <= 0 && address >= region->address &&
+	       length <= region->size &&
 	       (size_t)(address - region->address) <= region->size - length;
 }
 
-bool region_table_holds(struct region_table *table, const void *address, size_t length)
+bool region_table_holds(struct region_table *table, uint32_t newest, const void *address,
+			size_t length)
 {
 	const struct vdm_region *region;
 	bool found = false;
 
 	pthread_mutex_lock(&table->connection->lock);
 	LIST_FOREACH(region, &table->regions, entry)
-		found |= holds(region, address, length);
+		found |= holds(region, newest, address, length);
 	LIST_FOREACH(region, &table->files, entry)
-		found |= holds(region, address, length);
+		found |= holds(region, newest, address, length);
 	pthread_mutex_unlock(&table->connection->lock);
 	return found;
 }
@@ -133,6 +143,7 @@ void region_table_add_copy(struct region_table *table, struct vdm_region *region
 void region_table_add_file(struct region_table *table, struct vdm_region *region)
 {
 	pthread_mutex_lock(&table->connection->lock);
+	number(table, region);
 	LIST_INSERT_HEAD(&table->files, region, entry);
 	table_changed(table);
 	pthread_mutex_unlock(&table->connection->lock);

@@ -20,6 +20,7 @@ struct region_table {
 	/* A thread that changes it holds the connection's `talk` and `lock`. */
 	LIST_HEAD(, vdm_region) regions;
 	LIST_HEAD(, vdm_region) files; /* regions of files, of which the filer alone is told */
+	uint32_t numbered; /* the number of the newest region; guarded as the lists are */
 	/* Regions that a daemon has refused that came later. Guarded by the connection's `lock`. */
 	uint64_t refused;
 	/* How often the regions or the connection have changed. release; partner:
@@ -27,8 +28,12 @@ struct region_table {
 	_Atomic uint32_t changes;
 };
 
-/* Whether memory lies in a region of either kind, known to the daemon or not. */
-bool region_table_holds(struct region_table *table, const void *address, size_t length);
+/*
+ * Whether memory lies in a region of either kind, known to the daemon or not. Regions that are newer
+ * than number `newest` do not count: they may have the addresses of one that has been released.
+ */
+bool region_table_holds(struct region_table *table, uint32_t newest, const void *address,
+			size_t length);
 
 /* The caller of these holds the connection's `talk`. */
 

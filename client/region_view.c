@@ -79,6 +79,7 @@ void region_view_copy(struct region_view *view, struct region_table *table, uint
 	struct region_extent *extents = realloc(view->extents, (2 * count + 1) * sizeof *extents);
 
 	view->count = view->constant = 0;
+	view->outlived = table->connection->number != connection;
 	forget_hits(view);
 	if (extents) {
 		view->extents = extents;
@@ -95,8 +96,11 @@ void region_view_copy(struct region_view *view, struct region_table *table, uint
 						       .file = region->file,
 						       .offset = region->offset};
 
-			if (region->id && table->connection->number == connection)
+			if (region->id && table->connection->number == connection) {
 				extents[view->count++] = extent;
+				if ((int32_t)(region->number - view->newest) > 0)
+					view->newest = region->number;
+			}
 			if (!region->writable)
 				extents[view->capacity + view->constant++] = extent;
 		}

@@ -27,10 +27,15 @@ struct pending {
 	struct vdm_sqe sqe; /* what the caller has written */
 	uint32_t index;     /* of this, in vdm_ring::pending */
 	uint32_t number;    /* vdm_cqe.operation */
-	uint32_t position;  /* of its descriptor, once it is published */
-	int16_t refusal;    /* PENDING_REFUSED: its result, unless it is cancelled */
-	uint8_t state;      /* enum pending_state */
-	uint8_t deaths;     /* daemons that have gone while they had it */
+	union {
+		uint32_t position; /* of its descriptor, once it is published */
+		/* Once it is put back: number of the newest region that it can name. One that is
+		 * newer was not there when the entry was published. */
+		uint32_t newest;
+	};
+	int16_t refusal; /* PENDING_REFUSED: its result, unless it is cancelled */
+	uint8_t state;   /* enum pending_state */
+	uint8_t deaths;  /* daemons that have gone while they had it */
 };
 
 /* Which of them, see file_lane.h. */

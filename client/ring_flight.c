@@ -10,13 +10,14 @@
  * it. */
 static int carry_out(struct vdm_ring *ring, const struct vdm_sqe *sqe, uint64_t *value)
 {
+	const uint32_t newest = ring->view.newest;
 	int result;
 
 	activity_enter(&ring->activity);
 	/* Not by the descriptor: the client may be connected to another daemon already, and then
 	 * the numbers of its regions mean nothing. */
 	region_view_refresh(&ring->view, &ring->client->regions, ring->connection);
-	result = ring_check_memory(ring, sqe);
+	result = ring_check_memory(ring, sqe, newest);
 	if (!result)
 		result = ring_run_entry(ring, sqe, &ring->counters.taken_back);
 	activity_leave(&ring->activity);

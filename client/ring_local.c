@@ -22,16 +22,16 @@ int ring_run_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uin
 	return 0;
 }
 
-int ring_check_memory(const struct vdm_ring *ring, const struct vdm_sqe *sqe)
+int ring_check_memory(const struct vdm_ring *ring, const struct vdm_sqe *sqe, uint32_t newest)
 {
 	struct region_table *table = &ring->client->regions;
 	const unsigned facts = entry_facts(sqe);
 	bool known = true;
 
 	if (facts & OP_WRITES)
-		known = region_table_holds(table, sqe->dest, sqe->length);
+		known = region_table_holds(table, newest, sqe->dest, sqe->length);
 	if (known && (facts & OP_SOURCE))
-		known = region_table_holds(table, sqe->src, sqe->length);
+		known = region_table_holds(table, newest, sqe->src, sqe->length);
 	return known ? 0 : -EFAULT;
 }
 

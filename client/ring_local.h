@@ -9,9 +9,9 @@
 /* Carry out an entry that is valid, unless its destination may only be read. Returns its result. */
 int ring_run_entry(struct vdm_ring *ring, const struct vdm_sqe *sqe, _Atomic uint64_t *counter);
 
-/* Whether an entry that is dispatched again names memory that is there. Returns 0; or -EFAULT: its
- * region has been released meanwhile. */
-int ring_check_memory(const struct vdm_ring *ring, const struct vdm_sqe *sqe);
+/* Whether an entry that has been published names memory that is there, in regions up to the number
+ * `newest`. Returns 0; or -EFAULT: its region has been released meanwhile. */
+int ring_check_memory(const struct vdm_ring *ring, const struct vdm_sqe *sqe, uint32_t newest);
 
 /* Take the next entry, and report its end. */
 void ring_complete_entry(struct vdm_ring *ring, int result);

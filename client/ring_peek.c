@@ -12,12 +12,10 @@ unsigned vdm_ring_peek_batch(struct vdm_ring *ring, struct vdm_cqe **cqes, unsig
 		return 0;
 	if (ring_unseen(ring) < count)
 		ring_progress(ring);
-	if (ring_unseen(ring) == 0) {
-		if (ring->poll_fd >= 0)
-			ring_eventfd_arm(ring);
-		else
-			ring_look_for_hangup(ring);
-	}
+	if (ring_unseen(ring) == 0 && ring->poll_fd >= 0)
+		ring_eventfd_arm(ring);
+	else if (ring_unseen(ring) < count)
+		ring_look_for_hangup(ring);
 	if (count > ring_unseen(ring))
 		count = ring_unseen(ring);
 	ring_list_unseen(ring, cqes, count);

@@ -10,6 +10,7 @@
 #include "file_lane.h"
 #include "ring_flight.h"
 #include "ring_recovery.h"
+#include "ring_signal.h"
 #include "ring_submit.h"
 
 /* How often ring_look_for_hangup() looks at the socket, and how many calls pass between two looks
@@ -53,13 +54,16 @@ static void look_at(struct vdm_ring *ring, struct vdm_ring *side)
 	/* The signals are not read: another thread, of a mover, may be sleeping for them. */
 	struct pollfd event = {.fd = side->event_fd, .events = POLLRDHUP};
 
-	if (side->connected && poll(&event, 1, 0) > 0)
-		ring_lost(ring, side);
+	if (!side->connected || poll(&event, 1, 0) <= 0)
+		return;
+	ring_lost(ring, side);
+	if (ring->poll_fd >= 0) /* the hang-up can no longer wake it */
+		ring_signal_self(ring);
 }
 
 void ring_look_for_hangup(struct vdm_ring *ring)
 {
-	if (ring_in_flight(ring) + ring_files_in_flight(ring) == 0 ||
+	if ((ring_in_flight(ring) + ring_files_in_flight(ring) == 0 && !ring_outlived(ring)) ||
 	    ++ring->hangup_looks % PEEKS_PER_CLOCK != 0)
 		return;
 

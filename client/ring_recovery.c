@@ -24,11 +24,13 @@ static bool recovers(const struct vdm_ring *ring)
 	       !(ring->client->options.flags & (VDM_OPTION_NO_RECOVERY | VDM_OPTION_LOCAL_ONLY));
 }
 
-/* Put an entry in front of those that wait, in its place among those that were put back before. */
-static void put_back(struct vdm_ring *ring, struct pending *pending)
+/* Put an entry, which a side has had, in front of those that wait, in its place among those that
+ * were put back before. */
+static void put_back(struct vdm_ring *ring, const struct vdm_ring *side, struct pending *pending)
 {
 	uint32_t at = --ring->dispatched;
 
+	pending->newest = side->view.newest;
 	if (pending->deaths < UINT8_MAX)
 		pending->deaths++;
 	for (uint32_t i = 0; i < ring->again; i++, at++) {
@@ -66,7 +68,7 @@ static void put_all_back(struct vdm_ring *ring, struct vdm_ring *side)
 		if (published->state == PENDING_TAKEN_BACK)
 			ring_end_taken_back(side, published);
 		else if (published->state != PENDING_NONE)
-			put_back(ring, entry_of(ring, side, published));
+			put_back(ring, side, entry_of(ring, side, published));
 		published->state = PENDING_NONE;
 	}
 	side->contested = 0;
@@ -99,18 +101,23 @@ static void refused(struct vdm_ring *ring, uint32_t connection)
 		   vdm_last_error());
 }
 
+static unsigned ms_to(int64_t end)
+{
+	const int64_t now = coarse_ms();
+
+	return now < end ? (unsigned)(end - now) : 0;
+}
+
 /* Returns whether to try again. */
-static bool try(struct vdm_ring *ring, unsigned patience_ms)
+static bool try(struct vdm_ring *ring, int64_t patience_ends)
 {
 	struct connection *c = &ring->client->connection;
 	int result = -ENOTCONN;
 
 	/* another thread's conversation may last */
-	if (ring->patience_ms > 0)
-		pthread_mutex_lock(&c->talk);
-	else if (pthread_mutex_trylock(&c->talk))
+	if (!connection_lock_talk(c, ring->patience_ms > 0 ? ms_to(patience_ends) : 0))
 		return false;
-	connection_reopen(c, patience_ms);
+	connection_reopen(c, ms_to(patience_ends));
 
 	const bool open = c->state == CONNECTION_OPEN;
 
@@ -139,19 +146,11 @@ void ring_come_back(struct vdm_ring *ring)
 	const int64_t patience_ends =
 		begin + (ring->patience_ms > SHORT_PATIENCE_MS ? (int64_t)ring->patience_ms
 							       : SHORT_PATIENCE_MS);
-	int64_t now = begin;
 
 	if (!recovers(ring) || (ring->patience_ms == 0 && begin < ring->next_look_ms))
 		return;
-	for (unsigned tries = 0; tries < MOST_TRIES; tries++) {
-		if (!try(ring, now < patience_ends ? (unsigned)(patience_ends - now) : 0))
-			break;
-		now = coarse_ms();
-	}
-	now = coarse_ms();
-
-	const int64_t spent = now - begin;
-
-	ring->patience_ms -= spent < ring->patience_ms ? (unsigned)spent : ring->patience_ms;
-	ring->next_look_ms = ring_next_look(begin, now);
+	for (unsigned tries = 0; tries < MOST_TRIES && try(ring, patience_ends); tries++)
+		;
+	ring_spend_patience(ring, begin);
+	ring->next_look_ms = ring_next_look(begin, coarse_ms());
 }

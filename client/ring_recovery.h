@@ -24,6 +24,7 @@
 #ifndef VDM_CLIENT_RING_RECOVERY_H
 #define VDM_CLIENT_RING_RECOVERY_H
 
+#include "coarse_clock.h"
 #include "ring.h"
 
 /*
@@ -51,6 +52,14 @@ static inline int64_t ring_next_look(int64_t begin, int64_t end)
 	const int64_t pause = (end - begin) * RING_LOOK_SHARE;
 
 	return end + (pause > RING_LOOK_MS ? pause : RING_LOOK_MS);
+}
+
+/* Take the time since `begin` (ms, CLOCK_MONOTONIC) off ring->patience_ms. */
+static inline void ring_spend_patience(struct vdm_ring *ring, int64_t begin)
+{
+	const int64_t spent = coarse_ms() - begin;
+
+	ring->patience_ms -= spent < ring->patience_ms ? (unsigned)spent : ring->patience_ms;
 }
 
 /* Whether a daemon may be given an entry that is dispatched again. */

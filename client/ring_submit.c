@@ -8,6 +8,7 @@
 #include "file_lane.h"
 #include "fork.h"
 #include "ring_local.h"
+#include "ring_progress.h"
 #include "ring_publish.h"
 #include "ring_recovery.h"
 
@@ -88,6 +89,21 @@ bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, siz
 	       (!src || region_view_find(&ring->view, REGION_SOURCE, src, n, &unused));
 }
 
+/* Check the memory of entry `i` of those that are about to be dispatched, if it has been dispatched
+ * before. Returns 0 or -EFAULT. */
+static int check_again(const struct vdm_ring *ring, uint32_t i, const struct pending *pending)
+{
+	return i < ring->again ? ring_check_memory(ring, &pending->sqe, pending->newest) : 0;
+}
+
+/* Whether a daemon may be given entry `i` of those that wait. */
+static bool may_give(const struct vdm_ring *ring, uint32_t i)
+{
+	const struct pending *pending = ring_pending(ring, ring->dispatched + i);
+
+	return ring_may_repeat(pending) && !check_again(ring, i, pending);
+}
+
 /* Take `count` entries in the local lane. If one fails, those that are linked to it are
  * cancelled. */
 static void run_here(struct vdm_ring *ring, uint32_t count, enum lane lane)
@@ -98,12 +114,13 @@ static void run_here(struct vdm_ring *ring, uint32_t count, enum lane lane)
 	int failed = 0;
 
 	for (uint32_t i = 0; i < count; i++) {
-		const struct vdm_sqe *sqe = ring_entry(ring, ring->dispatched);
+		const struct pending *pending = ring_pending(ring, ring->dispatched);
+		const struct vdm_sqe *sqe = &pending->sqe;
 		bool unused;
 		int result = check(ring, sqe, &unused);
 
-		if (!result && i < ring->again)
-			result = ring_check_memory(ring, sqe);
+		if (!result)
+			result = check_again(ring, i, pending);
 		if (failed)
 			result = -ECANCELED;
 		else if (result == 0)
@@ -147,7 +164,7 @@ static __attribute__((noinline)) bool advance_chain(struct vdm_ring *ring, uint6
 		enum lane own = check(ring, sqe, &of_file) ? LANE_SMALL
 							   : choose_lane(ring, sqe, true, &unused);
 
-		if (!ring_may_repeat(ring_pending(ring, ring->dispatched + length - 1)))
+		if (!may_give(ring, length - 1))
 			own = LANE_DISCONNECTED;
 		if (own != LANE_REMOTE)
 			lane = own;
@@ -200,7 +217,7 @@ static
 				 ? LANE_SMALL
 				 : choose_lane(ring, sqe, !ring_order_settled(ring), slot);
 
-	if (!ring_may_repeat(cursor.pending))
+	if (!may_give(ring, 0))
 		lane = LANE_DISCONNECTED;
 	if (of_file)
 		return file_lane_advance(ring, 1, ordered);
@@ -311,6 +328,8 @@ static inline void advance(struct vdm_ring *ring)
 
 void ring_advance_waiting(struct vdm_ring *ring)
 {
+	if (ring_outlived(ring))
+		ring_look_for_hangup(ring);
 	if (!ring->connected && ring->client)
 		ring_come_back(ring);
 	for (;;) {

@@ -197,8 +197,10 @@ static int wait_pause(struct vdm_ring *ring, struct wait *wait, const struct tim
 		wait->begin = now;
 		wait->deadline = deadline_after(now, timeout);
 	}
-	if (now >= wait->deadline)
+	if (now >= wait->deadline) {
+		ring_look_for_hangup(ring); /* there may have been no time to sleep */
 		return -ETIME;
+	}
 	if (wait_spins_on(ring, wait, now))
 		return 0;
 	if (now - wait->begin < ring->spin_us * 1000ll) {
@@ -249,6 +251,8 @@ static __attribute__((noinline)) int await_completions(struct vdm_ring *ring, un
 	for (unsigned turn = 1; !result; turn++) {
 		bool took = wait_take_back(ring, &wait);
 
+		if (took)
+			ring_look_for_hangup(ring);
 		if (ring_unseen(ring) < count)
 			ring_progress(ring);
 		if (ring_unseen(ring) >= count)

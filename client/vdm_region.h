@@ -22,6 +22,7 @@ struct vdm_region {
 	uint64_t offset; /* in its file; 0 of a memfd */
 	bool mapped;     /* by the library: to be unmapped */
 	uint32_t id;     /* from the daemon; 0: unknown there. Guarded as the list is. */
+	uint32_t number; /* of this region: the client's first is 1. A copy has its original's. */
 	/* Its copy among the regions of client->filer, with the filer's id. NULL: there is none.
 	 * Guarded by the connection's `talk`. */
 	struct vdm_region *in_filer;

@@ -11,15 +11,19 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <libvdm.h>
+#include <libvdm-miniasync/libminiasync/data_mover_threads.h>
 
 #include "client/client.h"
+#include "client/mover.h"
 #include "client/ring.h"
 #include "client/ring_progress.h"
 #include "client/ring_recovery.h"
@@ -400,6 +404,59 @@ static void nor_with_another_daemon(void **state)
 	with_released(false, true);
 }
 
+/* The addresses of a region that was released are those of a newer one, which the operation must
+ * not touch. */
+static void with_replaced(bool returns)
+{
+	struct vdm_region *other, *newer;
+	struct vdm_sqe *sqe = vdm_ring_get_sqe(ring);
+	const int fd = memfd_create("newer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_int_equal(ftruncate(fd, SIZE), 0);
+	assert_int_equal(vdm_region_alloc(client, SIZE, &other), 0);
+
+	char *address = vdm_region_address(other);
+
+	vdm_prep_memcpy(sqe, address, memory, SIZE, 0);
+	sqe->user_data = 100;
+	assert_int_equal(vdm_ring_submit(ring), 1);
+	if (!returns)
+		puppet_refuse(&puppet, VDM_MESSAGE_HELLO, -EPROTONOSUPPORT);
+	puppet_hang_up(&puppet);
+	assert_int_equal(vdm_region_release(other), 0);
+	assert_ptr_equal(mmap(address, SIZE, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0),
+			 address);
+	assert_int_equal(vdm_region_import(client, fd, address, SIZE, 0, &newer), 0);
+	if (returns)
+		connection_renew(&client->connection, FOREVER);
+	notice();
+	assert_int_equal(ring->connected, returns);
+	expect_completion(0, 0, -EFAULT);
+	assert_int_equal(address[0], 0);
+	vdm_prep_memcpy(vdm_ring_get_sqe(ring), address, memory, SIZE, 0);
+	assert_int_equal(vdm_ring_submit(ring), 1);
+	if (returns)
+		assert_int_equal(puppet_published(&puppet), 1); /* this one alone */
+	else
+		assert_int_equal(address[0], 'a');
+	assert_int_equal(vdm_region_release(newer), 0);
+	munmap(address, SIZE);
+	close(fd);
+}
+
+static void a_newer_region_at_its_addresses_is_not_touched(void **state)
+{
+	(void)state;
+	with_replaced(false);
+}
+
+static void nor_by_another_daemon(void **state)
+{
+	(void)state;
+	with_replaced(true);
+}
+
 static void overlapping(unsigned published)
 {
 	vdm_prep_memmove(vdm_ring_get_sqe(ring), memory + 1, memory, SIZE, 0);
@@ -653,6 +710,100 @@ static void a_daemon_that_ends_before_it_answers_is_followed_by_another(void **s
 	assert_int_equal(counters().recovered_here, 0);
 }
 
+/* A wait does not overrun its timeout for that either. */
+static void a_wait_waits_for_another_threads_conversation_for_its_time(void **state)
+{
+	const struct timespec timeout = {.tv_nsec = 20000000};
+	struct vdm_cqe *cqe;
+
+	(void)state;
+	submit_copies(1);
+	puppet_hang_up(&puppet);
+	pthread_mutex_lock(&client->connection.talk);
+	assert_int_equal(vdm_ring_wait_cqes(ring, &cqe, 1, &timeout), 0);
+	assert_int_equal(ring->patience_ms, 0);
+	pthread_mutex_unlock(&client->connection.talk);
+	expect_completion(0, 0, 0);
+	assert_true(is_copied(0));
+}
+
+/* How often a test copies before it expects that the ring has noticed something. */
+#define SOON 64
+
+/* The daemon has gone, and there is no other. */
+static void hang_up_for_good(void)
+{
+	puppet_refuse(&puppet, VDM_MESSAGE_HELLO, -EPROTONOSUPPORT);
+	puppet_hang_up(&puppet);
+}
+
+static void waits_of_no_time_notice_the_hangup(void **state)
+{
+	const struct timespec no_time = {0};
+	struct vdm_cqe *cqe;
+	int result = -ETIME;
+
+	(void)state;
+	submit_copies(1);
+	hang_up_for_good();
+	for (unsigned i = 0; i < SOON && result == -ETIME; i++)
+		result = vdm_ring_wait_cqes(ring, &cqe, 1, &no_time);
+	assert_int_equal(result, 0);
+	expect_completion(0, 0, 0);
+}
+
+static void so_do_peeks_for_more_than_there_is(void **state)
+{
+	struct vdm_cqe *cqes[2];
+	unsigned count = 0;
+
+	(void)state;
+	submit_copies(2);
+	complete(0, 0);
+	hang_up_for_good();
+	for (unsigned i = 0; i < SOON && count < 2; i++)
+		count = vdm_ring_peek_batch(ring, cqes, 2);
+	assert_int_equal(count, 2);
+	expect_completion(0, 0, 0);
+	expect_completion(1, 1, 0);
+}
+
+/* The operations of a ring run here while its client has another daemon, whose numbers the ring
+ * does not know. */
+static void a_ring_whose_client_has_met_another_daemon_follows(void **state)
+{
+	struct vdm_cqe *cqe;
+	unsigned copies = 0;
+
+	(void)state;
+	change_daemon();
+	while (ring_in_flight(ring) == 0 && copies++ < SOON) {
+		submit_copies(1);
+		if (vdm_ring_peek_cqe(ring, &cqe) == 0)
+			vdm_ring_cqe_seen(ring, cqe);
+	}
+	assert_int_equal(ring->connection, client->connection.number);
+	puppet_await(&puppet, VDM_MESSAGE_RING_START, 2);
+	complete(0, 0);
+	expect_completion(0, copies - 1, 0);
+}
+
+static void so_does_one_whose_waits_take_everything_back(void **state)
+{
+	struct vdm_cqe *cqe;
+
+	(void)state;
+	ring->spin_us = 50;
+	puppet_hang_up(&puppet);
+	for (unsigned i = 0; i < SOON && ring->connection == 1; i++) {
+		ring->eager_waits = 1;
+		submit_copies(1);
+		assert_int_equal(vdm_ring_wait_cqe(ring, &cqe), 0);
+		vdm_ring_cqe_seen(ring, cqe);
+	}
+	assert_int_equal(ring->connection, 2);
+}
+
 /* The ring alone has hung up: the daemon keeps the session. */
 static void a_ring_that_alone_has_hung_up_is_replaced(void **state)
 {
@@ -787,6 +938,22 @@ static void the_descriptor_tells_of_what_comes_from_the_next_daemon(void **state
 	assert_int_equal(atomic_load(&ring->client_line->wanted), ring->cq_position + 1);
 	assert_int_not_equal(atomic_load(&ring->client_line->arm), 0);
 	complete(0, 0);
+	await_readable(fd);
+	expect_completion(0, 0, 0);
+}
+
+/* A thread may be sleeping for the hang-up that another one, of a mover, has found. */
+static void the_descriptor_tells_of_a_hangup_that_was_found(void **state)
+{
+	const int fd = vdm_ring_eventfd(ring);
+
+	(void)state;
+	submit_copies(1);
+	expect_no_completion(); /* which arms it */
+	puppet_refuse(&puppet, VDM_MESSAGE_HELLO, -EPROTONOSUPPORT);
+	puppet_hang_up(&puppet);
+	while (ring->connected)
+		ring_poll(ring);
 	await_readable(fd);
 	expect_completion(0, 0, 0);
 }
@@ -1017,6 +1184,44 @@ static void a_future_outlives_its_daemons(void **state)
 	puppet_stop(&puppet);
 }
 
+/* A flush goes through one ring of a mover, and a copy that it has to wait for through the other
+ * one. */
+static void a_flush_waits_for_what_is_to_be_repeated(void **state)
+{
+	(void)state;
+	setenv("VDM_SOCKET", puppet.path, 1);
+
+	struct data_mover_threads *mover =
+		vdm_miniasync_threads_new(1, ENTRIES, FUTURE_NOTIFIER_NONE);
+	const struct mover *base = (struct mover *)mover;
+
+	assert_non_null(mover);
+	client = vdm_client_default();
+	assert_int_equal(vdm_region_alloc(client, 2 * ENTRIES * SIZE, &region), 0);
+	memory = vdm_region_address(region);
+	base->ring[1]->threshold = 1;
+
+	struct vdm *vdm = data_mover_threads_get_vdm(mover);
+	struct vdm_operation_future copy = vdm_memcpy(vdm, dest(0), memory, SIZE, 0);
+	struct vdm_operation_future flush = vdm_flush(vdm, dest(0), SIZE, 0);
+
+	future_poll(FUTURE_AS_RUNNABLE(&copy), NULL);
+	puppet_await(&puppet, VDM_MESSAGE_RING_START, 1);
+	assert_int_equal(puppet_published(&puppet), 1);
+	change_daemon();
+	while (counters().repeated < 1)
+		future_poll(FUTURE_AS_RUNNABLE(&flush), NULL);
+	assert_int_equal(base->ring[0]->got, 0);
+	puppet_await(&puppet, VDM_MESSAGE_RING_START, 2);
+	complete(0, 0);
+	FUTURE_BUSY_POLL(&copy);
+	FUTURE_BUSY_POLL(&flush);
+	assert_int_equal(base->ring[0]->got, 1);
+	data_mover_threads_delete(mover);
+	vdm_region_release(region);
+	puppet_stop(&puppet);
+}
+
 /* Another puppet plays the filer of the first one. */
 
 static struct puppet_daemon filer;
@@ -1057,15 +1262,20 @@ static int tear_down_filer(void **state)
 	return 0;
 }
 
-static void submit_to_file(unsigned i, const char *from)
+static void submit_to_file_without_patience(unsigned i, const char *from)
 {
 	struct vdm_sqe *sqe = vdm_ring_get_sqe(ring);
 
 	vdm_prep_memcpy(sqe, file_memory + i * SIZE, from, SIZE - i, 0);
 	sqe->user_data = 100 + i;
 	ring->next_filer_ms = 0;
-	ring->patience_ms = FOREVER; /* the puppet's answer may take long */
 	assert_int_equal(vdm_ring_submit(ring), 1);
+}
+
+static void submit_to_file(unsigned i, const char *from)
+{
+	ring->patience_ms = FOREVER; /* the puppet's answer may take long */
+	submit_to_file_without_patience(i, from);
 	ring->patience_ms = 0;
 }
 
@@ -1088,6 +1298,24 @@ static void what_a_lost_lane_had_completed_is_reported(void **state)
 	puppet_complete(&filer, filer.first + 1, 0, 0);
 	expect_completion(1, 1, 0);
 	expect_completion(2, 2, 0);
+}
+
+static void a_submit_to_a_file_does_not_wait_for_another_threads_conversation(void **state)
+{
+	struct vdm_cqe *cqe;
+
+	(void)state;
+	pthread_mutex_lock(&client->connection.talk);
+	submit_to_file_without_patience(0, memory);
+	pthread_mutex_unlock(&client->connection.talk);
+	assert_int_equal(vdm_ring_wait_cqe(ring, &cqe), 0);
+	expect_completion(0, 0, 0);
+	assert_int_equal(counters().file_offloaded, 0);
+	submit_to_file(1, memory);
+	puppet_await(&filer, VDM_MESSAGE_RING_START, 1);
+	assert_int_equal(puppet_published(&filer), 1);
+	puppet_complete(&filer, filer.first, 0, 0);
+	expect_completion(1, 1, 0);
 }
 
 static void released_memory_is_not_touched_in_the_file_lane(void **state)
@@ -1128,6 +1356,8 @@ int main(void)
 		TEST(a_released_destination_is_not_touched),
 		TEST(a_released_source_is_not_touched),
 		TEST(nor_with_another_daemon),
+		TEST(a_newer_region_at_its_addresses_is_not_touched),
+		TEST(nor_by_another_daemon),
 		TEST(overlapping_ranges_are_moved_here),
 		TEST_ALONE(overlapping_ranges_go_to_the_daemon_without_recovery),
 		TEST_ALONE(without_recovery_operations_fail),
@@ -1142,12 +1372,18 @@ int main(void)
 		TEST(a_peek_does_not_wait),
 		TEST(a_peek_does_not_wait_for_another_threads_conversation),
 		TEST(a_daemon_that_ends_before_it_answers_is_followed_by_another),
+		TEST(a_wait_waits_for_another_threads_conversation_for_its_time),
+		TEST(waits_of_no_time_notice_the_hangup),
+		TEST(so_do_peeks_for_more_than_there_is),
+		TEST(a_ring_whose_client_has_met_another_daemon_follows),
+		TEST(so_does_one_whose_waits_take_everything_back),
 		TEST(a_ring_that_alone_has_hung_up_is_replaced),
 		TEST(a_porter_that_outlasts_its_daemon_is_not_asked),
 		TEST_ALONE(the_position_wraps),
 		TEST_ALONE(the_position_is_not_valid),
 		TEST(the_descriptor_outlives_three_daemons),
 		TEST(the_descriptor_tells_of_what_comes_from_the_next_daemon),
+		TEST(the_descriptor_tells_of_a_hangup_that_was_found),
 		TEST(the_descriptor_tells_of_what_was_recovered_here),
 		TEST(a_child_disturbs_nothing),
 		TEST(a_cancelled_wait_leaves_no_patience),
@@ -1155,8 +1391,11 @@ int main(void)
 		TEST(a_wait_is_patient_with_a_daemon_that_lets_go),
 		TEST(a_region_is_removed_by_the_number_that_it_has_then),
 		TEST_FILER(what_a_lost_lane_had_completed_is_reported),
+		TEST_FILER(a_submit_to_a_file_does_not_wait_for_another_threads_conversation),
 		TEST_FILER(released_memory_is_not_touched_in_the_file_lane),
 		cmocka_unit_test_setup_teardown(a_future_outlives_its_daemons, start_puppet, NULL),
+		cmocka_unit_test_setup_teardown(a_flush_waits_for_what_is_to_be_repeated,
+						start_puppet, NULL),
 	};
 
 	alarm(500); /* less than FOREVER */
