@@ -266,7 +266,7 @@ bool connection_lock_talk(struct connection *c, unsigned most_ms)
 	 * the clock is set back, the wait ends with the conversations, which have deadlines. */
 	clock_gettime(CLOCK_REALTIME, &deadline);
 	deadline.tv_sec += most_ms / 1000;
-	deadline.tv_nsec += most_ms % 1000 * 1000000;
+	deadline.tv_nsec += most_ms % 1000 * 1000000L;
 	if (deadline.tv_nsec >= NS_PER_S) {
 		deadline.tv_sec++;
 		deadline.tv_nsec -= NS_PER_S;

@@ -100,7 +100,7 @@ int connection_tell(struct connection *connection, const struct vdm_message_head
 
 /* These take `talk` themselves. */
 
-/* connection_reopen(), which other threads' conversations may keep waiting for at most so long, too.
+/* connection_reopen(), which waits for other threads' conversations for at most so long, too.
  * Returns whether they have ended in time. */
 bool connection_renew(struct connection *connection, unsigned most_ms);
 

@@ -29,8 +29,8 @@ struct region_table {
 };
 
 /*
- * Whether memory lies in a region of either kind, known to the daemon or not. Regions that are newer
- * than number `newest` do not count: they may have the addresses of one that has been released.
+ * Whether memory lies in a region of either kind, known to the daemon or not. Regions newer than
+ * number `newest` do not count: they may have the addresses of one that has been released.
  */
 bool region_table_holds(struct region_table *table, uint32_t newest, const void *address,
 			size_t length);

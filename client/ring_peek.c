@@ -4,6 +4,7 @@
 
 #include "fork.h"
 #include "ring_eventfd.h"
+#include "ring_hangup.h"
 #include "ring_progress.h"
 
 unsigned vdm_ring_peek_batch(struct vdm_ring *ring, struct vdm_cqe **cqes, unsigned count)

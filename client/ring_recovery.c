@@ -108,6 +108,12 @@ static unsigned ms_to(int64_t end)
 	return now < end ? (unsigned)(end - now) : 0;
 }
 
+/* Of descriptors or memory, mostly this process's own. */
+static bool is_shortage(int result)
+{
+	return result == -EMFILE || result == -ENOMEM;
+}
+
 /* Returns whether to try again. */
 static bool try(struct vdm_ring *ring, int64_t patience_ends)
 {
@@ -123,7 +129,7 @@ static bool try(struct vdm_ring *ring, int64_t patience_ends)
 
 	if (open && c->number != ring->refused_by)
 		result = ring_daemon_renew(ring);
-	if (result && result != -ENOTCONN)
+	if (result && result != -ENOTCONN && !is_shortage(result))
 		refused(ring, c->number);
 
 	/* this daemon has ended too: while the ring came back to it, or before it answered a

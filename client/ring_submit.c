@@ -7,8 +7,8 @@
 #include "entry.h"
 #include "file_lane.h"
 #include "fork.h"
+#include "ring_hangup.h"
 #include "ring_local.h"
-#include "ring_progress.h"
 #include "ring_publish.h"
 #include "ring_recovery.h"
 

@@ -13,6 +13,7 @@
 #include "error.h"
 #include "fork.h"
 #include "ring_eventfd.h"
+#include "ring_hangup.h"
 #include "ring_progress.h"
 #include "ring_signal.h"
 #include "ring_take_back.h"

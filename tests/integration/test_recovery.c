@@ -9,8 +9,8 @@
  *
  * Connections wait at a listener while there is no daemon, as with systemd; with --own-socket each
  * daemon opens its own socket, and there is none meanwhile. With --seconds N the daemon is killed
- * every 100 to 500 ms for so long. With --until FILE the clients use the daemon at $VDM_SOCKET until
- * there is such a file, and another program restarts it.
+ * every 100 to 500 ms for so long. With --until FILE the clients use the daemon at $VDM_SOCKET
+ * until there is such a file, and another program restarts it.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -309,7 +309,8 @@ static void use(unsigned index, void *meeting)
 	struct vdm_region *source, *dest;
 	pthread_t thread;
 
-	user = (struct user){.meeting = meeting, .index = index, .way = way_of(index), .seed = index + 1};
+	user = (struct user){
+		.meeting = meeting, .index = index, .way = way_of(index), .seed = index + 1};
 
 	const struct vdm_options options = {.size = sizeof options, .offload_threshold = 1};
 	struct data_mover_daemon *mover = data_mover_daemon_new(&options);

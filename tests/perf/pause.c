@@ -25,7 +25,7 @@
 
 #define MOST_CLIENTS 1000
 #define MOST_SAMPLES 100000
-#define SIZE 4096
+#define SIZE         4096
 #define PERIOD_US    5000
 
 /* All of it is relaxed: pacing and figures, on which no memory depends. */

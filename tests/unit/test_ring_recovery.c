@@ -599,6 +599,26 @@ static void a_ring_is_refused(void **state)
 	with_refusal(VDM_MESSAGE_RING_CREATE, -EDQUOT);
 }
 
+/* The same daemon is asked again when this process has descriptors, or memory. */
+static void a_shortage_is_no_refusal(void **state)
+{
+	(void)state;
+	submit_copies(1);
+	puppet_refuse(&puppet, VDM_MESSAGE_RING_CREATE, -EMFILE);
+	change_daemon();
+	notice();
+	assert_false(ring->connected);
+	expect_completion(0, 0, 0);
+	puppet_refuse(&puppet, VDM_MESSAGE_RING_CREATE, 0);
+	ring->next_look_ms = 0;
+	submit_copies(1);
+	assert_true(ring->connected);
+	puppet_await(&puppet, VDM_MESSAGE_RING_START, 2);
+	complete(0, 0);
+	expect_completion(0, 1, 0);
+	assert_int_equal(counters().refused, 0);
+}
+
 static void another_version_is_spoken(void **state)
 {
 	(void)state;
@@ -1365,6 +1385,7 @@ int main(void)
 		TEST(a_contested_operation_is_repeated),
 		TEST(a_contested_operation_that_was_left_to_this_side_is_done),
 		TEST(a_ring_is_refused),
+		TEST(a_shortage_is_no_refusal),
 		TEST(another_version_is_spoken),
 		TEST(a_region_is_refused),
 		TEST_ALONE(a_wait_does_not_wait_for_ever),
