@@ -513,6 +513,8 @@ static void with_refusal(enum vdm_message_type type, int error)
 	expect_completion(0, 0, 0);
 	expect_completion(1, 1, 0);
 	assert_true(is_copied(0) && is_copied(1));
+	assert_string_equal(vdm_last_error(), PUPPET_REFUSAL);
+	assert_int_equal(counters().refused, 1);
 	submit_copies(1);
 	expect_completion(0, 2, 0);
 	/* the next daemon serves */
@@ -545,6 +547,18 @@ static void another_version_is_spoken(void **state)
 	with_refusal(VDM_MESSAGE_HELLO, -EPROTONOSUPPORT);
 }
 
+static void a_feature_is_missing(void **state)
+{
+	(void)state;
+	with_refusal(VDM_MESSAGE_HELLO, -EOPNOTSUPP);
+}
+
+static void there_are_too_many_sessions(void **state)
+{
+	(void)state;
+	with_refusal(VDM_MESSAGE_HELLO, -EDQUOT);
+}
+
 static void a_region_is_refused(void **state)
 {
 	(void)state;
@@ -554,6 +568,8 @@ static void a_region_is_refused(void **state)
 	expect_completion(0, 0, 0);
 	expect_completion(1, 1, 0);
 	assert_true(is_copied(0) && is_copied(1));
+	assert_string_equal(vdm_last_error(), PUPPET_REFUSAL);
+	assert_int_equal(counters().refused, 1);
 	puppet_refuse(&puppet, VDM_MESSAGE_REGION_ADD, 0);
 	change_daemon();
 	notice();
@@ -1063,6 +1079,8 @@ int main(void)
 		TEST(a_contested_operation_that_was_left_to_this_side_is_done),
 		TEST(a_ring_is_refused),
 		TEST(another_version_is_spoken),
+		TEST(a_feature_is_missing),
+		TEST(there_are_too_many_sessions),
 		TEST(a_region_is_refused),
 		TEST_ALONE(a_wait_does_not_wait_for_ever),
 		TEST(patience_is_used_up),
