@@ -57,21 +57,35 @@ static void look_at(struct vdm_ring *ring, struct vdm_ring *side)
 		ring_lost(ring, side);
 }
 
-void ring_look_for_hangup(struct vdm_ring *ring)
+static bool is_time_to_look(struct vdm_ring *ring)
 {
-	if (ring_in_flight(ring) + ring_files_in_flight(ring) == 0 ||
-	    ++ring->hangup_looks % PEEKS_PER_CLOCK != 0)
-		return;
+	if (++ring->hangup_looks % PEEKS_PER_CLOCK != 0)
+		return false;
 
 	int64_t now = coarse_ms();
 
 	if (now - ring->hangup_looked_ms < HANGUP_LOOK_MS)
-		return;
+		return false;
 	ring->hangup_looked_ms = now;
+	return true;
+}
+
+void ring_look_for_hangup(struct vdm_ring *ring)
+{
+	if (ring_in_flight(ring) + ring_files_in_flight(ring) == 0 || !is_time_to_look(ring))
+		return;
 	WITHOUT_CANCELLATION;
 	look_at(ring, ring);
 	if (ring->lanes[FILE_LANE_FILER])
 		look_at(ring, ring->lanes[FILE_LANE_FILER]);
+}
+
+void ring_look_when_idle(struct vdm_ring *ring)
+{
+	if (ring_in_flight(ring) > ring->taken_back || !is_time_to_look(ring))
+		return;
+	WITHOUT_CANCELLATION;
+	look_at(ring, ring);
 }
 
 void ring_poll(struct vdm_ring *ring)

@@ -8,6 +8,7 @@
 #include "file_lane.h"
 #include "fork.h"
 #include "ring_local.h"
+#include "ring_progress.h"
 #include "ring_publish.h"
 #include "ring_recovery.h"
 
@@ -84,8 +85,11 @@ bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, siz
 
 	uint64_t unused;
 
-	return region_view_find(&ring->view, REGION_DESTINATION, dest, n, &unused) &&
-	       (!src || region_view_find(&ring->view, REGION_SOURCE, src, n, &unused));
+	if (region_view_find(&ring->view, REGION_DESTINATION, dest, n, &unused) &&
+	    (!src || region_view_find(&ring->view, REGION_SOURCE, src, n, &unused)))
+		return true;
+	ring_look_when_idle(ring);
+	return false;
 }
 
 /* Take `count` entries in the local lane. If one fails, those that are linked to it are
@@ -111,6 +115,8 @@ static void run_here(struct vdm_ring *ring, uint32_t count, enum lane lane)
 		failed = result;
 		ring_complete_entry(ring, result);
 	}
+	if (lane == LANE_OUTSIDE)
+		ring_look_when_idle(ring);
 }
 
 /* An entry runs in this process during a submit, wait or peek, so whatever has to complete or begin
