@@ -8,7 +8,8 @@
  * meanwhile.
  *
  * Connections wait at a listener while there is no daemon, as with systemd; with --own-socket each
- * daemon opens its own socket, and there is none meanwhile. With --until FILE the clients use the
+ * daemon opens its own socket, and there is none meanwhile. With --other-version PROGRAM every
+ * second daemon is that one, which refuses the clients. With --until FILE the clients use the
  * daemon at $VDM_SOCKET until there is such a file, and another program restarts it.
  */
 #include <errno.h>
@@ -28,19 +29,21 @@
 #include "ring_use.h"
 #include "scale.h"
 
-#define DEPTH 32
-#define SLOT  ((size_t)256 << 10)
-#define MARK  ((char)0xee) /* what the client writes when an operation is complete */
-#define KILLS 30
+#define DEPTH   32
+#define SLOT    ((size_t)256 << 10)
+#define MARK    ((char)0xee) /* what the client writes when an operation is complete */
+#define KILLS   30
+#define CHANGES 5 /* of the protocol's version, and back */
 
 /* How a client gets its next completion. The last one uses futures. */
 enum way { SLEEP, SPIN, PEEK, TIMED, EPOLL, FUTURES, WAYS };
 
 /* All of it is relaxed: pacing and figures, on which no memory depends. */
 struct meeting {
-	_Atomic unsigned completed[WAYS]; /* operations */
+	_Atomic unsigned completed[WAYS];                 /* operations */
+	_Atomic uint64_t refused[WAYS], reconnects[WAYS]; /* so far */
 	_Atomic bool over;
-	_Atomic uint64_t reconnects, repeated, here;
+	_Atomic uint64_t repeated, here;
 	_Atomic uint64_t longest_pause_ns; /* between two completions of a client */
 };
 
@@ -243,6 +246,16 @@ static void copy_by_futures(struct user *user, struct vdm *vdm)
 	runtime_delete(runtime);
 }
 
+static void publish_counters(const struct user *user)
+{
+	const struct vdm_client_counters counters = counters_of(user->client);
+
+	atomic_store_explicit(&user->meeting->refused[user->way], counters.refused,
+			      memory_order_relaxed);
+	atomic_store_explicit(&user->meeting->reconnects[user->way], counters.reconnects,
+			      memory_order_relaxed);
+}
+
 /* A region that lives for one copy, again and again. */
 static void *use_regions(void *of)
 {
@@ -259,6 +272,7 @@ static void *use_regions(void *of)
 		CHECK(run_one(ring) == 0, "a copy in a region of its own");
 		CHECK(memcmp(memory, memory + SLOT, SLOT) == 0, "wrong bytes");
 		CHECK(vdm_region_release(region) == 0, "releasing a region");
+		publish_counters(user);
 	}
 	vdm_ring_close(ring);
 	return NULL;
@@ -286,8 +300,7 @@ static void tell_counters(struct user *user)
 	const struct vdm_client_counters counters = counters_of(user->client);
 
 	CHECK(counters.failed == 0, "%u operations failed", (unsigned)counters.failed);
-	atomic_fetch_add_explicit(&user->meeting->reconnects, counters.reconnects,
-				  memory_order_relaxed);
+	publish_counters(user);
 	atomic_fetch_add_explicit(&user->meeting->repeated, counters.repeated,
 				  memory_order_relaxed);
 	atomic_fetch_add_explicit(&user->meeting->here, counters.recovered_here,
@@ -350,6 +363,20 @@ static void await_progress(struct meeting *meeting)
 			pause_ms(1);
 }
 
+/* The figure of every client is more than `least`. */
+static void await_more(_Atomic uint64_t figures[WAYS], const uint64_t least[WAYS])
+{
+	for (unsigned i = 0; i < WAYS; i++)
+		while (atomic_load_explicit(&figures[i], memory_order_relaxed) <= least[i])
+			pause_ms(1);
+}
+
+static void note(const _Atomic uint64_t figures[WAYS], uint64_t noted[WAYS])
+{
+	for (unsigned i = 0; i < WAYS; i++)
+		noted[i] = atomic_load_explicit(&figures[i], memory_order_relaxed);
+}
+
 static void start_clients(pid_t clients[WAYS], struct meeting *meeting)
 {
 	for (unsigned i = 0; i < WAYS; i++)
@@ -358,16 +385,21 @@ static void start_clients(pid_t clients[WAYS], struct meeting *meeting)
 
 static void end_clients(const pid_t clients[WAYS], struct meeting *meeting)
 {
+	uint64_t reconnects = 0, refused = 0;
+
 	await_progress(meeting);
 	atomic_store_explicit(&meeting->over, true, memory_order_relaxed);
-	for (unsigned i = 0; i < WAYS; i++)
+	for (unsigned i = 0; i < WAYS; i++) {
 		client_joined(clients[i]);
-	printf("%llu times to another daemon; %llu operations repeated there, %llu here; the longest "
-	       "pause %llu ms\n",
-	       (unsigned long long)meeting->reconnects, (unsigned long long)meeting->repeated,
-	       (unsigned long long)meeting->here,
+		reconnects += meeting->reconnects[i];
+		refused += meeting->refused[i];
+	}
+	printf("%llu times to another daemon, %llu refusals; %llu operations repeated there, %llu "
+	       "here; the longest pause %llu ms\n",
+	       (unsigned long long)reconnects, (unsigned long long)refused,
+	       (unsigned long long)meeting->repeated, (unsigned long long)meeting->here,
 	       (unsigned long long)meeting->longest_pause_ns / 1000000);
-	CHECK(meeting->reconnects > 0 && meeting->repeated + meeting->here > 0,
+	CHECK(reconnects > 0 && meeting->repeated + meeting->here > 0,
 	      "no client has noticed anything");
 }
 
@@ -407,11 +439,46 @@ static void kill_daemons(bool own_socket)
 	daemon_remove(&daemon);
 }
 
+/* A daemon that the clients cannot talk to, after one that they can, and the other way about. */
+static void change_versions(char *other)
+{
+	struct meeting *meeting = shared_between_processes(sizeof *meeting);
+	char *own = strdup(getenv("VDMD"));
+	struct daemon_process daemon;
+	pid_t clients[WAYS];
+	uint64_t before[WAYS];
+
+	daemon_prepare(&daemon);
+	daemon_listen(&daemon);
+	daemon_start(&daemon, 2);
+	start_clients(clients, meeting);
+	for (unsigned i = 0; i < (scaled(CHANGES) > 2 ? scaled(CHANGES) : 2); i++) {
+		await_progress(meeting);
+		note(meeting->refused, before);
+		daemon_kill(&daemon);
+		setenv("VDMD", other, 1);
+		daemon_start(&daemon, 2);
+		await_more(meeting->refused, before);
+		await_progress(meeting);
+		note(meeting->reconnects, before);
+		daemon_kill(&daemon);
+		setenv("VDMD", own, 1);
+		daemon_start(&daemon, 2);
+		await_more(meeting->reconnects, before);
+	}
+	end_clients(clients, meeting);
+	CHECK(daemon_stop(&daemon) == 0, "the daemon's exit status");
+	daemon_remove(&daemon);
+	free(own);
+}
+
 int main(int argc, char **argv)
 {
 	guard_against_hanging((unsigned)(100 + scaled(100)));
 	if (argc > 2 && strcmp(argv[1], "--until") == 0)
 		attend(argv[2]);
+	else if (argc > 2 && strcmp(argv[1], "--other-version") == 0)
+		change_versions(argv[2]);
 	else
 		kill_daemons(argc > 1 && strcmp(argv[1], "--own-socket") == 0);
 	return 0;
