@@ -15,10 +15,12 @@ void ring_take_signals(struct vdm_ring *ring);
  * found nothing. */
 void ring_look_for_hangup(struct vdm_ring *ring);
 
-/* The same for a caller whose operation runs in this process because the ring knows no region of it.
- * With nothing in flight but what was taken back no wait would notice, and the ring would never know
- * the regions that another ring's connection to the next daemon has given numbers. Puts nothing
- * back. */
+/*
+ * The same for a caller whose operation runs in this process because the ring knows no region of
+ * it. With nothing in flight but what was taken back no wait would notice, and the ring would never
+ * know the regions that another ring's connection to the next daemon has given numbers. Puts
+ * nothing back.
+ */
 void ring_look_when_idle(struct vdm_ring *ring);
 
 /* ring_progress(), and ring_look_for_hangup() if there is no completion. Nothing is armed. */
