@@ -83,9 +83,7 @@ int vdm_client_open(const struct vdm_options *options, struct vdm_client **clien
 		return result;
 	result = connect_first(c);
 	/* Without a daemon the local lane serves. A daemon that refuses the client is an error. */
-	bool absent = result == -ENOENT || result == -ECONNREFUSED || result == -ENOTCONN ||
-		      result == -EACCES || result == -ENOTDIR || result == -EAGAIN ||
-		      result == -ETIMEDOUT;
+	bool absent = connection_is_absence(result) || result == -EACCES;
 
 	if (result &&
 	    (!absent || (c->options.flags & VDM_OPTION_REQUIRE_DAEMON) || c->options.features)) {
@@ -203,7 +201,7 @@ int vdm_client_counters(struct vdm_client *client, struct vdm_client_counters *c
 		return fork_error();
 	pthread_mutex_lock(&client->connection.lock);
 	counters_add(&sum, &client->ended);
-	ring_count(&sum.refused, client->regions.refused);
+	ring_count(&sum.refused, client->regions.refused + client->connection.refused);
 	LIST_FOREACH(ring, &client->counters, entry)
 		counters_add(&sum, ring);
 	pthread_mutex_unlock(&client->connection.lock);

@@ -4,14 +4,23 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "coarse_clock.h"
 #include "conversation.h"
 #include "error.h"
 
 #define NS_PER_S 1000000000
+
+/*
+ * How long a refusal is believed. A greeting costs the daemon more than a look costs this side, and
+ * mostly an operator has to change something first: install the daemon's release of the library,
+ * raise a limit, add the user to the group.
+ */
+#define REFUSED_MS 1000
 
 void connection_init(struct connection *connection, const struct vdm_options *options,
 		     struct connection *daemon, void (*welcomed)(struct connection *connection))
@@ -69,6 +78,28 @@ static void hung_up(struct connection *c, int error)
 	set_state(c, CONNECTION_NONE, -1, error);
 }
 
+bool connection_is_absence(int error)
+{
+	return error == -ENOENT || error == -ECONNREFUSED || error == -ENOTCONN ||
+	       error == -ENOTDIR || error == -EAGAIN || error == -ETIMEDOUT;
+}
+
+/* The daemon has not welcomed the client. The thread has the sentence. Call this before the error
+ * becomes the connection's. */
+static void note_refusal(struct connection *c, int error)
+{
+	if (connection_is_absence(error) || conversation_may_retry(error))
+		return;
+	snprintf(c->refusal, sizeof c->refusal, "%s", vdm_last_error());
+	c->refused_until = coarse_ms() + REFUSED_MS;
+	if (error == c->error)
+		return; /* it is the same daemon, as far as this side can tell */
+	pthread_mutex_lock(&c->lock);
+	c->refused++;
+	pthread_mutex_unlock(&c->lock);
+	debug_line("a client is not served: %s", vdm_last_error());
+}
+
 static void give_up(struct connection *c, int error)
 {
 	/* the daemon ends the session, and hangs up when it has let go of everything */
@@ -84,6 +115,7 @@ static void opened(struct connection *c, int socket, int lease)
 	c->lease = lease;
 	c->error = 0;
 	c->owed = 0;
+	c->refused_until = 0;
 	c->number++;
 	pthread_mutex_unlock(&c->lock);
 	c->welcomed(c);
@@ -143,6 +175,7 @@ int connection_open(struct connection *c, unsigned most_ms)
 	} else {
 		if (fd >= 0)
 			close(fd);
+		note_refusal(c, result);
 		set_state(c, CONNECTION_NONE, -1, result);
 	}
 	return result;
@@ -159,6 +192,7 @@ static void look_for_welcome(struct connection *c, unsigned most_ms)
 			: conversation_understand(&answer, VDM_MESSAGE_WELCOME,
 						  VDM_WELCOME_FD_COUNT);
 	if (result) {
+		note_refusal(c, result);
 		hung_up(c, result);
 		return;
 	}
@@ -250,7 +284,11 @@ void connection_reopen(struct connection *c, unsigned most_ms)
 	look(c, most_ms);
 	if (c->state == CONNECTION_GIVEN_UP && c->socket < 0)
 		await_lease(c, deadline);
-	if (c->state == CONNECTION_NONE)
+	if (c->state != CONNECTION_NONE)
+		return;
+	if (coarse_ms() < c->refused_until)
+		fail(c->error, "%s", c->refusal);
+	else
 		connection_open(c, (unsigned)ms_until(deadline));
 }
 

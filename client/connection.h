@@ -39,20 +39,28 @@ struct connection {
 	 * Two locks, taken in this order. `talk` is held for a conversation, which takes as long as
 	 * the daemon likes, up to options->answer_timeout_ms. `lock` is held for moments only. The
 	 * `talk` of the connection to the daemon is taken before that of the one to a filer. A
-	 * thread that changes `state`, `socket`, `lease`, `error` or `number` holds both, so that
-	 * either is enough to read them.
+	 * thread that changes `state`, `socket`, `lease`, `error`, `number` or `refused` holds
+	 * both, so that either is enough to read them.
 	 */
 	pthread_mutex_t talk, lock;
 	enum connection_state state;
-	int socket;      /* -1: none */
-	int lease;       /* -1: none, or it has hung up */
-	int error;       /* why there is no connection */
-	uint32_t number; /* of this connection: the client's first is 1; 0: there was none */
+	int socket;       /* -1: none */
+	int lease;        /* -1: none, or it has hung up */
+	int error;        /* why there is no connection */
+	uint32_t number;  /* of this connection: the client's first is 1; 0: there was none */
+	uint64_t refused; /* greetings; further ones with the same error do not count */
 
 	/* Guarded by `talk`: */
 	struct vdm_message_welcome welcome;
 	unsigned owed; /* answers that no thread waits for any more; they come before others */
+	/* A refusal is believed for a while: why, and until when (ms, CLOCK_MONOTONIC). */
+	char refusal[VDM_REFUSAL_TEXT];
+	int64_t refused_until;
 };
+
+/* Whether an error of connection_open() says that there is no daemon, or none yet. Else there is
+ * one that does not serve this client. */
+bool connection_is_absence(int error);
 
 /* A client that can do without a daemon waits no longer than this for an answer to its greeting
  * when it opens. */
@@ -80,7 +88,8 @@ int connection_open(struct connection *connection, unsigned most_ms);
 void connection_look(struct connection *connection);
 
 /* Connect again if the daemon has gone and another one has come, or is coming: wait for its answer
- * for at most so long. For a filer as connection_open(). */
+ * for at most so long. A daemon that has refused the client is asked again after a second. For a
+ * filer as connection_open(). */
 void connection_reopen(struct connection *connection, unsigned most_ms);
 
 /*

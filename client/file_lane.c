@@ -307,8 +307,10 @@ static enum file_lane_kind choose(struct vdm_ring *ring, uint32_t count)
 			       ? FILE_LANE_FILER
 			       : FILE_LANE_HERE;
 	for (uint32_t i = 0; i < count; i++)
-		if (!suits_filer(ring, ring_pending(ring, ring->dispatched + i)))
+		if (!suits_filer(ring, ring_pending(ring, ring->dispatched + i))) {
+			ring->outside = true;
 			return FILE_LANE_HERE;
+		}
 	return FILE_LANE_FILER;
 }
 

@@ -79,7 +79,6 @@ void region_view_copy(struct region_view *view, struct region_table *table, uint
 	struct region_extent *extents = realloc(view->extents, (2 * count + 1) * sizeof *extents);
 
 	view->count = view->constant = 0;
-	view->outlived = table->connection->number != connection;
 	forget_hits(view);
 	if (extents) {
 		view->extents = extents;

@@ -36,7 +36,6 @@ struct region_view {
 	uint32_t newest;   /* number of the newest region that there has been among them */
 	uint32_t constant; /* regions that may only be read, known to the daemon or not */
 	uint32_t capacity; /* the constant ones begin at this index */
-	bool outlived;     /* the client has met another daemon since that connection */
 	bool flat;         /* there are no regions: the address is the offset in region 0 */
 	struct region_extent *extents; /* twice the capacity */
 	uint32_t file_count;           /* regions of files; mostly 0 */

@@ -85,6 +85,9 @@ struct vdm_ring {
 	unsigned patience_ms; /* how long a new daemon's answer may be waited for now */
 	int64_t next_look_ms; /* CLOCK_MONOTONIC: when to look for a new daemon */
 	uint32_t refused_by;  /* number of the connection whose daemon has refused the ring */
+	/* An operation has run in this process lately because the other side did not know its
+	 * memory. That side may have gone. */
+	bool outside;
 
 	/*
 	 * Entries that the caller has got: `dispatched` <= `submitted` <= `got`, free-running. What

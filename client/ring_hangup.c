@@ -27,7 +27,7 @@ static void look_at(struct vdm_ring *ring, struct vdm_ring *side)
 
 void ring_look_for_hangup(struct vdm_ring *ring)
 {
-	if ((ring_in_flight(ring) + ring_files_in_flight(ring) == 0 && !ring_outlived(ring)) ||
+	if ((ring_in_flight(ring) + ring_files_in_flight(ring) == 0 && !ring->outside) ||
 	    ++ring->hangup_looks % PEEKS_PER_CLOCK != 0)
 		return;
 
@@ -36,6 +36,7 @@ void ring_look_for_hangup(struct vdm_ring *ring)
 	if (now - ring->hangup_looked_ms < HANGUP_LOOK_MS)
 		return;
 	ring->hangup_looked_ms = now;
+	ring->outside = false;
 	WITHOUT_CANCELLATION;
 	look_at(ring, ring);
 	if (ring->lanes[FILE_LANE_FILER])

@@ -5,18 +5,14 @@
 
 #include "ring.h"
 
-/* Now and then, see whether the daemon has hung up: for a caller that has found too little and
- * does not sleep, or has carried out what the daemon had not begun. */
+/*
+ * Now and then, see whether the daemon has hung up: for a caller that has found too little and does
+ * not sleep, or has carried out what the daemon had not begun or does not know.
+ *
+ * A ring with nothing in flight looks only if it is `outside`. Regions have the numbers of the
+ * client's latest connection. A ring that has missed the change of daemons knows none of them, and
+ * what runs in this process for that reason would never tell it.
+ */
 void ring_look_for_hangup(struct vdm_ring *ring);
-
-/* Whether the client has met another daemon, or another filer, than the ring has. Then that has
- * gone. */
-static inline bool ring_outlived(const struct vdm_ring *ring)
-{
-	const struct vdm_ring *filer = ring->lanes[FILE_LANE_FILER];
-
-	return (ring->connected && ring->view.outlived) ||
-	       (filer && filer->connected && filer->view.outlived);
-}
 
 #endif

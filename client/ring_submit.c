@@ -85,8 +85,12 @@ bool ring_offloads(struct vdm_ring *ring, const void *dest, const void *src, siz
 
 	uint64_t unused;
 
-	return region_view_find(&ring->view, REGION_DESTINATION, dest, n, &unused) &&
-	       (!src || region_view_find(&ring->view, REGION_SOURCE, src, n, &unused));
+	if (region_view_find(&ring->view, REGION_DESTINATION, dest, n, &unused) &&
+	    (!src || region_view_find(&ring->view, REGION_SOURCE, src, n, &unused)))
+		return true;
+	ring->outside = true;
+	ring_look_for_hangup(ring);
+	return false;
 }
 
 /* Check the memory of entry `i` of those that are about to be dispatched, if it has been dispatched
@@ -128,6 +132,7 @@ static void run_here(struct vdm_ring *ring, uint32_t count, enum lane lane)
 		failed = result;
 		ring_complete_entry(ring, result);
 	}
+	ring->outside |= lane == LANE_OUTSIDE;
 }
 
 /* An entry runs in this process during a submit, wait or peek, so whatever has to complete or begin
@@ -328,7 +333,7 @@ static inline void advance(struct vdm_ring *ring)
 
 void ring_advance_waiting(struct vdm_ring *ring)
 {
-	if (ring_outlived(ring))
+	if (ring->outside)
 		ring_look_for_hangup(ring);
 	if (!ring->connected && ring->client)
 		ring_come_back(ring);

@@ -56,9 +56,10 @@ enum vdm_message_type {
 	VDM_MESSAGE_STATUS,        /* -> STATUS_REPLY */
 	VDM_MESSAGE_STATUS_REPLY,
 	VDM_MESSAGE_DONE,
-	VDM_MESSAGE_REFUSED,    /* has this number in all versions, so that advice is understood */
-	VDM_MESSAGE_RING_START, /* no answer */
-	VDM_MESSAGE_FILES,      /* -> FILES_OPENED */
+	/* has this number and layout in all versions, so that advice is understood */
+	VDM_MESSAGE_REFUSED,
+	VDM_MESSAGE_RING_START,   /* no answer */
+	VDM_MESSAGE_FILES,        /* -> FILES_OPENED */
 	VDM_MESSAGE_FILES_OPENED, /* with the socket to the filer, enum vdm_files_fd */
 	VDM_MESSAGE_FILE_ADD,     /* to a filer, with one descriptor; -> REGION_ADDED */
 	VDM_MESSAGE_TYPE_COUNT
@@ -268,7 +269,7 @@ struct vdm_message_refused {
 	int32_t error;               /* negative errno */
 	char text[VDM_REFUSAL_TEXT]; /* what was wrong and what would be right; NUL-terminated */
 };
-static_assert(sizeof(struct vdm_message_refused) == 240, "wire format");
+static_assert(sizeof(struct vdm_message_refused) == 240, "wire format, of all versions");
 
 /* Large enough for any message. */
 union vdm_message {

@@ -248,7 +248,9 @@ struct vdm_client_counters {
 	uint64_t reconnects;
 	uint64_t repeated;
 	uint64_t recovered_here;
-	uint64_t refused; /* rings and regions that the next daemon did not take: local lane */
+	/* Rings and regions that the next daemon did not take, and times that a daemon did not take
+	 * the client: local lane. */
+	uint64_t refused;
 };
 
 /* Fill in `counters`. Returns 0, -EINVAL (size is zero) or -EOWNERDEAD. */

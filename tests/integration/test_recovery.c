@@ -9,7 +9,8 @@
  *
  * Connections wait at a listener while there is no daemon, as with systemd; with --own-socket each
  * daemon opens its own socket, and there is none meanwhile. With --seconds N the daemon is killed
- * every 100 to 500 ms for so long. With --until FILE the clients use the daemon at $VDM_SOCKET
+ * every 100 to 500 ms for so long. With --other-version PROGRAM every second daemon is that one,
+ * which refuses the clients. With --until FILE a few of the clients use the daemon at $VDM_SOCKET
  * until there is such a file, and another program restarts it.
  */
 #include <errno.h>
@@ -29,26 +30,29 @@
 #include "ring_use.h"
 #include "scale.h"
 
-#define DEPTH 32
-#define SLOT  ((size_t)256 << 10)
-#define MARK  ((char)0xee) /* what the client writes when an operation is complete */
-#define KILLS 30
+#define DEPTH   32
+#define SLOT    ((size_t)256 << 10)
+#define MARK    ((char)0xee) /* what the client writes when an operation is complete */
+#define KILLS   30
+#define CHANGES 5 /* of the protocol's version, and back */
 
 /* How a client gets its next completion. Half of the clients use futures. */
 enum way { SLEEP, SPIN, PEEK, TIMED, EPOLL, FUTURES };
 
-#define CLIENTS 16
+static const enum way ways[] = {SLEEP, SPIN, PEEK,    TIMED,   EPOLL,   FUTURES, FUTURES, SLEEP,
+				SPIN,  PEEK, FUTURES, FUTURES, FUTURES, FUTURES, FUTURES, FUTURES};
 
-static enum way way_of(unsigned client)
-{
-	return client % 2 ? FUTURES : (enum way)(client / 2 % FUTURES);
-}
+#define CLIENTS (sizeof ways / sizeof *ways)
+#define FEW     6 /* of each way one */
+
+static unsigned clients = CLIENTS; /* of them, that take part */
 
 /* All of it is relaxed: pacing and figures, on which no memory depends. */
 struct meeting {
-	_Atomic unsigned completed[CLIENTS]; /* operations */
+	_Atomic unsigned completed[CLIENTS];                    /* operations */
+	_Atomic uint64_t refused[CLIENTS], reconnects[CLIENTS]; /* so far */
 	_Atomic bool over;
-	_Atomic uint64_t reconnects, repeated, here;
+	_Atomic uint64_t repeated, here;
 	_Atomic uint64_t longest_pause_ns; /* between two completions of a client */
 };
 
@@ -252,6 +256,16 @@ static void copy_by_futures(struct user *user, struct vdm *vdm)
 	runtime_delete(runtime);
 }
 
+static void publish_counters(const struct user *user)
+{
+	const struct vdm_client_counters counters = counters_of(user->client);
+
+	atomic_store_explicit(&user->meeting->refused[user->way], counters.refused,
+			      memory_order_relaxed);
+	atomic_store_explicit(&user->meeting->reconnects[user->way], counters.reconnects,
+			      memory_order_relaxed);
+}
+
 /* A region that lives for one copy, again and again. */
 static void *use_regions(void *of)
 {
@@ -268,6 +282,7 @@ static void *use_regions(void *of)
 		CHECK(run_one(ring) == 0, "a copy in a region of its own");
 		CHECK(memcmp(memory, memory + SLOT, SLOT) == 0, "wrong bytes");
 		CHECK(vdm_region_release(region) == 0, "releasing a region");
+		publish_counters(user);
 	}
 	vdm_ring_close(ring);
 	return NULL;
@@ -295,8 +310,7 @@ static void tell_counters(struct user *user)
 	const struct vdm_client_counters counters = counters_of(user->client);
 
 	CHECK(counters.failed == 0, "%u operations failed", (unsigned)counters.failed);
-	atomic_fetch_add_explicit(&user->meeting->reconnects, counters.reconnects,
-				  memory_order_relaxed);
+	publish_counters(user);
 	atomic_fetch_add_explicit(&user->meeting->repeated, counters.repeated,
 				  memory_order_relaxed);
 	atomic_fetch_add_explicit(&user->meeting->here, counters.recovered_here,
@@ -310,7 +324,7 @@ static void use(unsigned index, void *meeting)
 	pthread_t thread;
 
 	user = (struct user){
-		.meeting = meeting, .index = index, .way = way_of(index), .seed = index + 1};
+		.meeting = meeting, .index = index, .way = ways[index], .seed = index + 1};
 
 	const struct vdm_options options = {.size = sizeof options, .offload_threshold = 1};
 	struct data_mover_daemon *mover = data_mover_daemon_new(&options);
@@ -352,32 +366,51 @@ static void await_progress(struct meeting *meeting)
 {
 	unsigned before[CLIENTS];
 
-	for (unsigned i = 0; i < CLIENTS; i++)
+	for (unsigned i = 0; i < clients; i++)
 		before[i] = atomic_load_explicit(&meeting->completed[i], memory_order_relaxed);
-	for (unsigned i = 0; i < CLIENTS; i++)
+	for (unsigned i = 0; i < clients; i++)
 		while (atomic_load_explicit(&meeting->completed[i], memory_order_relaxed) ==
 		       before[i])
 			pause_ms(1);
 }
 
-static void start_clients(pid_t clients[CLIENTS], struct meeting *meeting)
+/* The figure of every client is more than `least`. */
+static void await_more(_Atomic uint64_t figures[CLIENTS], const uint64_t least[CLIENTS])
 {
-	for (unsigned i = 0; i < CLIENTS; i++)
-		clients[i] = client_process(use, i, meeting);
+	for (unsigned i = 0; i < clients; i++)
+		while (atomic_load_explicit(&figures[i], memory_order_relaxed) <= least[i])
+			pause_ms(1);
 }
 
-static void end_clients(const pid_t clients[CLIENTS], struct meeting *meeting)
+static void note(const _Atomic uint64_t figures[CLIENTS], uint64_t noted[CLIENTS])
 {
+	for (unsigned i = 0; i < clients; i++)
+		noted[i] = atomic_load_explicit(&figures[i], memory_order_relaxed);
+}
+
+static void start_clients(pid_t pids[CLIENTS], struct meeting *meeting)
+{
+	for (unsigned i = 0; i < clients; i++)
+		pids[i] = client_process(use, i, meeting);
+}
+
+static void end_clients(const pid_t pids[CLIENTS], struct meeting *meeting)
+{
+	uint64_t reconnects = 0, refused = 0;
+
 	await_progress(meeting);
 	atomic_store_explicit(&meeting->over, true, memory_order_relaxed);
-	for (unsigned i = 0; i < CLIENTS; i++)
-		client_joined(clients[i]);
-	printf("%llu times to another daemon; %llu operations repeated there, %llu here; the longest "
-	       "pause %llu ms\n",
-	       (unsigned long long)meeting->reconnects, (unsigned long long)meeting->repeated,
-	       (unsigned long long)meeting->here,
+	for (unsigned i = 0; i < clients; i++) {
+		client_joined(pids[i]);
+		reconnects += meeting->reconnects[i];
+		refused += meeting->refused[i];
+	}
+	printf("%llu times to another daemon, %llu refusals; %llu operations repeated there, %llu "
+	       "here; the longest pause %llu ms\n",
+	       (unsigned long long)reconnects, (unsigned long long)refused,
+	       (unsigned long long)meeting->repeated, (unsigned long long)meeting->here,
 	       (unsigned long long)meeting->longest_pause_ns / 1000000);
-	CHECK(meeting->reconnects > 0 && meeting->repeated + meeting->here > 0,
+	CHECK(reconnects > 0 && meeting->repeated + meeting->here > 0,
 	      "no client has noticed anything");
 }
 
@@ -385,19 +418,19 @@ static void end_clients(const pid_t clients[CLIENTS], struct meeting *meeting)
 static void attend(const char *until)
 {
 	struct meeting *meeting = shared_between_processes(sizeof *meeting);
-	pid_t clients[CLIENTS];
+	pid_t pids[CLIENTS];
 
-	start_clients(clients, meeting);
+	start_clients(pids, meeting);
 	while (access(until, F_OK) < 0)
 		pause_ms(10);
-	end_clients(clients, meeting);
+	end_clients(pids, meeting);
 }
 
 static void kill_daemons(bool own_socket, unsigned seconds)
 {
 	struct meeting *meeting = shared_between_processes(sizeof *meeting);
 	struct daemon_process daemon;
-	pid_t clients[CLIENTS];
+	pid_t pids[CLIENTS];
 	const time_t end = time(NULL) + seconds;
 	unsigned kills = 0;
 
@@ -405,7 +438,7 @@ static void kill_daemons(bool own_socket, unsigned seconds)
 	if (!own_socket)
 		daemon_listen(&daemon);
 	daemon_start(&daemon, 2);
-	start_clients(clients, meeting);
+	start_clients(pids, meeting);
 	while (seconds ? time(NULL) < end : kills < scaled(KILLS) || kills < 2) {
 		if (seconds)
 			pause_ms(100 + (unsigned)rand() % 400);
@@ -418,10 +451,43 @@ static void kill_daemons(bool own_socket, unsigned seconds)
 		daemon_start(&daemon, 1 + (unsigned)rand() % 2);
 	}
 	printf("killed %u times: ", kills);
-	end_clients(clients, meeting);
+	end_clients(pids, meeting);
 	CHECK(own_socket || meeting->repeated > 0, "no daemon has repeated anything");
 	CHECK(daemon_stop(&daemon) == 0, "the daemon's exit status");
 	daemon_remove(&daemon);
+}
+
+/* A daemon that the clients cannot talk to, after one that they can, and the other way about. */
+static void change_versions(const char *other)
+{
+	struct meeting *meeting = shared_between_processes(sizeof *meeting);
+	char *own = strdup(getenv("VDMD"));
+	struct daemon_process daemon;
+	pid_t pids[CLIENTS];
+	uint64_t before[CLIENTS];
+
+	daemon_prepare(&daemon);
+	daemon_listen(&daemon);
+	daemon_start(&daemon, 2);
+	start_clients(pids, meeting);
+	for (unsigned i = 0; i < (scaled(CHANGES) > 2 ? scaled(CHANGES) : 2); i++) {
+		await_progress(meeting);
+		note(meeting->refused, before);
+		daemon_kill(&daemon);
+		setenv("VDMD", other, 1);
+		daemon_start(&daemon, 2);
+		await_more(meeting->refused, before);
+		await_progress(meeting);
+		note(meeting->reconnects, before);
+		daemon_kill(&daemon);
+		setenv("VDMD", own, 1);
+		daemon_start(&daemon, 2);
+		await_more(meeting->reconnects, before);
+	}
+	end_clients(pids, meeting);
+	CHECK(daemon_stop(&daemon) == 0, "the daemon's exit status");
+	daemon_remove(&daemon);
+	free(own);
 }
 
 int main(int argc, char **argv)
@@ -431,8 +497,12 @@ int main(int argc, char **argv)
 	const unsigned seconds = timed ? (unsigned)strtoul(value, NULL, 10) : 0;
 
 	guard_against_hanging((unsigned)(100 + scaled(100) + seconds));
+	if (value && !timed)
+		clients = FEW;
 	if (value && strcmp(option, "--until") == 0)
 		attend(value);
+	else if (value && strcmp(option, "--other-version") == 0)
+		change_versions(value);
 	else
 		kill_daemons(strcmp(option, "--own-socket") == 0, seconds);
 	return 0;

@@ -49,7 +49,7 @@ DESTDIR=$root cmake --install "$build" >"$work"/install.log || {
 	exit 1
 }
 mkdir "$root"/vdmd-test || exit 1
-cp "$build"/install_manifest.txt "$here"/../../cmake/uninstall.cmake "$here"/inside.sh "$here"/processes.sh "$here"/files.sh "$here"/restarts.sh "$build"/tests/bin/test_recovery "$build"/tests/bin/hang_porter "$build"/tests/bin/test_filer_counts "$here"/hold_thread.c "$examples"/README_example.c "$root"/vdmd-test
+cp "$build"/install_manifest.txt "$here"/../../cmake/uninstall.cmake "$here"/inside.sh "$here"/processes.sh "$here"/files.sh "$here"/restarts.sh "$build"/tests/bin/test_recovery "$build"/tests/bin/vdmd_next_version "$build"/tests/bin/hang_porter "$build"/tests/bin/test_filer_counts "$here"/hold_thread.c "$examples"/README_example.c "$root"/vdmd-test
 # a machine of its own, and nothing that this one starts by itself
 rm -f "$root"/etc/machine-id "$root"/etc/vdmd.conf
 : >"$root"/etc/machine-id

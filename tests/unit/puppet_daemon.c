@@ -114,9 +114,10 @@ static void answer(struct puppet_daemon *puppet, struct vdm_packet *request)
 						 .size = request->message.region_add.size,
 						 .region = puppet->regions + 1};
 	struct vdm_message_done done = {.header = {VDM_MESSAGE_DONE, sizeof done}};
-	struct vdm_message_refused refused = {
-		.header = {VDM_MESSAGE_REFUSED, sizeof refused},
-		.error = puppet->refusal[request->message.header.type]};
+	struct vdm_message_refused refused = {.header = {VDM_MESSAGE_REFUSED, sizeof refused},
+					      .error =
+						      puppet->refusal[request->message.header.type],
+					      .text = PUPPET_REFUSAL};
 
 	if (refused.error) {
 		vdm_packet_send(puppet->socket, &refused.header, NULL, 0);

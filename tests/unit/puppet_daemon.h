@@ -76,7 +76,8 @@ void puppet_hang_up(struct puppet_daemon *puppet);
 /* Close the session's socket alone, as the death of a porter does. */
 void puppet_drop_socket(struct puppet_daemon *puppet);
 
-/* Refuse requests of that type, with a negative errno; or 0: no more. */
+/* Refuse requests of that type, with a negative errno and this sentence; or 0: no more. */
+#define PUPPET_REFUSAL "the puppet has been told to refuse"
 void puppet_refuse(struct puppet_daemon *puppet, enum vdm_message_type type, int error);
 
 /* How many requests of that type have come; and wait until there are `count`. */

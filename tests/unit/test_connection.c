@@ -386,6 +386,45 @@ static void the_default_client_tries_again(void **state)
 	unsetenv("VDM_SOCKET");
 }
 
+static uint64_t refused(struct vdm_client *client)
+{
+	struct vdm_client_counters counters = {.size = sizeof counters};
+
+	assert_int_equal(vdm_client_counters(client, &counters), 0);
+	return counters.refused;
+}
+
+/* Each thread is told why there is no connection, though it is not this one that has asked. */
+static void a_refusal_is_believed_for_a_while(void **state)
+{
+	struct connection *c = &own.client->connection;
+
+	(void)state;
+	puppet_refuse(&puppet, VDM_MESSAGE_HELLO, -EPROTONOSUPPORT);
+	puppet_hang_up(&puppet);
+	connection_renew(c, PATIENT_MS);
+	assert_int_equal(puppet_received(&puppet, VDM_MESSAGE_HELLO), 2);
+	assert_string_equal(vdm_last_error(), PUPPET_REFUSAL);
+	vdm_region_alloc(own.client, 0, NULL); /* another failure */
+	assert_string_not_equal(vdm_last_error(), PUPPET_REFUSAL);
+	connection_renew(c, PATIENT_MS);
+	assert_int_equal(puppet_received(&puppet, VDM_MESSAGE_HELLO), 2);
+	assert_string_equal(vdm_last_error(), PUPPET_REFUSAL);
+	assert_int_equal(c->error, -EPROTONOSUPPORT);
+
+	c->refused_until = 0; /* the while is over */
+	connection_renew(c, PATIENT_MS);
+	assert_int_equal(puppet_received(&puppet, VDM_MESSAGE_HELLO), 3);
+	assert_int_equal(refused(own.client), 1);
+
+	c->refused_until = 0;
+	puppet_refuse(&puppet, VDM_MESSAGE_HELLO, 0);
+	connection_renew(c, PATIENT_MS);
+	assert_true(connected(own.client));
+	assert_int_equal(c->refused_until, 0); /* nothing of it is left for the next daemon */
+	assert_int_equal(refused(own.client), 1);
+}
+
 /* pthread_cancel(3) of a thread that holds the locks of a conversation. */
 
 static void *allocate(void *unused)
@@ -470,6 +509,7 @@ int main(void)
 		TEST(a_request_that_cannot_be_sent_fails_alone),
 		TEST(letting_go_is_asked_for_until_it_can_be_sent),
 		OPENING(the_default_client_tries_again),
+		TEST(a_refusal_is_believed_for_a_while),
 		TEST(a_cancelled_thread_ends_when_its_request_has_been_answered),
 		TEST(a_wait_that_is_cancelled_leaves_the_ring_usable),
 	};

@@ -27,6 +27,7 @@
 #include "client/ring.h"
 #include "client/ring_progress.h"
 #include "client/ring_recovery.h"
+#include "client/ring_submit.h"
 #include "client/ring_take_back.h"
 #include "puppet_daemon.h"
 
@@ -573,6 +574,8 @@ static void with_refusal(enum vdm_message_type type, int error)
 	expect_completion(0, 0, 0);
 	expect_completion(1, 1, 0);
 	assert_true(is_copied(0) && is_copied(1));
+	assert_string_equal(vdm_last_error(), PUPPET_REFUSAL);
+	assert_int_equal(counters().refused, 1);
 	submit_copies(1);
 	expect_completion(0, 2, 0);
 	/* the next daemon serves */
@@ -625,6 +628,18 @@ static void another_version_is_spoken(void **state)
 	with_refusal(VDM_MESSAGE_HELLO, -EPROTONOSUPPORT);
 }
 
+static void a_feature_is_missing(void **state)
+{
+	(void)state;
+	with_refusal(VDM_MESSAGE_HELLO, -EOPNOTSUPP);
+}
+
+static void there_are_too_many_sessions(void **state)
+{
+	(void)state;
+	with_refusal(VDM_MESSAGE_HELLO, -EDQUOT);
+}
+
 static void a_region_is_refused(void **state)
 {
 	(void)state;
@@ -634,6 +649,8 @@ static void a_region_is_refused(void **state)
 	expect_completion(0, 0, 0);
 	expect_completion(1, 1, 0);
 	assert_true(is_copied(0) && is_copied(1));
+	assert_string_equal(vdm_last_error(), PUPPET_REFUSAL);
+	assert_int_equal(counters().refused, 1);
 	puppet_refuse(&puppet, VDM_MESSAGE_REGION_ADD, 0);
 	change_daemon();
 	notice();
@@ -643,6 +660,49 @@ static void a_region_is_refused(void **state)
 	complete(0, 0);
 	expect_completion(0, 2, 0);
 	assert_int_equal(counters().failed, 0);
+}
+
+/* No wait hears of the daemon's end, and the ring knows no region of the next one, which another
+ * thread has met. */
+static void with_nothing_outstanding(bool taken_back)
+{
+	submit_copies(1);
+	if (taken_back)
+		assert_true(ring_take_back(ring, true));
+	else
+		complete(0, 0);
+	expect_completion(0, 0, 0);
+	change_daemon();
+	for (uint32_t n = 1; counters().reconnects == 0; n++) {
+		submit_copies(1);
+		if (counters().reconnects == 0)
+			expect_completion(0, n, 0);
+	}
+	puppet_await(&puppet, VDM_MESSAGE_RING_START, 2);
+	assert_int_equal(puppet_published(&puppet), 1);
+	assert_int_equal(ring->taken_back, 0);
+}
+
+static void a_ring_with_nothing_in_flight_comes_back(void **state)
+{
+	(void)state;
+	with_nothing_outstanding(false);
+}
+
+static void and_one_from_which_all_was_taken_back(void **state)
+{
+	(void)state;
+	with_nothing_outstanding(true);
+}
+
+/* A mover of threads asks whether the daemon would be given an operation. */
+static void what_only_asks_comes_back(void **state)
+{
+	(void)state;
+	change_daemon();
+	while (!ring_offloads(ring, dest(0), memory, SIZE))
+		assert_int_equal(counters().local_bytes, 0);
+	assert_int_equal(counters().reconnects, 1);
 }
 
 /* Use the answers of a daemon that answers again. */
@@ -1387,7 +1447,12 @@ int main(void)
 		TEST(a_ring_is_refused),
 		TEST(a_shortage_is_no_refusal),
 		TEST(another_version_is_spoken),
+		TEST(a_feature_is_missing),
+		TEST(there_are_too_many_sessions),
 		TEST(a_region_is_refused),
+		TEST(a_ring_with_nothing_in_flight_comes_back),
+		TEST(and_one_from_which_all_was_taken_back),
+		TEST(what_only_asks_comes_back),
 		TEST_ALONE(a_wait_does_not_wait_for_ever),
 		TEST(patience_is_used_up),
 		TEST(a_peek_does_not_wait),
