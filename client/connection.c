@@ -22,6 +22,10 @@
  */
 #define REFUSED_MS 1000
 
+/* A greeting without an answer is given up after this: whoever has it may never answer, while a
+ * daemon that would do so listens at the socket by now. */
+#define GREETING_MS 10000
+
 void connection_init(struct connection *connection, const struct vdm_options *options,
 		     struct connection *daemon, void (*welcomed)(struct connection *connection))
 {
@@ -115,7 +119,6 @@ static void opened(struct connection *c, int socket, int lease)
 	c->lease = lease;
 	c->error = 0;
 	c->owed = 0;
-	c->refused_until = 0;
 	c->number++;
 	pthread_mutex_unlock(&c->lock);
 	c->welcomed(c);
@@ -171,6 +174,7 @@ int connection_open(struct connection *c, unsigned most_ms)
 	if (result == 0) {
 		opened(c, fd, lease);
 	} else if (result == -ETIMEDOUT && !patient) {
+		c->greeting_ends = coarse_ms() + GREETING_MS;
 		set_state(c, CONNECTION_GREETING, fd, result);
 	} else {
 		if (fd >= 0)
@@ -186,8 +190,11 @@ static void look_for_welcome(struct connection *c, unsigned most_ms)
 	struct vdm_packet answer;
 	int result = conversation_receive(c->socket, &answer, most_ms ? deadline_in(most_ms) : 0);
 
-	if (result == -ETIMEDOUT)
+	if (result == -ETIMEDOUT) {
+		if (coarse_ms() >= c->greeting_ends)
+			hung_up(c, result);
 		return;
+	}
 	result = result ? conversation_explain(result, 0)
 			: conversation_understand(&answer, VDM_MESSAGE_WELCOME,
 						  VDM_WELCOME_FD_COUNT);

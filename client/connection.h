@@ -53,6 +53,7 @@ struct connection {
 	/* Guarded by `talk`: */
 	struct vdm_message_welcome welcome;
 	unsigned owed; /* answers that no thread waits for any more; they come before others */
+	int64_t greeting_ends; /* ms, CLOCK_MONOTONIC: when to greet again without an answer */
 	/* A refusal is believed for a while: why, and until when (ms, CLOCK_MONOTONIC). */
 	char refusal[VDM_REFUSAL_TEXT];
 	int64_t refused_until;

@@ -302,6 +302,25 @@ static void opening_does_not_wait_for_a_greeting_for_long_but_finds_it_later(voi
 	vdm_client_close(early);
 }
 
+static void a_greeting_without_an_answer_is_followed_by_another(void **state)
+{
+	const struct vdm_options options = options_for(0, LIMIT_MS);
+	struct vdm_client *early;
+
+	(void)state;
+	puppet_silence(&puppet, false);
+	assert_int_equal(vdm_client_open(&options, &early), 0);
+	assert_false(connected(early));
+	assert_int_equal(early->connection.state, CONNECTION_GREETING);
+	early->connection.greeting_ends = 0;
+	connection_renew(&early->connection, LIMIT_MS);
+	puppet_speak(&puppet);
+	while (!connected(early))
+		usleep(1000);
+	assert_int_equal(puppet.connections, 2);
+	vdm_client_close(early);
+}
+
 static void a_daemon_that_is_required_has_to_greet_in_time(void **state)
 {
 	const struct vdm_options options = options_for(VDM_OPTION_REQUIRE_DAEMON, LIMIT_MS);
@@ -421,7 +440,6 @@ static void a_refusal_is_believed_for_a_while(void **state)
 	puppet_refuse(&puppet, VDM_MESSAGE_HELLO, 0);
 	connection_renew(c, PATIENT_MS);
 	assert_true(connected(own.client));
-	assert_int_equal(c->refused_until, 0); /* nothing of it is left for the next daemon */
 	assert_int_equal(refused(own.client), 1);
 }
 
@@ -504,6 +522,7 @@ int main(void)
 		TEST(without_operations_a_silent_daemon_is_waited_for_once),
 		TEST(an_answer_that_comes_late_is_not_taken_for_another),
 		OPENING(opening_does_not_wait_for_a_greeting_for_long_but_finds_it_later),
+		OPENING(a_greeting_without_an_answer_is_followed_by_another),
 		OPENING(a_daemon_that_is_required_has_to_greet_in_time),
 		TEST(signals_do_not_prolong_the_wait_for_an_answer),
 		TEST(a_request_that_cannot_be_sent_fails_alone),
