@@ -106,6 +106,16 @@ static bool queue_next(struct engine_queue *queue, struct operation *operation)
 	return true;
 }
 
+/* Claim an operation. Returns whether it is not there any more: the producer has taken it back. */
+static bool is_taken_back(struct engine_queue *queue, struct operation *operation)
+{
+	if (consumer_claim(&queue->consumer, operation->position))
+		return false;
+	operation->taken_back = true;
+	operation->error = -ECANCELED;
+	return true;
+}
+
 /*
  * An operation that is large, or that a backend may want: find out whether it becomes a flight.
  * Returns whether it did.
@@ -115,12 +125,8 @@ static bool begin_flight(struct engine_queue *queue, const struct batch *batch,
 {
 	struct backend *backend = batch->backend;
 
-	if (operation->length > VDM_CLAIM_BYTES &&
-	    !consumer_claim(&queue->consumer, operation->position)) {
-		operation->taken_back = true;
-		operation->error = -ECANCELED;
+	if (operation->length > VDM_CLAIM_BYTES && is_taken_back(queue, operation))
 		return false;
-	}
 	if (backend && !backend->supports(backend, operation))
 		backend = NULL;
 	if (!backend && (operation->flags & VDM_DESCRIPTOR_DURABLE))
@@ -162,8 +168,9 @@ void queue_batch(struct engine_queue *queue, struct batch *batch)
 
 		if (!queue_next(queue, operation))
 			break;
-		if (!operation->error && operation->length > small &&
-		    begin_flight(queue, batch, operation))
+		if (operation->error)
+			is_taken_back(queue, operation); /* and its region removed since */
+		else if (operation->length > small && begin_flight(queue, batch, operation))
 			break;
 		if (!operation->error) {
 			run_small(batch);

@@ -407,6 +407,16 @@ static void a_large_operation_is_claimed_or_found_taken_back(void **state)
 	atomic_store(&client_line->taken_back, (uint64_t)UINT32_MAX << 32);
 	d.length = VDM_CLAIM_BYTES;
 	assert_int_equal(result_of(&f, &d), 0);
+	/* its region has been removed since, which is no failure */
+	d.length = large;
+	engine_region_remove(f.regions, region);
+	atomic_store(&client_line->taken_back, (uint64_t)(f.ring.sq + 1) << 32 | f.ring.sq);
+	raw_put(&f.ring, &d);
+	raw_bell(&f.ring);
+	completion = raw_get(&f.ring);
+	assert_non_null(completion);
+	assert_int_equal(completion->flags, VDM_COMPLETION_TAKEN_BACK);
+	assert_int_equal(completion->result, -ECANCELED);
 
 	struct engine_counters counters;
 
