@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The filer is killed every few milliseconds while clients write, copy and read files by it: twenty
- * times; with --daemon it is the daemon, which takes its filer along. They cannot tell: every operation completes once, without an error, and every byte is
- * right, whatever way a client waits. As soon as an operation is complete, its client writes to all
- * that it used, and finds later that nothing else has. Each time there is another filer, which has
- * operations again.
+ * times; with --daemon it is the daemon, which takes its filer along. They cannot tell: every
+ * operation completes once, without an error, and every byte is right, whatever way a client waits.
+ * As soon as an operation is complete, its client writes to all that it used, and finds later that
+ * nothing else has. Each time there is another filer, which has operations again.
  */
 #include <errno.h>
 #include <signal.h>

@@ -89,13 +89,17 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static double ms(uint64_t ns)
+{
+	return (double)ns / 1e6;
+}
+
 static void print_times(const char *what, uint64_t *ns, size_t count)
 {
 	CHECK(count > 0, "%s: there is none", what);
 	qsort(ns, count, sizeof *ns, compare);
-	printf("%-40s p50 %7.2f  p99 %7.2f  longest %7.2f ms (%zu)\n", what,
-	       (double)ns[count / 2] / 1e6, (double)ns[count * 99 / 100] / 1e6,
-	       (double)ns[count - 1] / 1e6, count);
+	printf("%-40s p50 %7.2f  p99 %7.2f  longest %7.2f ms (%zu)\n", what, ms(ns[count / 2]),
+	       ms(ns[count * 99 / 100]), ms(ns[count - 1]), count);
 }
 
 static void await_all(const struct meeting *meeting, unsigned times)
