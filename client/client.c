@@ -161,8 +161,12 @@ int vdm_client_info(struct vdm_client *client, struct vdm_client_info *info)
 	WITHOUT_CANCELLATION;
 	struct connection *connection = &client->connection;
 
-	pthread_mutex_lock(&connection->talk);
-	connection_look(connection);
+	if (connection_lock_talk(connection, 0)) { /* another thread's conversation may last */
+		connection_look(connection);
+		pthread_mutex_unlock(&connection->talk);
+	}
+	pthread_mutex_lock(&connection->lock);
+
 	struct vdm_client_info full = {
 		.connected = connection->state == CONNECTION_OPEN,
 		.error = connection->error,
@@ -183,7 +187,7 @@ int vdm_client_info(struct vdm_client *client, struct vdm_client_info *info)
 	if (!full.offload_threshold)
 		full.offload_threshold =
 			full.connected ? connection->welcome.offload_threshold : DEFAULT_THRESHOLD;
-	pthread_mutex_unlock(&connection->talk);
+	pthread_mutex_unlock(&connection->lock);
 	copy_out(info, info->size, &full, sizeof full);
 	return 0;
 }

@@ -51,7 +51,7 @@ struct connection {
 	uint64_t refused; /* greetings; further ones with the same error do not count */
 
 	/* Guarded by `talk`: */
-	struct vdm_message_welcome welcome;
+	struct vdm_message_welcome welcome; /* that of an open connection by `lock`, too */
 	unsigned owed; /* answers that no thread waits for any more; they come before others */
 	int64_t greeting_ends; /* ms, CLOCK_MONOTONIC: when to greet again without an answer */
 	/* A refusal is believed for a while: why, and until when (ms, CLOCK_MONOTONIC). */

@@ -302,6 +302,19 @@ static void opening_does_not_wait_for_a_greeting_for_long_but_finds_it_later(voi
 	vdm_client_close(early);
 }
 
+/* Another thread's conversation may last. */
+static void information_is_not_waited_for(void **state)
+{
+	struct vdm_client_info info = {.size = sizeof info};
+
+	(void)state;
+	pthread_mutex_lock(&own.client->connection.talk);
+	assert_int_equal(vdm_client_info(own.client, &info), 0);
+	pthread_mutex_unlock(&own.client->connection.talk);
+	assert_true(info.connected);
+	assert_int_equal(info.max_rings, own.client->connection.welcome.max_rings);
+}
+
 static void a_greeting_without_an_answer_is_followed_by_another(void **state)
 {
 	const struct vdm_options options = options_for(0, LIMIT_MS);
@@ -522,6 +535,7 @@ int main(void)
 		TEST(without_operations_a_silent_daemon_is_waited_for_once),
 		TEST(an_answer_that_comes_late_is_not_taken_for_another),
 		OPENING(opening_does_not_wait_for_a_greeting_for_long_but_finds_it_later),
+		TEST(information_is_not_waited_for),
 		OPENING(a_greeting_without_an_answer_is_followed_by_another),
 		OPENING(a_daemon_that_is_required_has_to_greet_in_time),
 		TEST(signals_do_not_prolong_the_wait_for_an_answer),
