@@ -22,8 +22,8 @@
  */
 #define REFUSED_MS 1000
 
-/* A greeting without an answer is given up after this: whoever has it may never answer, while a
- * daemon that would do so listens at the socket by now. */
+/* The client gives up a greeting without an answer after this: the process that has accepted the
+ * connection may never answer, while a daemon listens at the socket by now. */
 #define GREETING_MS 10000
 
 void connection_init(struct connection *connection, const struct vdm_options *options,
